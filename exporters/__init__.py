@@ -1,0 +1,1 @@
+"""Exporters of traces, metrics and logs about events, for OTLP and Zipkin."""

@@ -1,0 +1,1 @@
+"""Tracecar: a distributed-tracing sidecar for event-driven systems. See docs/architecture.md."""

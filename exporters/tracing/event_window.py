@@ -65,8 +65,10 @@ class EventWindow:
         self._young, self._old = _WindowGeneration(), _WindowGeneration()
 
     def note(self, event: Event, cause: Event | None) -> Event | None:
-        """Add an event with its cause (see `cause`). Returns the first event with the same event id, if another has
-        it."""
+        """Add an event with its cause (see `cause`).
+
+        Returns the first event with the same event id, if another event has it.
+        """
         young = self._young
         young.count += 1
         if young.count > self._max_generation_events:

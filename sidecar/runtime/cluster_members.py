@@ -68,7 +68,7 @@ class MembershipStore(Protocol):
     def member(self) -> str: ...
 
     @property
-    def beats(self) -> Sequence[ReceivedHeartbeat]: ...
+    def heartbeats(self) -> Sequence[ReceivedHeartbeat]: ...
 
     @property
     def waiting(self) -> int: ...
@@ -159,24 +159,24 @@ class MemberDirectory:
 
     def rows(self) -> list[models.MemberModel]:
         """Return all members of the group, this one included, by host and name; empty before the first heartbeat."""
-        rows = [self._row(received, heartbeat) for received, heartbeat in self._of_group(self._index.beats)]
+        rows = [self._row(received, heartbeat) for received, heartbeat in self._of_group(self._index.heartbeats)]
         return sorted(rows, key=lambda row: (row.host, row.member))
 
     def others_listen(self) -> bool:
         """Tell whether another member has live subscribers, as of the last heartbeat. Cheap between two heartbeats."""
-        beats = self._index.beats
-        if beats is not self._known:
-            self._known = beats
+        heartbeats = self._index.heartbeats
+        if heartbeats is not self._known:
+            self._known = heartbeats
             self._others_listen = any(
                 heartbeat.listening and received.member != self._index.member and received.age_ms < ALIVE_TIMEOUT_MS
-                for received, heartbeat in self._of_group(beats)
+                for received, heartbeat in self._of_group(heartbeats)
             )
         return self._others_listen
 
-    def _of_group(self, beats: Sequence[ReceivedHeartbeat]) -> list[tuple[ReceivedHeartbeat, Heartbeat]]:
+    def _of_group(self, heartbeats: Sequence[ReceivedHeartbeat]) -> list[tuple[ReceivedHeartbeat, Heartbeat]]:
         """Decode the heartbeats of the group; those of other versions that cannot be decoded are left out."""
         members = []
-        for received in beats:
+        for received in heartbeats:
             try:
                 heartbeat = _decode(received.says)
             except msgspec.MsgspecError:

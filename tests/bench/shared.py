@@ -158,13 +158,13 @@ async def measure(url: str, events: int) -> Result:
     dice, before = random.Random(1), [""] * 20
     client = Redis.from_url(url)
     index.add(batch(0, dice, before))
-    await index.written()
+    await index.wait_until_written()
     memory = (await client.info("memory"))["used_memory"]
     for start in range(BATCH, events, BATCH):
         index.add(batch(start, dice, before))
         await index.room()
     while index.waiting:
-        await index.written()
+        await index.wait_until_written()
     grown = (await client.info("memory"))["used_memory"] - memory
     took = []
     for _ in range(2_000):

@@ -23,5 +23,5 @@ class TestRedisIndex(IndexContract):
         await index.close()
 
     async def held(self, index: RedisIndex) -> Coverage:
-        await index.written()
+        await index.wait_until_written()
         return index.coverage()

@@ -52,7 +52,7 @@ async def compared(
     dice: random.Random,
 ) -> None:
     for writer in writers:
-        await writer.written()
+        await writer.wait_until_written()
     expected = build_flows(events, join, max_flow)
     reader = dice.choice(writers)
     assert await reader.flows(1_000) == (expected, None)

@@ -70,7 +70,7 @@ async def test_the_bound_holds_and_whole_flows_go(making, seed):
     events = mixture(600, 150, seed)
     for begin in range(0, 600, 100):
         index.add(events[begin : begin + 100])
-        await index.written()
+        await index.wait_until_written()
         await index.sweeper.sweep()
     await index.beating.beat()
     remaining = await held(index)
@@ -86,7 +86,7 @@ async def test_flows_go_by_their_latest_event(making):
     events = [event(number, at=number * 1000, trace_id=number % 4 + 1) for number in range(12)]
     events.append(event(12, at=12_000, trace_id=2))
     index.add(events)
-    await index.written()
+    await index.wait_until_written()
     assert await index.sweeper.sweep() == 3
     remaining = await held(index)
     assert whole(events, remaining)
@@ -101,7 +101,7 @@ async def test_flows_go_when_they_are_old_and_living_ones_stay_whole(making):
     old = [event(number, at=number * 1000, trace_id=1) for number in range(20)]
     living = [event(number + 100, at=number * 5000, trace_id=2, event_id=f"l{number}") for number in range(20)]
     index.add([*old, *living])
-    await index.written()
+    await index.wait_until_written()
     assert await index.sweeper.sweep() == 20
     assert {one.position for one in await held(index)} == {one.position for one in living}
     assert await index.sweeper.sweep() == 0
@@ -118,7 +118,7 @@ async def test_nothing_is_left_behind_of_what_went(making, valkey):
     index.add(mixture(300, 60))
     odd = event(9_999, at=-(1 << 50), event_id="odd", observed_at=NOW * 1000)
     index.add([odd, event(10_000, replay_of="g@memory://a/0/1", observed_at=(NOW + 31_000) * 1000, event_id="r")])
-    await index.written()
+    await index.wait_until_written()
     index.max_events = 0
     index.sweeper._max_events = 0
     await index.sweeper.sweep()
@@ -141,7 +141,7 @@ async def test_every_key_expires(making, valkey):
     index = making(ttl_ms=60_000, max_events=250)
     index.add(mixture(300, 60))
     index.covering(Partition("memory", "a", 0), NOW)
-    await index.written()
+    await index.wait_until_written()
     await index.sweeper.sweep()
     await index.beating.beat()
     with Redis(port=valkey.port) as client:
@@ -155,10 +155,10 @@ async def test_one_member_sweeps_at_a_time_and_another_goes_on(making, valkey):
 
     first, second = making(max_events=50), making(max_events=50)
     first.add(mixture(100, 100))
-    await first.written()
+    await first.wait_until_written()
     assert await first.sweeper.sweep() > 0
     first.add(mixture(200, 100)[100:])
-    await first.written()
+    await first.wait_until_written()
     assert await second.sweeper.sweep() == 0
     with Redis(port=valkey.port) as client:
         client.delete(first.shards.keys.single(b"q"))  # as if the first had been silent for long
@@ -214,7 +214,7 @@ async def test_a_backlog_is_held_from_its_reading_on(making):
     index = making(ttl_ms=60_000)
     index.sweeper._clock = lambda: now
     index.add([event(number, trace_id=1, observed_at=int(now * 1e6)) for number in range(5)])
-    await index.written()
+    await index.wait_until_written()
     assert await index.sweeper.sweep() == 0
     now += 62
     assert await index.sweeper.sweep() == 5
@@ -245,7 +245,7 @@ async def test_no_more_goes_than_has_to(making):
     index = making(max_events=150)
     # All within one second, of flows with one event each.
     index.add([event(number, at=number % 900, trace_id=number + 1) for number in range(400)])
-    await index.written()
+    await index.wait_until_written()
     assert await index.sweeper.sweep() >= 250
     await index.beating.beat()
     assert 0 < index.coverage().events <= 150
@@ -272,7 +272,7 @@ async def test_the_rights_in_the_docs_are_all_that_it_needs(valkey):
         assert [finding.ok for finding in await index.inspect()] == [True, True]
         index.add(mixture(300, 60))
         index.covering(Partition("memory", "a", 0), NOW)
-        await index.written()
+        await index.wait_until_written()
         assert index.trouble is None
         await index.flows(10)
         await index.newest()
@@ -295,7 +295,7 @@ async def test_what_expired_while_nobody_was_there_is_not_counted(making, valkey
     index = making(ttl_ms=3_600_000)
     index.sweeper._clock = lambda: now
     index.add(mixture(200, 50))
-    await index.written()
+    await index.wait_until_written()
     assert await index.sweeper.sweep() == 0
     await index.beating.beat()
     assert index.coverage().events == 200
@@ -315,7 +315,7 @@ async def test_what_is_told_of_an_id_that_is_on_too_much_is_called_an_estimate(m
     index = making()
     events = [event(number, trace_id=number + 1, aggregate_id=f"a{number % 2}") for number in range(60)]
     index.add([*events, *(event(number, trace_id=number + 1, aggregate_id="busy") for number in range(100, 200))])
-    await index.written()
+    await index.wait_until_written()
     assert len(await index.aggregate("a1")) == 30
     assert index.coverage().note is None
     assert len(await index.aggregate("busy")) == 50

@@ -75,7 +75,7 @@ async def test_the_index_goes_on_where_a_replica_takes_over(monkeypatch):
         index.writer.on_lost = lambda since: again.append("again")
         try:
             index.add(some(0, 500))
-            await index.written()
+            await index.wait_until_written()
             await all_of(index, some(0, 500))
             nodes[1].kill()
             for start in range(500, 1_000, 50):

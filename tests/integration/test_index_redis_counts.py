@@ -45,7 +45,7 @@ async def test_what_is_asked_twice_counts_once(index):
     events = mixture(600, 150)
     for begin in range(0, 600, 100):
         index.add(events[begin : begin + 100])
-        await index.written()
+        await index.wait_until_written()
         await index.sweeper.sweep()
     await index.beating.beat()
     remaining, covered = await held(index), index.coverage()
@@ -55,7 +55,7 @@ async def test_what_is_asked_twice_counts_once(index):
 
 async def test_no_more_goes_than_has_to_where_it_is_asked_twice(index):
     index.add([event(number, at=number % 900, trace_id=number + 1) for number in range(400)])
-    await index.written()
+    await index.wait_until_written()
     went = await index.sweeper.sweep()
     await index.beating.beat()
     assert index.coverage().evicted == went
@@ -83,7 +83,7 @@ async def counted_after_half_expired(index: RedisIndex, ports: Sequence[int]) ->
     events = [event(number * 40, at=number * 100, trace_id=number + 1) for number in range(800)]
     for begin in range(0, 800, 100):
         index.add(events[begin : begin + 100])
-    await index.written()
+    await index.wait_until_written()
     assert await index.sweeper.sweep() == 0
     left = 800
     for port in ports:

@@ -59,7 +59,7 @@ async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, m
     lost: list[int | None] = []
     index.writer.on_missed, index.writer.on_lost = missed.append, lost.append
     index.add(some(0, 100))
-    await index.written()
+    await index.wait_until_written()
     refuse(client, how, True)
     for start in range(100, 3_100, 100):
         index.add(some(start, 100))
@@ -75,7 +75,7 @@ async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, m
         for start in range(one.low, one.high + 1, 100):
             index.add(some(start, min(100, one.high + 1 - start)))
             await index.room()
-    await index.written()
+    await index.wait_until_written()
     assert index.trouble is None
     await all_of(index, some(0, 3_100))
     # A server that only said no has lost nothing; one that was a replica may have been another.
@@ -89,14 +89,14 @@ async def test_a_full_server_does_not_silence_the_members(index, client):
     first = client.hget(index.shards.keys.single(b"m"), member)
     await index.beating.beat()
     assert client.hget(index.shards.keys.single(b"m"), member) != first
-    assert [beat.member for beat in index.beats] == [index.member]
+    assert [beat.member for beat in index.heartbeats] == [index.member]
 
 
 async def test_the_oldest_flows_make_room_where_the_server_is_full(index, client):
     events = [event(number, at=number * 10, trace_id=number // 5 + 1) for number in range(12_000)]
     for start in range(0, 8_000, 100):
         index.add(events[start : start + 100])
-    await index.written()
+    await index.wait_until_written()
     client.config_set("maxmemory", client.info("memory")["used_memory"] + 500_000)
     for start in range(8_000, 12_000, 100):
         index.add(events[start : start + 100])
@@ -106,7 +106,7 @@ async def test_the_oldest_flows_make_room_where_the_server_is_full(index, client
     went = 0
     while index.waiting:
         went += await index.sweeper.sweep()
-        await index.writer.written(0.2)
+        await index.writer.wait_until_written(0.2)
         await until(lambda: not index.waiting or index.trouble)
     await index.beating.beat()
     assert went > 500

@@ -42,7 +42,7 @@ async def test_who_cannot_say_anything_new_is_heard_of_all_the_same(index, error
     await index.beating.beat()
     await asyncio.sleep(0.01)
     await index.beating.beat()
-    (beat,) = index.beats
+    (beat,) = index.heartbeats
     assert (beat.member, beat.says) == (index.member, b'{"first": 1}')
     assert beat.old_ms == 0
 
@@ -51,13 +51,13 @@ async def test_a_broker_that_does_not_answer_does_not_silence_the_member(index, 
     monkeypatch.setattr(heartbeat, "MESSAGE_TIMEOUT_S", 0.05)
     index.tell(asyncio.Event().wait)
     await index.beating.beat()
-    assert [beat.member for beat in index.beats] == [index.member]
+    assert [beat.member for beat in index.heartbeats] == [index.member]
 
 
 async def test_who_hears_nothing_new_finds_everybody_growing_old(index):
     await index.beating.beat()
-    (beat,) = index.beats
-    assert replace(beat, heard=beat.heard - 60).age_ms >= 60_000
+    (beat,) = index.heartbeats
+    assert replace(beat, received_at=beat.received_at - 60).age_ms >= 60_000
 
 
 async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, valkey):
@@ -69,7 +69,7 @@ async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, 
         client.hset(members, "somebody", "not a beat")
         client.hset(covered, mapping={"something": "", client.hkeys(covered)[0]: "neither"})
         await index.beating.beat()
-        assert [beat.member for beat in index.beats] == [index.member]
+        assert [beat.member for beat in index.heartbeats] == [index.member]
         assert index.coverage().partitions == [orders]
         await index.beating.beat()
         assert client.hlen(members) == client.hlen(covered) == 1

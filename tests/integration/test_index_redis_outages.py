@@ -57,7 +57,7 @@ async def test_events_wait_for_a_server_that_is_away(index, server):
     lost: list[str] = []
     index.writer.on_lost = lambda since: lost.append("again")
     index.add(some(0, 100))
-    await index.written()
+    await index.wait_until_written()
     server.kill()
     index.add(some(100, 100))
     await until(lambda: index.writer.away)
@@ -81,7 +81,7 @@ async def test_what_finds_no_room_is_counted_and_handed_over(index, server, monk
     missed: list[MissedEvents] = []
     index.writer.on_missed = missed.append
     index.add(some(0, 10))
-    await index.written()
+    await index.wait_until_written()
     server.kill()
     for start in range(10, 3_010, 100):
         index.add(some(start, 100))
@@ -99,7 +99,7 @@ async def test_what_finds_no_room_is_counted_and_handed_over(index, server, monk
     for start in range(one.low, one.high + 1, 100):
         index.add(some(start, 100))
         await index.room()
-    await index.written()
+    await index.wait_until_written()
     assert "not here yet" not in (index.coverage().note or "")
     await all_of(index, some(0, 3_010))
 
@@ -108,7 +108,7 @@ async def test_a_server_that_is_stopped_holds_up_nothing(index, server, monkeypa
     monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 0.3)
     monkeypatch.setattr(fetcher, "STEP_TIMEOUT_S", 0.3)
     index.add(some(0, 100))
-    await index.written()
+    await index.wait_until_written()
     assert server.pid is not None
     os.kill(server.pid, signal.SIGSTOP)
     try:
@@ -127,12 +127,12 @@ async def test_an_emptied_server_is_noticed(index, server):
     emptied: list[int | None] = []
     index.writer.on_lost = emptied.append
     index.add(some(0, 100))
-    await index.written()
+    await index.wait_until_written()
     assert not emptied
     with Redis(port=server.port) as client:
         client.flushall()
     index.add(some(100, 10))
-    await index.written()
+    await index.wait_until_written()
     assert emptied == [None]
     index.add(some(0, 100))
     await all_of(index, some(0, 110))
@@ -144,7 +144,7 @@ async def test_an_emptied_server_is_noticed_also_by_who_reads_nothing_new(index,
     emptied: list[int | None] = []
     index.writer.on_lost = emptied.append
     index.add(some(0, 100))
-    await index.written()
+    await index.wait_until_written()
     await index.beating.beat()
     assert not emptied
     with Redis(port=server.port) as client:
@@ -159,7 +159,7 @@ async def test_an_emptied_server_is_noticed_also_by_who_reads_nothing_new(index,
 
 async def test_other_keys_under_our_names_harm_nobody(index, server):
     index.add(some(0, 10))
-    await index.written()
+    await index.wait_until_written()
     head = index.shards.keys.heads[0]
     with Redis(port=server.port) as client:
         for key in list(client.scan_iter(match=head + b"e*")):
@@ -179,7 +179,7 @@ async def test_the_index_on_a_cluster():
             events = [*some(0, 2_000), *(event(number, "stock", causation_id=f"e{number}") for number in range(500))]
             for start in range(0, len(events), 100):
                 index.add(events[start : start + 100])
-            await index.written()
+            await index.wait_until_written()
             await all_of(index, events)
             assert len((await index.newest(limit=700)).nodes) == 700
             await index.beating.beat()
@@ -206,7 +206,7 @@ async def test_the_index_goes_on_after_a_failover(monkeypatch):
         index.writer.on_lost = lambda since: again.append("again")
         try:
             index.add(some(0, 100))
-            await index.written()
+            await index.wait_until_written()
             master.kill()
             index.add(some(100, 100))
             await until(lambda: index.writer.away)

@@ -1,1 +1,1 @@
-
+"""Broker adapters, one package for each broker."""

@@ -1,1 +1,1 @@
-
+"""Index adapters: in memory, or shared in Redis."""

@@ -12,8 +12,10 @@ from sidecar.adapters.redis_client.errors import RedisReplyError
 
 
 class LuaScript:
-    """A Lua script, called by its digest. A server that does not know the digest (after a restart or a failover) gets
-    the text."""
+    """A Lua script, called by its digest.
+
+    A server that does not know the digest (after a restart or a failover) gets the text.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text

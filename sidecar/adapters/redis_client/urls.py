@@ -58,10 +58,10 @@ def parse(url: str) -> RedisAddress:
         raise ValueError(
             f"expected a Redis URL such as redis://HOST:PORT/DB, found the scheme {url.partition(':')[0][:20]!r}"
         )
-    given = {name: values[-1] for name, values in parse_qs(query).items()}
+    parameters = {name: values[-1] for name, values in parse_qs(query).items()}
     user, secret = unquote(username) or None, unquote(password) or None
     if scheme == "unix":
-        database = int(given.get("db", "0"))
+        database = int(parameters.get("db", "0"))
         return RedisAddress("unix", (), username=user, password=secret, path=unquote(place), database=database)
     servers, _, path = place.partition("/")
     master, _, database_text = path.partition("/") if kind == "sentinel" else ("", "", path)
@@ -74,10 +74,10 @@ def parse(url: str) -> RedisAddress:
         tls=scheme == "rediss",
         username=user,
         password=secret,
-        database=int(database_text or given.get("db", "0")),
+        database=int(database_text or parameters.get("db", "0")),
         master=unquote(master),
-        sentinel_username=given.get("sentinel_username"),
-        sentinel_password=given.get("sentinel_password"),
+        sentinel_username=parameters.get("sentinel_username"),
+        sentinel_password=parameters.get("sentinel_password"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sidecar.domain.correlation.ordering import appended
+from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.model import Event
 
 Stream = tuple[str, str]
@@ -49,7 +49,7 @@ def find_stated_parents(events: Sequence[Event]) -> list[int | None]:
         if cause is not None and cause != event.event_id:
             parent = by_id.get(cause)
             if cause in replays:
-                earlier = (replay for replay in replays[cause] if appended(events[replay]) <= appended(event))
+                earlier = (replay for replay in replays[cause] if append_moment(events[replay]) <= append_moment(event))
                 parent = next(earlier, parent)
         if parent is None and event.parent_span_id is not None and event.trace_id is not None:
             if by_span is None:
@@ -74,7 +74,7 @@ def _replays(events: Sequence[Event], by_id: Mapping[str | None, int]) -> dict[s
         if events[by_id[event.event_id]].rejection is not None:
             replays.setdefault(event.event_id, []).append(number)
     for numbers in replays.values():
-        numbers.sort(key=lambda number: appended(events[number]), reverse=True)
+        numbers.sort(key=lambda number: append_moment(events[number]), reverse=True)
     return replays
 
 
@@ -97,7 +97,7 @@ def find_originals(events: Sequence[Event]) -> set[int]:
             without_id.add(number)
             continue
         other = first.setdefault(event.event_id, number)
-        if appended(event) < appended(events[other]):
+        if append_moment(event) < append_moment(events[other]):
             first[event.event_id] = number
     return without_id.union(first.values())
 

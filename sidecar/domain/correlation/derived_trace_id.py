@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 
-from sidecar.domain.correlation.ordering import moment
+from sidecar.domain.correlation.event_order import moment
 from sidecar.domain.model import Event
 
 FirstEventLookup = Callable[[str], Event | None]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.correlation.hops import first_of_hops, hop_root
-from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 
@@ -34,18 +34,18 @@ def original_of(event: Event, same_id: Sequence[Event]) -> Event | None:
     `same_id` are all held events with the id, in any order.
     """
     if len(same_id) > MAX_EVENTS_PER_ID:
-        same_id = [min(same_id, key=appended)]
+        same_id = [min(same_id, key=append_moment)]
     first = event
     if event.hop_of or any(other.hop_of for other in same_id):
         # An event and its hops are one, and as old as the oldest of them.
         hops = hop_root(event)
         first = first_of_hops([event, *(other for other in same_id if hop_root(other) == hops)])
-    earlier = [other for other in same_id if appended(other) < appended(first)]
+    earlier = [other for other in same_id if append_moment(other) < append_moment(first)]
     if earlier and any(other.replay_of or other.hop_of for other in (event, *same_id)):
         at = {other.position: other for other in (*same_id, event)}
         record = _first_record(event, at)
         earlier = [other for other in earlier if not _is_same_record(record, _first_record(other, at))]
-    return min(earlier, key=appended, default=None)
+    return min(earlier, key=append_moment, default=None)
 
 
 def parse_origin(replay_of: str) -> Position | None:

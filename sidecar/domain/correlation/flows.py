@@ -11,8 +11,8 @@ from sidecar.domain.correlation.causality import Stream, find_stated_parents, in
 from sidecar.domain.correlation.connected_components import connect_events, format_key
 from sidecar.domain.correlation.derived_trace_id import cause_of, trace_id_of
 from sidecar.domain.correlation.duplicates import original_of, status_of
+from sidecar.domain.correlation.event_order import append_moment, moment
 from sidecar.domain.correlation.hops import Hops, fold_hops
-from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, Node
 
@@ -30,12 +30,12 @@ def build_flows(events: Sequence[Event], join: Collection[str], max_flow: int) -
     for event in held:
         if event.event_id is not None:
             same_id.setdefault(event.event_id, []).append(event)
-    first = {event_id: min(same, key=appended) for event_id, same in same_id.items()}
+    first = {event_id: min(same, key=append_moment) for event_id, same in same_id.items()}
     roots: dict[str, str] = {}
     consumed = find_consumed_streams(held, same_id)
     components, broken = connect_events(held, join, max_flow)
     flows = []
-    for component in sorted(components, key=lambda flow: max(map(appended, flow)), reverse=True):
+    for component in sorted(components, key=lambda flow: max(map(append_moment, flow)), reverse=True):
         keys = {key for event in component for key in broken.get(event.position, ())}
         flows.append(
             build_flow(

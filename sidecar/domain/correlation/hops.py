@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sidecar.domain.correlation.ordering import appended
+from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 
@@ -19,7 +19,7 @@ def hop_root(event: Event) -> str:
 
 def first_of_hops(hops: Sequence[Event]) -> Event:
     """Return the event to show for its hops: the original if it is among them, else the oldest hop."""
-    return min(hops, key=lambda event: (event.hop_of is not None, appended(event)))
+    return min(hops, key=lambda event: (event.hop_of is not None, append_moment(event)))
 
 
 def fold_hops(events: Sequence[Event]) -> tuple[list[Event], Hops]:
@@ -41,7 +41,7 @@ def fold_hops(events: Sequence[Event]) -> tuple[list[Event], Hops]:
     for group in groups.values():
         if len(group) > 1:
             first = first_of_hops(group)
-            others = sorted((event for event in group if event is not first), key=appended)
+            others = sorted((event for event in group if event is not first), key=append_moment)
             hops[first.position] = tuple(event.position for event in others)
             folded.update(hops[first.position])
     return [event for event in events if event.position not in folded], hops

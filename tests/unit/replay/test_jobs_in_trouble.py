@@ -617,7 +617,7 @@ async def test_a_batch_that_its_readers_do_not_pass_pauses_the_replay() -> None:
 class Reader:
     """A member of a group, which reads nothing."""
 
-    def assigned(self, partitions: list[Partition]) -> None:
+    def set_assignment(self, partitions: list[Partition]) -> None:
         pass
 
     def wake(self) -> None:

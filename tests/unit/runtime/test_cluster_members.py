@@ -36,7 +36,7 @@ class Shared:
 
     def __init__(self, member: str) -> None:
         self.member = member
-        self.beats: list[Heard] = []
+        self.heartbeats: list[Heard] = []
         self.waiting, self.not_indexed = 7, 3
         self.trouble: str | None = None
 
@@ -67,7 +67,7 @@ async def test_each_lists_all_of_its_group():
     first, members = member("a", 0, 2)
     second, _ = member("b", 1)
     stranger, _ = member("c", 5, group="other")
-    first.beats = [
+    first.heartbeats = [
         Heard("a", 0, await first.says()),
         Heard("b", 30_000, await second.says()),
         Heard("c", 0, await stranger.says()),
@@ -84,7 +84,7 @@ async def test_each_lists_all_of_its_group():
     # Who hears of nobody says nothing of who may be gone, and knows that it is there itself.
     (sentence,) = members.trouble()
     assert "7 wait" in sentence
-    first.beats = [Heard(one.member, 60_000, one.says) for one in first.beats]
+    first.heartbeats = [Heard(one.member, 60_000, one.says) for one in first.heartbeats]
     assert {row.member: row.alive for row in members.rows()} == {"a": True, "b": False}
 
 
@@ -92,11 +92,11 @@ async def test_it_is_known_whether_others_listen():
     first, members = member("a", listening=True)
     second, _ = member("b", listening=True)
     assert not members.others_listen()
-    first.beats = [Heard("a", 0, await first.says())]
+    first.heartbeats = [Heard("a", 0, await first.says())]
     assert not members.others_listen()
-    first.beats = [Heard("a", 0, await first.says()), Heard("b", 0, await second.says())]
+    first.heartbeats = [Heard("a", 0, await first.says()), Heard("b", 0, await second.says())]
     assert members.others_listen()
-    first.beats = [Heard("b", 60_000, await second.says())]
+    first.heartbeats = [Heard("b", 60_000, await second.says())]
     assert not members.others_listen()
 
 

@@ -1,4 +1,6 @@
-"""The Kafka adapter: reading, committing and looking back. The modules, in the order of a record's way:
+"""The Kafka adapter: consumes, commits and reads back.
+
+The modules, in the order in which a record passes them:
 
 - `client_options`: TLS, SASL and client options. `cluster_client`: requests to the right node. `errors`: Kafka's
 errors as

@@ -1,4 +1,4 @@
-"""From `sources.kafka` to options of aiokafka's client: addresses, TLS, SASL and the options of `client`."""
+"""Options of aiokafka's client, built from `sources.kafka`: addresses, TLS, SASL and the options of `client`."""
 
 from __future__ import annotations
 

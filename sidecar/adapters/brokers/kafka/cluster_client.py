@@ -216,8 +216,10 @@ class KafkaCluster:
     async def offsets(
         self, tps: Iterable[TopicPartition], timestamp: int, isolation: int = COMMITTED_ISOLATION_ID
     ) -> dict[TopicPartition, int]:
-        """Return for each partition the first offset whose record is at or after `timestamp` (milliseconds, or
-        EARLIEST_OFFSET, LATEST_OFFSET); -1 if there is none."""
+        """Return for each partition the first offset whose record is at or after `timestamp`; -1 if there is none.
+
+        `timestamp` is in milliseconds, or EARLIEST_OFFSET, or LATEST_OFFSET.
+        """
         nodes: dict[int, list[TopicPartition]] = defaultdict(list)
         for tp in tps:
             nodes[self.leader(tp)].append(tp)

@@ -314,9 +314,9 @@ class KafkaCommitter:
 
 async def _await_both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:
     """Await both at once. If one raises, the other is awaited all the same, so that nothing continues unobserved."""
-    one, two = await asyncio.gather(first, second, return_exceptions=True)
-    if isinstance(one, BaseException):
-        raise one
-    if isinstance(two, BaseException):
-        raise two
-    return one, two
+    first_result, second_result = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(first_result, BaseException):
+        raise first_result
+    if isinstance(second_result, BaseException):
+        raise second_result
+    return first_result, second_result

@@ -67,11 +67,11 @@ class KafkaConsumerGroups:
         topics = await self._cluster.topics()
         watched = {TopicPartition(topic, number) for topic in filter(self._wants, topics) for number in topics[topic]}
         committed: dict[str, dict[TopicPartition, int]] = {}
-        found: list[tuple[int, str]] = []
+        coordinated: list[tuple[int, str]] = []
         for node in sorted(broker.nodeId for broker in self._cluster.client.cluster.brokers()):
-            found += [(node, group) for group in await self._list_coordinated(node)]
+            coordinated += [(node, group) for group in await self._list_coordinated(node)]
         nodes: dict[int, list[str]] = {}
-        for node, group in sorted(found, key=lambda one: one[1])[:MAX_GROUPS]:
+        for node, group in sorted(coordinated, key=lambda pair: pair[1])[:MAX_GROUPS]:
             offsets = await self._fetch_committed(node, group, watched)
             if offsets:
                 committed[group] = offsets
@@ -131,9 +131,9 @@ class KafkaConsumerGroups:
         return offsets
 
     async def _count_members(self, node: int, groups: list[str]) -> None:
-        """Who is in these groups, where that was not asked lately.
+        """Count the members of these groups, unless their count is younger than MEMBERS_TTL_S.
 
-        A group of the newer kind (KIP-848) is described as dead: nothing is known of its members then.
+        The broker describes a group of the newer protocol (KIP-848) as dead; the number of its members stays unknown.
         """
         now = time.monotonic()
         due = [group for group in groups if now - self._members.get(group, (-MEMBERS_TTL_S, 0))[0] >= MEMBERS_TTL_S]

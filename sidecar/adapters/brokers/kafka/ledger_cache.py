@@ -104,14 +104,14 @@ class LedgerCache:
         return first is None or first.key != BEGIN.encode() or first.value != ours
 
     def follows(self, offset: int) -> bool:
-        """Whether a record that we wrote while nobody else could lies where the next one would.
+        """Check that a record of ours, written while we had the only write access, directly follows what is cached.
 
-        At the end that we know, or behind the mark that ended our last transaction.
+        It then is at the end that we know, or one offset later, behind the marker that ended our last transaction.
         """
         return self.next <= offset <= self.next + 1
 
     def wrote(self, key: str, value: bytes | None, offset: int) -> None:
-        """Take in what we wrote ourselves, while nobody else could."""
+        """Store an entry that we wrote while we had the only write access."""
         self._store(key, value, offset)
         self.lost.pop(key, None)
         self.next = max(self.next, offset + 1)
@@ -145,13 +145,13 @@ class LedgerCache:
             )
 
     def get(self, key: str) -> bytes | None:
-        found = self.entries.get(key)
-        return self.lost.get(key) if found is None and self.lost else found
+        value = self.entries.get(key)
+        return self.lost.get(key) if value is None and self.lost else value
 
     def under(self, prefix: str) -> dict[str, bytes]:
         """Entries that belong to no stream, by key."""
-        found = {key: self.get(key) for key in self._unowned_keys if key.startswith(prefix)}
-        return {key: value for key, value in found.items() if value is not None}
+        entries = {key: self.get(key) for key in self._unowned_keys if key.startswith(prefix)}
+        return {key: value for key, value in entries.items() if value is not None}
 
     @property
     def ledger_started_at(self) -> int | None:
@@ -168,10 +168,10 @@ class LedgerCache:
         self.entries, self.lost, self.next = {}, lost, 0
 
     async def _stable_ends(self) -> tuple[int, int] | None:
-        """The committed end and the end of all that is written.
+        """Return the committed end and the end of all written records, once they are equal or the time is up.
 
-        Where they differ, a transaction is under way, or was committed and its marks are being written: it is waited
-        for, for a moment.
+        They differ while a transaction is open, or while the markers of a committed one are being written. Waits at
+        most MARKER_TIMEOUT_S for that.
         """
         until = time.monotonic() + MARKER_TIMEOUT_S
         while True:
@@ -184,7 +184,7 @@ class LedgerCache:
             await asyncio.sleep(0.005)
 
     async def _ends(self) -> tuple[int, int] | None:
-        """The committed end, and the end of all; None where there is no such topic."""
+        """Return the committed end and the end of all written records; None if the topic does not exist."""
         if not self.exists or self._cluster.client.cluster.leader_for_partition(TP) is None:
             if LEDGER not in await self._cluster.topics([LEDGER]):
                 return None

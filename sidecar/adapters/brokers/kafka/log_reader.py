@@ -123,7 +123,7 @@ class KafkaLogReader:
     async def _fetch(
         self, partition: Partition, offset: int, most: int, wait_ms: int = _WAIT_MS
     ) -> FetchedChunk | None:
-        """What is there from an offset on; None where nothing came. Raises _GoneError where there is no such offset."""
+        """Fetch records from an offset on; None if none arrived. Raises _GoneError if the offset does not exist."""
         tp = TopicPartition(partition.stream, partition.number)
         request = FetchRequest(wait_ms, 1, most, COMMITTED_ISOLATION_ID, [(tp.topic, [(tp.partition, offset, most)])])
 

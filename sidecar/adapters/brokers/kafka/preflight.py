@@ -193,7 +193,7 @@ class _PermissionProbe:
         return await self._try("commit dead letters in transactions", needed, attempt)
 
     async def ledger(self, exists: bool) -> Finding:
-        """Never a failure for a right that is missing: who lets nobody replay needs none."""
+        """Check the rights on the ledger. A missing right is no failure: only replays and discards need it."""
         with_id = await self._try("", "", self._transacting(LEDGER))
         if exists:
             topic = [await self.reading(LEDGER), await self.writing(LEDGER)]

@@ -1,4 +1,4 @@
-"""From outgoing records to record batches: the partition of each record, and the bytes of a batch."""
+"""Record batches built from outgoing records: the partition of each record, and the bytes of a batch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""From the bytes of a fetch to records, read_committed (Kafka's protocol guide, "Record Batch").
+"""Decoder from the bytes of a fetch to records, read_committed (Kafka's protocol guide, "Record Batch").
 
-aiokafka's compiled batches do the work; its fetcher wraps every record in a generator and a dataclass besides, which
-costs more than everything here. What they cannot read in bounded time is read by `record_format_v2`."""
+aiokafka's compiled batches do the work. Its fetcher also wraps every record in a generator and a dataclass, which
+costs more than everything here. `record_format_v2` reads the batches that aiokafka cannot read in bounded time.
+"""
 
 from __future__ import annotations
 

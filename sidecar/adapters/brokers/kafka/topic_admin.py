@@ -49,8 +49,8 @@ class TopicAdmin:
         names = list(dict.fromkeys(names))
         missing = [name for name in names if name not in self._counts]
         if missing:
-            found = await self._cluster.retry("asking for topics", lambda: self._cluster.topics(missing))
-            self._counts.update((name, len(partitions)) for name, partitions in found.items())
+            topics = await self._cluster.retry("asking for topics", lambda: self._cluster.topics(missing))
+            self._counts.update((name, len(partitions)) for name, partitions in topics.items())
         for name in names:
             if name not in self._counts:
                 raise Refused(f"Kafka: there is no topic {name}: create it, then try again")
@@ -159,9 +159,9 @@ class TopicAdmin:
     async def _await_leaders(self, names: Iterable[str]) -> None:
         """Raise until every partition of these topics has a leader that we know."""
         await self._cluster.client.force_metadata_update()
-        found = await self._cluster.topics(list(names))
+        topics = await self._cluster.topics(list(names))
         for name in names:
-            if name not in found:
+            if name not in topics:
                 raise kafka.UnknownTopicOrPartitionError(name)
-            for number in found[name]:
+            for number in topics[name]:
                 self._cluster.leader(TopicPartition(name, number))

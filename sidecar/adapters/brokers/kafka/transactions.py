@@ -21,10 +21,10 @@ from sidecar.domain.errors import Fenced, Outage, Refused
 
 
 async def claim(cluster: KafkaCluster, transactional_id: str) -> ProducerIdentity:
-    """Take a transactional id.
+    """Acquire a transactional id.
 
-    Whoever had it is refused from now on, and what they had open is ended, before this returns. Raises aiokafka's
-    errors: to be called by `KafkaCluster.retry`.
+    Before this returns, the broker fences the previous owner and ends its open transaction. Raises aiokafka's errors:
+    call it through `KafkaCluster.retry`.
     """
     node = await cluster.transaction_coordinator(transactional_id)
     request = InitProducerIdRequest(transactional_id, cluster.options.transaction_timeout_ms)
@@ -82,11 +82,11 @@ async def write(
     placed: PlacedRecords,
     right: Callable[[WrittenOffsets], Awaitable[bool]] | None = None,
 ) -> WrittenOffsets:
-    """Write records in one transaction; returns where each lies.
+    """Write records in one transaction, and return the offset of each.
 
-    `right` is asked before it is committed whether they lie where they should. Raises Fenced (the id is another's
-    now, or it was not right: nothing was committed), Outage (it may be committed or not: claim the id anew, then
-    look), TooLarge and Refused (nothing was committed). After any of them the identity must not be used again.
+    Before the commit, `right` checks the offsets. Raises Fenced (another member owns the id now, or `right` returned
+    False: nothing was committed), Outage (the outcome is unknown: claim the id again, then read the log), TooLarge
+    and Refused (nothing was committed). After any of these errors the identity must not be used again.
     """
     try:
         await add(cluster, identity, placed)

@@ -81,7 +81,7 @@ class MemoryBroker:
     def wake(self) -> None:
         self._wakeup.set()
 
-    def assigned(self, partitions: list[Partition]) -> None:
+    def set_assignment(self, partitions: list[Partition]) -> None:
         assert self._group is not None
         for partition in [p for p in self._leases if p not in partitions]:
             lease = self._leases.pop(partition)
@@ -211,14 +211,14 @@ class MemoryBroker:
 
     async def status(self) -> list[PartitionStatus]:
         group = self._log.groups.get(self._group_name)
-        found = []
+        statuses = []
         for stream in sorted(filter(self.wants, self._log.streams)):
             for partition in self._of(stream):
                 _, end = await self.bounds(partition)
                 committed = group.committed.get(partition) if group is not None else None
                 lag = end - committed if committed is not None else None
-                found.append(PartitionStatus(partition, committed, end, lag, ours=partition in self._leases))
-        return found
+                statuses.append(PartitionStatus(partition, committed, end, lag, ours=partition in self._leases))
+        return statuses
 
     @property
     def ledger(self) -> MemoryLedger:
@@ -233,7 +233,7 @@ class MemoryBroker:
     async def groups(self) -> list[GroupProgress]:
         if self._group is None:
             raise Disconnected("this memory broker is not started")
-        found = []
+        groups = []
         for name, group in sorted(self._log.groups.items()):
             if name == self._group_name or name.startswith(SIDECAR_GROUPS):
                 continue
@@ -244,8 +244,8 @@ class MemoryBroker:
                     lag = max(0, log.end - committed)
                     partitions.append(GroupPartition(partition, committed, log.end, lag, read=committed))
             if partitions:
-                found.append(GroupProgress(name, len(group.members), tuple(partitions)))
-        return found
+                groups.append(GroupProgress(name, len(group.members), tuple(partitions)))
+        return groups
 
     async def inspect(self) -> list[Finding]:
         return [Finding("sources.memory: connect", True, f"{len(self._log.streams)} streams")]

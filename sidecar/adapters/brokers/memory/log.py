@@ -18,7 +18,7 @@ from sidecar.domain.position import Partition, Position
 class GroupMember(Protocol):
     """A broker in a consumer group, as the log sees it."""
 
-    def assigned(self, partitions: list[Partition]) -> None:
+    def set_assignment(self, partitions: list[Partition]) -> None:
         """Own exactly these partitions from now on."""
 
     def wake(self) -> None:
@@ -111,7 +111,7 @@ class MemoryLog:
                     group.gaps[partition] = Gap(partition, committed, 0, reason, recreated=True)
             for member in group.members:
                 owned = [p for p, owner in group.owners.items() if owner is member and p not in partitions]
-                member.assigned(owned)
+                member.set_assignment(owned)
         self._rebalance_all()
 
     def partition(self, partition: Partition) -> MemoryPartition | None:
@@ -194,7 +194,7 @@ class MemoryLog:
                 shares[id(owner)].append(partition)
         group.owners = owners
         for member in list(group.members):
-            member.assigned(shares[id(member)])
+            member.set_assignment(shares[id(member)])
 
     def _wake(self) -> None:
         for group in self.groups.values():

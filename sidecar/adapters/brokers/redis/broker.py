@@ -291,7 +291,7 @@ class RedisBroker:
         commit = RedisCommit(stream.stream, stream.key, self._group, self._consumer.name + SENTINEL_SUFFIX)
         await commit.run(self._servers, self._entries, self._naming, batches, outgoing)
         for batch in batches:
-            stream.committed(batch)
+            stream.stop_tracking(batch)
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
         return await publish_records(self._servers, self._entries, outgoing)
@@ -361,9 +361,9 @@ class RedisBroker:
         assert asyncio.iscoroutine(work)
         task: asyncio.Task[None] = asyncio.ensure_future(work)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._on_task_done)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._fail(error)

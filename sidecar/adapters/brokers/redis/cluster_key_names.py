@@ -7,17 +7,17 @@ from sidecar.domain.stream_names import StreamNames
 
 __all__ = [
     "CLUSTER_SLOT_COUNT",
+    "add_hash_tag",
     "cluster_dead_letter_stream",
     "cluster_dead_letter_streams",
     "crosses",
     "hash_tag",
+    "remove_hash_tag",
     "slot",
-    "tagged",
-    "untagged",
 ]
 
 
-def tagged(stream: str) -> str:
+def add_hash_tag(stream: str) -> str:
     """Return a stream's name for use within other names, so that they share its hash slot.
 
     It is in braces, unless the name carries a hash tag itself.
@@ -26,20 +26,20 @@ def tagged(stream: str) -> str:
     return stream if hash_tag(key) != key else f"{{{stream}}}"
 
 
-def untagged(stream: str) -> str:
-    """Return the stream for a name that `tagged` gave."""
+def remove_hash_tag(stream: str) -> str:
+    """Return the stream for a name that `add_hash_tag` gave."""
     inner = stream[1:-1]
-    return inner if stream == f"{{{inner}}}" and tagged(inner) == stream else stream
+    return inner if stream == f"{{{inner}}}" and add_hash_tag(inner) == stream else stream
 
 
 def cluster_dead_letter_stream(naming: StreamNames, stream: str) -> str:
     """Return the dead-letter stream of `stream` on a Cluster: `{orders}.dlt`."""
-    return naming.dead_letter_stream(tagged(stream))
+    return naming.dead_letter_stream(add_hash_tag(stream))
 
 
 def cluster_dead_letter_streams(naming: StreamNames, stream: str) -> list[str]:
     """List the names under which dead letters of `stream` are searched on a Cluster: in its slot, and as elsewhere."""
-    names = (*naming.dead_letter_streams(tagged(stream)), *naming.dead_letter_streams(stream))
+    names = (*naming.dead_letter_streams(add_hash_tag(stream)), *naming.dead_letter_streams(stream))
     return list(dict.fromkeys(names))
 
 

@@ -58,7 +58,7 @@ class RedisCommit:
             target = dead_letter_target(out, servers, naming)
             letters.setdefault(out.origin.offset, []).append((raw(target), entries.fields(out)))
             await self._check_size(servers, letters[out.origin.offset][-1], index)
-        commands = [*self._rejected(letters), *self._accepted(batches, letters)]
+        commands = [*self._build_rejections(letters), *self._build_acknowledgments(batches, letters)]
         if not commands:
             return
         async with servers.borrow(self._key) as link:
@@ -76,7 +76,9 @@ class RedisCommit:
             if isinstance(reply, Exception):
                 raise reply
 
-    def _accepted(self, batches: Sequence[Batch], letters: dict[int, list[tuple[bytes, list[bytes]]]]) -> list[Command]:
+    def _build_acknowledgments(
+        self, batches: Sequence[Batch], letters: dict[int, list[tuple[bytes, list[bytes]]]]
+    ) -> list[Command]:
         ids: list[bytes] = []
         for batch in batches:
             ids.extend(
@@ -90,7 +92,7 @@ class RedisCommit:
             for at in range(0, len(ids), MAX_IDS_PER_CALL)
         ]
 
-    def _rejected(self, letters: dict[int, list[tuple[bytes, list[bytes]]]]) -> list[Command]:
+    def _build_rejections(self, letters: dict[int, list[tuple[bytes, list[bytes]]]]) -> list[Command]:
         commands: list[Command] = []
         keys: dict[bytes, int] = {self._key: 1}
         arguments: list[Argument] = []

@@ -1,5 +1,7 @@
-"""The consumer group of a stream: created at the configured start, repaired after a deletion, and with the entries of
-dead members claimed."""
+"""Consumer group of a stream.
+
+Creates the group at the configured start, repairs it after a deletion, and claims the entries of dead members.
+"""
 
 from __future__ import annotations
 
@@ -140,7 +142,7 @@ async def restore_group(connection: RedisConnection, lease: StreamLease, group: 
         state = await group_state(connection, lease.key, group)
         if state is not None and state.delivered < lease.last:
             await connection.call("XGROUP", "SETID", lease.key, group, entry_id(lease.last))
-    ranges, single = lease.uncommitted()
+    ranges, single = lease.list_uncommitted()
     for first, last in ranges:
         async for page in _range(connection, lease.key, first, last):
             await _make_pending(connection, lease.key, group, consumer, page)

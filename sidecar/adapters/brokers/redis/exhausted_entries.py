@@ -40,7 +40,7 @@ class StuckEntry(Struct, frozen=True):
 
 
 Cursors = MutableMapping[tuple[str, str], bytes]
-"""For a stream and a group the entry id where the next search continues, if the last one did not reach the end."""
+"""Entry id at which the next search continues, by stream and group, if the last search did not reach the end."""
 
 
 async def find_stuck_entries(

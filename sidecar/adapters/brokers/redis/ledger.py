@@ -18,9 +18,9 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from sidecar.adapters.brokers.redis.cluster_key_names import (
+    add_hash_tag,
     cluster_dead_letter_stream,
     crosses,
-    tagged,
 )
 from sidecar.adapters.brokers.redis.committer import (
     MAX_BYTES_PER_CALL,
@@ -55,10 +55,10 @@ class RedisLedger:
         if stream is None:
             return LEDGER
         if self._naming.is_dead_letter(stream):
-            return (tagged(stream) if self._servers.cluster else stream) + SUFFIX
+            return (add_hash_tag(stream) if self._servers.cluster else stream) + SUFFIX
         if self._servers.cluster:
             inside = cluster_dead_letter_stream(self._naming, stream)
-            return (inside if not crosses(stream, inside) else tagged(stream)) + SUFFIX
+            return (inside if not crosses(stream, inside) else add_hash_tag(stream)) + SUFFIX
         return self._naming.dead_letter_stream(stream) + SUFFIX
 
     # --- reading
@@ -156,7 +156,7 @@ class RedisLedger:
         raise Refused(
             f"{outgoing.stream} is in another hash slot of the Cluster than {key}, so the record and its ledger entry "
             f"cannot be written in one step; send it to a stream with the same hash tag, such as "
-            f"{tagged(stream or key)}.retry"
+            f"{add_hash_tag(stream or key)}.retry"
         )
 
     async def _check_size(self, target: str, fields: Sequence[bytes], index: int) -> None:

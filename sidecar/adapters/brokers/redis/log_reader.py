@@ -34,12 +34,12 @@ async def read(servers: RedisPool, entries: EntryCodec, position: Position) -> R
         return None
     key, wanted = raw(position.stream), entry_id(position.offset)
     try:
-        found = await servers.call(key, "XRANGE", key, wanted, wanted)
+        replies = await servers.call(key, "XRANGE", key, wanted, wanted)
     except RedisReplyError as error:
         if error.code == "WRONGTYPE":
             return None
         raise
-    return entries.records(position.stream, found)[0] if found else None
+    return entries.records(position.stream, replies)[0] if replies else None
 
 
 async def exists(servers: RedisPool, stream: str) -> bool:
@@ -82,11 +82,11 @@ async def scan(
     for low, high in ((first, min(end, times)), (max(first, times, (since or 0) << SEQUENCE_BITS), end)):
         at = low
         while at < high:
-            found = await servers.call(key, "XRANGE", key, entry_id(at), entry_id(high - 1), "COUNT", page)
-            if not found:
+            replies = await servers.call(key, "XRANGE", key, entry_id(at), entry_id(high - 1), "COUNT", page)
+            if not replies:
                 break
-            yield entries.records(partition.stream, found)
-            at = offset(found[-1][0]) + 1
+            yield entries.records(partition.stream, replies)
+            at = offset(replies[-1][0]) + 1
 
 
 async def names(servers: RedisPool, pattern: str | None = None) -> AsyncIterator[str]:

@@ -63,7 +63,7 @@ async def _streams(
             async with servers.borrow(raw(stream)) as connection:
                 findings += await _permissions(servers, connection, naming, group, stream)
                 for other in config.exhausted:
-                    findings.append(await _exhausted(connection, stream, other))
+                    findings.append(await _check_exhausted(connection, stream, other))
                 if name in config.gate:
                     findings.append(await _gate(servers, connection, stream, config.gate[name]))
     if not config.streams and not config.gate:
@@ -186,7 +186,7 @@ async def _permissions(
     return findings
 
 
-async def _exhausted(connection: RedisConnection, stream: str, group: str) -> Finding:
+async def _check_exhausted(connection: RedisConnection, stream: str, group: str) -> Finding:
     """Check that entries can be taken from another group."""
     what, key = f"{WHERE}.exhausted: {group}: {stream}", raw(stream)
     (listed,) = await connection.calls([("XINFO", "GROUPS", key)])

@@ -73,12 +73,12 @@ class StreamLease:
             else RedisBatch(self.lease, (), batch.next_offset, ids=tuple(batch.ids))
         )
 
-    def committed(self, batch: Batch) -> None:
+    def stop_tracking(self, batch: Batch) -> None:
         """Stop tracking a batch."""
         if isinstance(batch, RedisBatch):
             self._tracked.pop(batch.number, None)
 
-    def uncommitted(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
+    def list_uncommitted(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
         """List what was delivered and is not committed: ranges of entry ids, and single ids."""
         ranges = [tracked for tracked in self._tracked.values() if isinstance(tracked, tuple)]
         batches = [tracked for tracked in self._tracked.values() if not isinstance(tracked, tuple)]
@@ -86,13 +86,13 @@ class StreamLease:
 
     def first_uncommitted(self) -> int:
         """Return the lowest offset that was delivered and is not committed, else the one behind the newest."""
-        ranges, single = self.uncommitted()
+        ranges, single = self.list_uncommitted()
         ids = (*(first for first, _ in ranges), *single)
         return min(map(offset, ids), default=self.last + 1)
 
     def work_filter(self) -> Callable[[bytes], bool]:
         """Return a test whether an entry id belongs to a tracked batch, as of now."""
-        ranges, single = self.uncommitted()
+        ranges, single = self.list_uncommitted()
         spans = sorted((offset(first), offset(last)) for first, last in ranges)
         starts = [first for first, _ in spans]
         ids = set(map(offset, single))

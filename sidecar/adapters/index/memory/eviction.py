@@ -25,7 +25,7 @@ from sidecar.adapters.index.memory.segment import (
 from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.domain.correlation.connected_components import connect_events
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id
-from sidecar.domain.correlation.ordering import appended
+from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.model import Event
 
 MIN_MOVES_PER_RUN_EVENTS = 10_000
@@ -94,14 +94,19 @@ class FlowEviction:
         for segment in younger:
             seeds.update(dict.fromkeys(_find_shared(oldest, segment, self._join), segment))
         order = {segment.serial: number for number, segment in enumerate(younger)}
-        found: dict[int, Segment] = {}
+        destinations: dict[int, Segment] = {}
         # From the youngest on: a slot goes to the first segment that reaches it.
         for seed, segment in sorted(seeds.items(), key=lambda item: -order[item[1].serial]):
-            self._spread(oldest, younger, seed, segment, found)
-        return found
+            self._spread(oldest, younger, seed, segment, destinations)
+        return destinations
 
     def _spread(
-        self, oldest: Segment, younger: Sequence[Segment], seed: _Seed, segment: Segment, found: dict[int, Segment]
+        self,
+        oldest: Segment,
+        younger: Sequence[Segment],
+        seed: _Seed,
+        segment: Segment,
+        destinations: dict[int, Segment],
     ) -> None:
         """Mark all events of the oldest segment that are joined to a key."""
         waiting, seen = [seed], {seed}
@@ -111,8 +116,8 @@ class FlowEviction:
             if self._too_many(len(chain), table, bits, younger):
                 continue
             for slot, packed in chain:
-                if slot not in found:
-                    found[slot] = segment
+                if slot not in destinations:
+                    destinations[slot] = segment
                     for key in _keys(packed, self._join):
                         if key not in seen:
                             seen.add(key)
@@ -136,7 +141,7 @@ class FlowEviction:
         if store.size > self._max_size:
             aim = min(aim, len(events) * 9 // 10)
         flows, _ = connect_events(events, self._join, self._max_flow)
-        flows.sort(key=lambda flow: max(map(appended, flow)), reverse=True)
+        flows.sort(key=lambda flow: max(map(append_moment, flow)), reverse=True)
         kept: list[Event] = []
         for flow in flows:
             if len(kept) + len(flow) > aim:
@@ -144,11 +149,11 @@ class FlowEviction:
             kept += flow
         cut = 0
         if not kept and flows:
-            kept = sorted(flows[0], key=appended)[-max(aim, 1) :]
+            kept = sorted(flows[0], key=append_moment)[-max(aim, 1) :]
             cut = len(flows[0]) - len(kept)
         store.drop(segment)
         smaller = store.fresh(segment.age)
-        for event in sorted(kept, key=appended):
+        for event in sorted(kept, key=append_moment):
             store.move(event, smaller)
         self._count(len(events) - len(kept), cut, segment.age)
 

@@ -13,9 +13,9 @@ from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest
 from sidecar.domain.correlation.connected_components import Key, carried_keys, cause_key, format_key
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone
+from sidecar.domain.correlation.event_order import append_moment, moment
 from sidecar.domain.correlation.flows import build_node
 from sidecar.domain.correlation.hops import fold_hops
-from sidecar.domain.correlation.ordering import appended, moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
 from sidecar.domain.position import Position
@@ -26,7 +26,7 @@ Component = tuple[dict[Position, Event], list[str]]
 
 async def component(reading: StoreReader, start: Event) -> Component:
     """Find everything that is joined to an event."""
-    found = {start.position: start}
+    members = {start.position: start}
     broken: list[str] = []
     seen: set[Key] = set()
     waiting = [start]
@@ -43,16 +43,16 @@ async def component(reading: StoreReader, start: Event) -> Component:
                 broken.append(format_key(key))
                 continue
             for position, other in joined.items():
-                if position not in found:
-                    found[position] = other
+                if position not in members:
+                    members[position] = other
                     waiting.append(other)
-    return found, sorted(broken)
+    return members, sorted(broken)
 
 
-async def draw(reading: StoreReader, held: Component) -> Flow:
+async def draw(reading: StoreReader, component: Component) -> Flow:
     """Build a flow from its events, yielding to the event loop in between."""
-    found, broken = held
-    events, hops = fold_hops(sorted(found.values(), key=moment))
+    members, broken = component
+    events, hops = fold_hops(sorted(members.values(), key=moment))
     await reading.turn(len(events))
     parents = find_stated_parents(events)
     await reading.turn(len(events))
@@ -71,8 +71,8 @@ async def draw(reading: StoreReader, held: Component) -> Flow:
     return Flow(trace_id=reading.trace_id_of(events[0]), nodes=nodes, broken_keys=broken)
 
 
-def latest(found: Iterable[Event]) -> Event:
-    return max(found, key=appended)
+def latest(events: Iterable[Event]) -> Event:
+    return max(events, key=append_moment)
 
 
 def _keys(reading: StoreReader, event: Event) -> Iterator[Key]:
@@ -84,19 +84,19 @@ def _keys(reading: StoreReader, event: Event) -> Iterator[Key]:
 
 async def _find_joined(reading: StoreReader, key: Key) -> dict[Position, Event]:
     """Find the events that a key joins; if they are more than a flow can have, one more than that."""
-    found: dict[Position, Event] = {}
+    joined: dict[Position, Event] = {}
     for event in _carriers(reading, key):
-        found[event.position] = event
+        joined[event.position] = event
         await reading.turn()
-        if len(found) > reading.max_flow:
-            return found
-    if key[0] == "causation" and found:
+        if len(joined) > reading.max_flow:
+            return joined
+    if key[0] == "causation" and joined:
         for event in reading.with_id(str(key[1])):
-            found[event.position] = event
+            joined[event.position] = event
             await reading.turn()
-            if len(found) > reading.max_flow:
+            if len(joined) > reading.max_flow:
                 break
-    return found
+    return joined
 
 
 def _carriers(reading: StoreReader, key: Key) -> Iterator[Event]:
@@ -114,7 +114,7 @@ def _carriers(reading: StoreReader, key: Key) -> Iterator[Event]:
 
 async def consumption(reading: StoreReader, producer: str) -> set[Stream]:
     """Find the streams that a producer consumes: an event that it wrote names a cause there."""
-    found: set[Stream] = set()
+    streams: set[Stream] = set()
     for effects in reading.segments:
         if producer not in effects.causes:
             continue
@@ -125,8 +125,8 @@ async def consumption(reading: StoreReader, producer: str) -> set[Stream]:
                 known = version, _find_consumed(effects, causes, producer)
                 effects.consumption[producer, causes.serial] = known
                 await reading.turn(1 + len(effects.causes[producer]) // 32)
-            found |= known[1]
-    return found
+            streams |= known[1]
+    return streams
 
 
 def _find_consumed(effects: Segment, causes: Segment, producer: str) -> frozenset[Stream]:
@@ -147,11 +147,11 @@ def _find_consumed(effects: Segment, causes: Segment, producer: str) -> frozense
 def _recount(segment: Segment, producer: str) -> None:
     """Collect the causes that a producer's events name, after some events are gone."""
     segment.doubtful.discard(producer)
-    found: set[int] = set()
+    causes: set[int] = set()
     for slot, data in enumerate(segment.packed):
         if slot not in segment.dead:
             packed = unpack(data)
             cause = packed.causation_id
             if packed.producer == producer and cause is not None and cause != packed.event_id:
-                found.add(text_bits(cause))
-    segment.causes[producer] = found
+                causes.add(text_bits(cause))
+    segment.causes[producer] = causes

@@ -14,7 +14,7 @@ from sidecar.adapters.index.memory.flow_query import component, draw
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of, newest
 from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.adapters.index.memory.store_reader import StoreReader
-from sidecar.domain.correlation.ordering import appended, moment
+from sidecar.domain.correlation.event_order import append_moment, moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Coverage, Flow, IndexPage, Node
 from sidecar.domain.position import Partition, Position
@@ -94,40 +94,40 @@ class MemoryIndex:
     # --- questions
 
     async def at(self, position: Position) -> Node | None:
-        """Without its place in its flow: `parent` is None and `depth` 0, as in all answers but flows."""
+        """Return the event at a position, without its place in its flow: `parent` is None and `depth` 0."""
         reading = self._reading()
         event = reading.at(position)
         return None if event is None else await reading.node(event)
 
     async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
-        """The events at some positions."""
+        """Return the events at some positions."""
         return [await self.at(position) for position in positions]
 
     async def lookup(self, id: str) -> list[Node]:
-        """Without their places in their flows."""
+        """Return the events that have an id, without their places in their flows."""
         reading = self._reading()
-        found: dict[Position, Event] = {}
+        by_position: dict[Position, Event] = {}
         for kind in KINDS:
             async for event in _matches(reading, kind, bound_text(id)):
-                found[event.position] = event
-                if len(found) >= 4 * MAX_FOUND_EVENTS:
-                    found = _newest_of(found.values())
-        return [await reading.node(event) for event in _newest_of(found.values()).values()]
+                by_position[event.position] = event
+                if len(by_position) >= 4 * MAX_FOUND_EVENTS:
+                    by_position = _newest_of(by_position.values())
+        return [await reading.node(event) for event in _newest_of(by_position.values()).values()]
 
     async def flow(self, id: str) -> Flow | None:
-        """Of several flows the one of the latest event that has the id."""
+        """Return the flow of an id; of several flows, that of the latest event with the id."""
         reading = self._reading()
         for kind in KINDS:
             latest: Event | None = None
             async for event in _matches(reading, kind, bound_text(id)):
-                if latest is None or appended(event) > appended(latest):
+                if latest is None or append_moment(event) > append_moment(latest):
                     latest = event
             if latest is not None:
                 return await draw(reading, await component(reading, latest))
         return None
 
     async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
-        """Raises ValueError where the cursor is none."""
+        """Return a page of flows, latest first. Raises ValueError for an invalid cursor."""
         reading = self._reading()
         flows: list[Flow] = []
         seen: set[Position] = set()
@@ -138,7 +138,7 @@ class MemoryIndex:
                 continue
             held = await component(reading, event)
             seen.update(held[0])
-            if max(map(appended, held[0].values())) != appended(event):
+            if max(map(append_moment, held[0].values())) != append_moment(event):
                 continue  # shown on an earlier page, under its latest event
             if len(flows) == limit:
                 return flows, cursor_of(last) if last is not None else cursor
@@ -147,13 +147,13 @@ class MemoryIndex:
         return flows, None
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
-        """The latest `limit` of them. Without their places in their flows."""
+        """Return the latest `limit` events of an aggregate, without their places in their flows."""
         reading = self._reading()
-        found: dict[Position, Event] = {}
+        by_position: dict[Position, Event] = {}
         for event in reading.of_aggregate(bound_text(id)):
             await reading.turn()
-            found[event.position] = event
-        latest = heapq.nlargest(limit, found.values(), key=moment)
+            by_position[event.position] = event
+        latest = heapq.nlargest(limit, by_position.values(), key=moment)
         return [await reading.node(event) for event in latest[::-1]]
 
     async def newest(
@@ -165,9 +165,11 @@ class MemoryIndex:
         until: int | None = None,
         streams: Collection[str] | None = None,
     ) -> IndexPage:
-        """Events by append time, then position, newest first: appended at `since` or later and before `until`
-        (milliseconds), on these streams. Without their places in their flows. Raises ValueError where the cursor is
-        none."""
+        """Return a page of events by append time, then position, newest first, without their places in their flows.
+
+        They were appended at `since` or later and before `until` (milliseconds), on these streams. Raises ValueError
+        for an invalid cursor.
+        """
         reading = self._reading()
         nodes: list[Node] = []
         before = None if cursor is None else moment_of(cursor)
@@ -198,9 +200,9 @@ async def _matches(reading: StoreReader, kind: str, id: str) -> AsyncIterator[Ev
             async for event in _of_trace(reading, int(id, 16)):
                 yield event
     elif kind == "position":
-        found = _at(reading, id)
-        if found is not None:
-            yield found
+        event_at = _at(reading, id)
+        if event_at is not None:
+            yield event_at
     else:
         find = {"event": reading.with_id, "aggregate": reading.of_aggregate, "correlation": reading.of_correlation}
         for event in find[kind](id):
@@ -224,4 +226,4 @@ def _at(reading: StoreReader, text: str) -> Event | None:
 
 
 def _newest_of(events: Iterable[Event]) -> dict[Position, Event]:
-    return {event.position: event for event in heapq.nlargest(MAX_FOUND_EVENTS, events, key=appended)}
+    return {event.position: event for event in heapq.nlargest(MAX_FOUND_EVENTS, events, key=append_moment)}

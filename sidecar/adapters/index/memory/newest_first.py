@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 
 from sidecar.adapters.index.memory.segment import Segment
 from sidecar.adapters.index.memory.store_reader import StoreReader
-from sidecar.domain.correlation.ordering import Moment
+from sidecar.domain.correlation.event_order import Moment
 from sidecar.domain.model import Event
 from sidecar.domain.position import Partition, Position
 

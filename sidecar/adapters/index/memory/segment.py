@@ -146,8 +146,8 @@ class Segment:
         self.order: list[int] = []
         """The slots below its length, by append time and position."""
         self.consumption: dict[tuple[str, int], tuple[tuple[int, ...], frozenset[Stream]]] = {}
-        """For a producer and the serial of a segment with causes: what it consumes, and for which state that was
-        found."""
+        """Cache of consumed streams by producer and serial of a segment with causes, with the state (event counts of
+        both segments) for which it holds."""
 
     def __len__(self) -> int:
         return len(self.packed) - len(self.dead)
@@ -211,7 +211,7 @@ class Segment:
         self.causes.setdefault(producer, set()).add(bits)
 
     def kill(self, slot: int, event: Event) -> None:
-        """The event in this slot is held no more. Its place in chains stays, so that they go on."""
+        """Mark the event in this slot as removed. Its links stay, so that the chains through it remain whole."""
         self.dead.add(slot)
         if event.causation_id is not None and event.producer is not None:
             self.doubtful.add(event.producer)
@@ -228,20 +228,24 @@ class Segment:
 
     def append_order(self, slot: int) -> tuple[int, Partition, int]:
         """Orders slots by append time, then position."""
-        found = unpack_head(self.packed[slot])
-        return found.appended_at, self.logs[found.place], found.offset_high << 64 | found.offset
+        head = unpack_head(self.packed[slot])
+        return head.appended_at, self.logs[head.place], head.offset_high << 64 | head.offset
 
     def sorted_slots(self) -> list[int]:
-        """All slots by append time, then position; dead ones too. Events come nearly in order, so what was sorted
-        before is kept but for its end."""
+        """Return all slots by append time, then position; dead ones too.
+
+        Events arrive nearly in order, so only the end of the earlier result is sorted again.
+        """
         order, begin = self.order, len(self.order)
         if begin == len(self.packed):
             return order
-        found = list(map(unpack_head, self.packed[begin:]))
-        places = sorted({one.place for one in found}, key=self.logs.__getitem__)
+        heads = list(map(unpack_head, self.packed[begin:]))
+        places = sorted({head.place for head in heads}, key=self.logs.__getitem__)
         rank = {place: number for number, place in enumerate(places)}
         # Numbers rather than tuples: thousands of new tuples make the garbage collector look through everything.
-        keys = [one.appended_at << 192 | rank[one.place] << 128 | one.offset_high << 64 | one.offset for one in found]
+        keys = [
+            head.appended_at << 192 | rank[head.place] << 128 | head.offset_high << 64 | head.offset for head in heads
+        ]
         numbers = slots(len(self.packed))
         new = [numbers[begin + number] for number in sorted(range(len(keys)), key=keys.__getitem__)]
         keep = bisect_right(order, self.append_order(new[0]), key=self.append_order)
@@ -267,7 +271,7 @@ class Segment:
             yield from runs.all_slots()
 
     def find(self, place: int, offset: int) -> int | None:
-        """The slot of the event at an offset of a partition."""
+        """Return the slot of the event at an offset of a partition."""
         runs = self.runs.get(place)
         if runs is None:
             return None
@@ -278,5 +282,5 @@ class Segment:
         return None
 
     def _offset(self, slot: int) -> int:
-        found = unpack_head(self.packed[slot])
-        return found.offset_high << 64 | found.offset
+        head = unpack_head(self.packed[slot])
+        return head.offset_high << 64 | head.offset

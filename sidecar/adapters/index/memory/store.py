@@ -183,7 +183,7 @@ class SegmentStore:
         self.segments.remove(segment)
         for other in self.segments:
             other.forget(segment.serial)
-        self._open = [None if one is segment else one for one in self._open]
+        self._open = [None if candidate is segment else candidate for candidate in self._open]
         self.count -= len(segment)
         self.size -= segment.size
 
@@ -217,9 +217,9 @@ class SegmentStore:
 
     def _add_again(self, place: PartitionRanges, event: Event) -> None:
         """Add an event at a position that may be held: another event there is replaced."""
-        found = self.find(place, event.position.offset)
-        if found is not None:
-            segment, slot = found
+        location = self.find(place, event.position.offset)
+        if location is not None:
+            segment, slot = location
             held = segment.event(unpack(segment.packed[slot]))
             held.observed_at = event.observed_at
             if held == event:

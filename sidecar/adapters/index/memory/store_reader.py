@@ -25,8 +25,8 @@ from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.domain.correlation.connected_components import Key
 from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, trace_id_source
 from sidecar.domain.correlation.duplicates import MAX_EVENTS_PER_ID, original_of, status_of
+from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.correlation.flows import FlowEventStatus
-from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
@@ -64,8 +64,8 @@ class StoreReader:
 
     def at(self, position: Position) -> Event | None:
         place = self._store.places.find(position.system, position.stream, position.partition)
-        found = None if place is None else self._store.find(place, position.offset)
-        return None if found is None else self.event(*found)
+        location = None if place is None else self._store.find(place, position.offset)
+        return None if location is None else self.event(*location)
 
     def walk_chains(self, table: int, bits: int) -> Iterator[Event]:
         for segment in reversed(self.segments):
@@ -77,21 +77,21 @@ class StoreReader:
         return (event for event in self.walk_chains(IDS, text_bits(event_id)) if event.event_id == event_id)
 
     def of_aggregate(self, aggregate_id: str) -> Iterator[Event]:
-        found = self.walk_chains(AGGREGATES, text_bits(aggregate_id))
-        return (event for event in found if event.aggregate_id == aggregate_id)
+        candidates = self.walk_chains(AGGREGATES, text_bits(aggregate_id))
+        return (event for event in candidates if event.aggregate_id == aggregate_id)
 
     def of_correlation(self, correlation_id: str) -> Iterator[Event]:
-        found = self.walk_chains(CORRELATIONS, text_bits(correlation_id))
-        return (event for event in found if event.correlation_id == correlation_id)
+        candidates = self.walk_chains(CORRELATIONS, text_bits(correlation_id))
+        return (event for event in candidates if event.correlation_id == correlation_id)
 
     def caused_by(self, event_id: str) -> Iterator[Event]:
-        found = self.walk_chains(CAUSED, derived_bits(derive_trace_id(event_id)))
-        return (event for event in found if event.causation_id == event_id)
+        candidates = self.walk_chains(CAUSED, derived_bits(derive_trace_id(event_id)))
+        return (event for event in candidates if event.causation_id == event_id)
 
     def of_trace(self, trace_id: int) -> Iterator[Event]:
         """Yield the events that carry this trace id."""
-        found = self.walk_chains(TRACES, trace_bits(trace_id))
-        return (event for event in found if event.trace_id == trace_id)
+        candidates = self.walk_chains(TRACES, trace_bits(trace_id))
+        return (event for event in candidates if event.trace_id == trace_id)
 
     async def of_derived_trace(self, trace_id: int) -> AsyncIterator[Event]:
         """Yield the events without a trace id for which this one is derived."""
@@ -126,7 +126,7 @@ class StoreReader:
         if event_id in self._firsts:
             return self._firsts[event_id]
         bits = text_bits(event_id)
-        found: Event | None = None
+        earliest: Event | None = None
         for segment in self.segments:
             slot = segment.tables[IDS].get(bits)
             if slot is None:
@@ -138,11 +138,11 @@ class StoreReader:
                 same = [other for other in events if other.event_id == event_id]
                 if not same:
                     continue
-                event = min(same, key=appended)
-            if found is None or appended(event) < appended(found):
-                found = event
-        self._firsts[event_id] = found
-        return found
+                event = min(same, key=append_moment)
+            if earliest is None or append_moment(event) < append_moment(earliest):
+                earliest = event
+        self._firsts[event_id] = earliest
+        return earliest
 
     def trace_id_of(self, event: Event) -> int:
         return (

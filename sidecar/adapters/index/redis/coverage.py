@@ -66,8 +66,8 @@ class SharedCoverage:
 
     def update(self, now: int, entries: dict[bytes, bytes], evicted: int, swept: dict[bytes, bytes]) -> None:
         """Take in the reply of a heartbeat."""
-        found = [one for field, value in entries.items() if (one := covered_from(field, value)) is not None]
-        self._all = {one.partition: one for one in found}
+        covered = [entry for field, value in entries.items() if (entry := covered_from(field, value)) is not None]
+        self._all = {entry.partition: entry for entry in covered}
         self._now = now
         self.evicted = evicted
         self.horizon = int(swept[b"horizon"]) if b"horizon" in swept else None
@@ -78,14 +78,14 @@ class SharedCoverage:
         since = dict(self.own)
         filling = bool(self.filling)
         unread: set[Partition] = set(self.left)
-        for one in self._all.values():
-            if one.partition in self.own:
-                since[one.partition] = min(one.since, since[one.partition])
-            elif one.beat < self._now - COVERAGE_FRESH_MS:
-                unread.add(one.partition)
+        for entry in self._all.values():
+            if entry.partition in self.own:
+                since[entry.partition] = min(entry.since, since[entry.partition])
+            elif entry.beat < self._now - COVERAGE_FRESH_MS:
+                unread.add(entry.partition)
             else:
-                since[one.partition] = one.since
-                filling |= one.filling
+                since[entry.partition] = entry.since
+                filling |= entry.filling
         oldest = max(since.values(), default=None)
         if self.horizon is not None:
             oldest = self.horizon + 1 if oldest is None else max(oldest, self.horizon + 1)

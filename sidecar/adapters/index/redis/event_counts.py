@@ -46,11 +46,11 @@ async def _counts(shards: ShardClients) -> list[int]:
 
 def parts(whole: int, shares: Sequence[int]) -> list[int]:
     """Divide `whole` in proportion to the shares, into integers that add up to it."""
-    total, given, passed = sum(shares), 0, 0
-    found: list[int] = []
+    total, assigned, cumulative = sum(shares), 0, 0
+    portions: list[int] = []
     for share in shares:
-        passed += share
-        part = (whole * passed // total if total > 0 else whole) - given
-        found.append(part)
-        given += part
-    return found
+        cumulative += share
+        portion = (whole * cumulative // total if total > 0 else whole) - assigned
+        portions.append(portion)
+        assigned += portion
+    return portions

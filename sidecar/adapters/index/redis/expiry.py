@@ -34,8 +34,8 @@ LEASE_MS = 15_000
 """Time after which another member may sweep if the sweeper is silent."""
 EVENTS_PER_EVICTED_WHEN_FULL = 20
 """A sweep of a full server deletes one event of so many, until there is room again."""
-STEP_PLACES, MIN_STEP_PLACES = 400, 50
-"""Places that one step reads, and how many at least if few have to go: some of their flows may stay."""
+MAX_RECORDS_PER_STEP, MIN_RECORDS_PER_STEP = 400, 50
+"""Events that one step visits: at most, and at least even if fewer must go, because some of their flows may stay."""
 
 
 class IndexSweeper:
@@ -134,15 +134,20 @@ class IndexSweeper:
     async def _window(self, window: int, excess: int | None) -> int:
         keys = self._keys
         appended, aged = keys.of_window(b"w", window), keys.of_window(b"o", window)
-        found = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SMEMBERS", aged[1]))])
+        members = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SMEMBERS", aged[1]))])
         # As bytes they are in the order of their milliseconds.
-        rest = iter(dict.fromkeys([*(member[2:] for member in sorted(found[0])), *found[1]]))
+        rest = iter(dict.fromkeys([*(member[2:] for member in sorted(members[0])), *members[1]]))
         gone = 0
         while places := list(
-            islice(rest, STEP_PLACES if excess is None else max(MIN_STEP_PLACES, min(STEP_PLACES, excess - gone)))
+            islice(
+                rest,
+                MAX_RECORDS_PER_STEP
+                if excess is None
+                else max(MIN_RECORDS_PER_STEP, min(MAX_RECORDS_PER_STEP, excess - gone)),
+            )
         ):
             gone += await self._some(window, places)
-            if found[1]:
+            if members[1]:
                 await self._ask([(aged[0], ("SREM", aged[1], *places))])
             if (excess is not None and gone >= excess) or not await self._turn():
                 left = await self._ask([(appended[0], ("EXISTS", appended[1])), (aged[0], ("EXISTS", aged[1]))])
@@ -153,7 +158,7 @@ class IndexSweeper:
         await self._ask([(0, ("ZREM", keys.single(b"s"), window))])
         # Events that arrived meanwhile are visited by the next sweep.
         late = await self._ask([(appended[0], ("SMEMBERS", appended[1])), (aged[0], ("SCARD", aged[1]))])
-        if late[1] or not set(late[0]) <= set(found[0]):
+        if late[1] or not set(late[0]) <= set(members[0]):
             await self._note([(0, ("ZADD", keys.single(b"s"), window, window))])
         await self._forget_empty({window})
         return gone
@@ -237,13 +242,13 @@ class IndexSweeper:
 
     def _batches(self, events: Sequence[Event]) -> list[IndexWriteBatch]:
         """Build the entries of these events in each shard."""
-        found: list[IndexWriteBatch] = []
+        batches: list[IndexWriteBatch] = []
         begin = 0
         while begin < len(events):
             batch = IndexWriteBatch(self._keys.shards)
             begin = self._packer.take(batch, events, begin)
-            found.append(batch)
-        return found
+            batches.append(batch)
+        return batches
 
     async def _ask(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
         return await self._shards.ask(commands, STEP_TIMEOUT_S)
@@ -263,7 +268,7 @@ class IndexSweeper:
                 words += (len(commands[number][1]), *commands[number][1])
             asked.append((shard, ("EVALSHA", WRITE_WHEN_FULL.sha, 1, keys.heads[shard], *words)))
         replies: list[Any] = [None] * len(commands)
-        for numbers, found in zip(together.values(), await self._ask(asked), strict=True):
-            for number, reply in zip(numbers, found, strict=True):
+        for numbers, shard_replies in zip(together.values(), await self._ask(asked), strict=True):
+            for number, reply in zip(numbers, shard_replies, strict=True):
                 replies[number] = reply
         return replies

@@ -93,11 +93,11 @@ class IndexFetcher:
             offset = offset_from(place[LOG_BYTES:], two_words=log.two_words)
             buckets.setdefault(self._keys.of_bucket(log, offset >> log.bits), []).append((place, offset, log))
         commands: list[tuple[int, Command]] = [
-            (shard, ("HMGET", key, *(small(offset & ((1 << log.bits) - 1)) for _, offset, log in found)))
-            for (shard, key), found in buckets.items()
+            (shard, ("HMGET", key, *(small(offset & ((1 << log.bits) - 1)) for _, offset, log in members)))
+            for (shard, key), members in buckets.items()
         ]
-        for found, replies in zip(buckets.values(), await self.ask(commands), strict=True):
-            for (place, offset, log), data in zip(found, replies, strict=True):
+        for members, replies in zip(buckets.values(), await self.ask(commands), strict=True):
+            for (place, offset, log), data in zip(members, replies, strict=True):
                 self._events[place] = None if data is None else _event(data, log, offset)
 
     async def know_logs(self, places: Sequence[bytes]) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Collection, Mapping, Sequence
 from sidecar.adapters.index.redis.flow_closure import FlowClosure, FlowReader
 from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest
 from sidecar.domain.correlation.connected_components import Key, format_key
+from sidecar.domain.correlation.event_order import moment
 from sidecar.domain.correlation.flows import build_node
 from sidecar.domain.correlation.hops import Hops, fold_hops
-from sidecar.domain.correlation.ordering import moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
 

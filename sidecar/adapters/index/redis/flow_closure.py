@@ -14,8 +14,8 @@ from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.correlation.causality import Stream
 from sidecar.domain.correlation.connected_components import Key, carried_keys, cause_key
 from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, is_standalone, trace_id_of
+from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.correlation.flows import FlowEventStatus, flow_event_status
-from sidecar.domain.correlation.ordering import appended
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
@@ -50,10 +50,10 @@ class FlowReader(IndexFetcher):
 
     async def closure(self, starts: Sequence[Event]) -> FlowClosure:
         """Return the complete flows of some events."""
-        found = {event.position: event for event in starts}
-        above: dict[Position, Position] = {position: position for position in found}
+        by_position = {event.position: event for event in starts}
+        above: dict[Position, Position] = {position: position for position in by_position}
         seen: set[Key] = set()
-        frontier = list(found.values())
+        frontier = list(by_position.values())
         while frontier:
             fresh = [key for key in dict.fromkeys(k for event in frontier for k in self._own(event)) if key not in seen]
             seen.update(fresh)
@@ -66,8 +66,8 @@ class FlowReader(IndexFetcher):
                     continue
                 first: Position | None = None
                 for position, event in joined.items():
-                    if position not in found:
-                        found[position] = event
+                    if position not in by_position:
+                        by_position[position] = event
                         above[position] = position
                         frontier.append(event)
                     if first is None:
@@ -77,7 +77,7 @@ class FlowReader(IndexFetcher):
             await asyncio.sleep(0)
         flows: dict[Position, list[Event]] = {}
         broken: dict[Position, list[Key]] = {}
-        for position, event in found.items():
+        for position, event in by_position.items():
             flows.setdefault(_top(above, position), []).append(event)
             if self._broken and (keys := [key for key in self._own(event) if key in self._broken]):
                 broken[position] = keys
@@ -95,21 +95,21 @@ class FlowReader(IndexFetcher):
         names = _names(key)
         if any(self.hopeless(name) for name in names):
             return None
-        found: dict[Position, Event] = {}
+        joined: dict[Position, Event] = {}
         if isinstance(value, int):
             trace, alone = names
-            found = {event.position: event for event in self.under(trace) if event.trace_id == value}
+            joined = {event.position: event for event in self.under(trace) if event.trace_id == value}
             for event in self.under(alone):
                 if event.event_id is not None and is_standalone(event) and derive_trace_id(event.event_id) == value:
-                    found[event.position] = event
+                    joined[event.position] = event
         elif kind == "correlation":
-            found = {event.position: event for event in self.under(names[0]) if event.correlation_id == value}
+            joined = {event.position: event for event in self.under(names[0]) if event.correlation_id == value}
         else:
             members = list(self.under(names[0]))
-            found = {event.position: event for event in members if event.causation_id == value}
-            if found:
-                found |= {event.position: event for event in members if event.event_id == value}
-        return found if len(found) <= self._max_flow else None
+            joined = {event.position: event for event in members if event.causation_id == value}
+            if joined:
+                joined |= {event.position: event for event in members if event.event_id == value}
+        return joined if len(joined) <= self._max_flow else None
 
     # --- what follows for each
 
@@ -131,13 +131,13 @@ class FlowReader(IndexFetcher):
         """Return all events with a fetched id."""
         same = self._same.get(event_id)
         if same is None:
-            found = {event.position: event for event in self.under((b"i", id_hash(event_id)))}
-            same = self._same[event_id] = [event for event in found.values() if event.event_id == event_id]
+            by_position = {event.position: event for event in self.under((b"i", id_hash(event_id)))}
+            same = self._same[event_id] = [event for event in by_position.values() if event.event_id == event_id]
         return same
 
     def first(self, event_id: str) -> Event | None:
         if event_id not in self._firsts:
-            self._firsts[event_id] = min(self.with_id(event_id), key=appended, default=None)
+            self._firsts[event_id] = min(self.with_id(event_id), key=append_moment, default=None)
         return self._firsts[event_id]
 
     def trace_id_of(self, event: Event) -> int:
@@ -169,7 +169,7 @@ class FlowReader(IndexFetcher):
                 for hashes in reply[1::2]:
                     witnesses.setdefault(producer, []).extend(hashes[at : at + 4] for at in range(0, len(hashes), 4))
         await self.everything((b"i", hash) for hashes in witnesses.values() for hash in hashes)
-        found: dict[str, set[Stream]] = {}
+        consumed: dict[str, set[Stream]] = {}
         for producer, hashes in witnesses.items():
             streams: set[Stream] = set()
             for hash in dict.fromkeys(hashes):
@@ -180,8 +180,8 @@ class FlowReader(IndexFetcher):
                 streams |= {
                     (event.position.system, event.position.stream) for event in events if event.event_id in causes
                 }
-            found[producer] = streams
-        return found
+            consumed[producer] = streams
+        return consumed
 
 
 def _names(key: Key) -> tuple[Name, ...]:

@@ -36,13 +36,13 @@ class MemberHeartbeat(Struct, frozen=True):
     old_ms: int
     """Age of the message when we received it, by the server's clock."""
     says: bytes
-    heard: float
+    received_at: float
     """Time of receipt (`time.monotonic`)."""
 
     @property
     def age_ms(self) -> int:
         """Age of the message now. If nothing arrives, all members grow old."""
-        return self.old_ms + int((time.monotonic() - self.heard) * 1000)
+        return self.old_ms + int((time.monotonic() - self.received_at) * 1000)
 
 
 class ShardEpochs(Protocol):
@@ -54,7 +54,7 @@ class ShardEpochs(Protocol):
     def words(self) -> dict[int, bytes]:
         """Return the ids known so far."""
 
-    def compare(self, before: dict[int, bytes], found: Sequence[bytes | None]) -> None:
+    def compare(self, before: dict[int, bytes], after: Sequence[bytes | None]) -> None:
         """Compare the ids known before a request with those that the shards returned."""
 
 
@@ -120,7 +120,9 @@ class HeartbeatLoop:
         (now, members, entries, swept), *shards = await self._shards.ask(commands, STEP_TIMEOUT_S)
         self._told = set(covered)
         coverage.update(now, _pairs(entries), sum(int(gone or 0) for _, gone, _ in shards), _pairs(swept))
-        self.members = [one for name, value in _pairs(members).items() if (one := _beat(now, name, value)) is not None]
+        self.members = [
+            heartbeat for name, value in _pairs(members).items() if (heartbeat := _beat(now, name, value)) is not None
+        ]
         for shard, (count, _, _) in enumerate(shards):
             self._set_count(shard, int(count or 0))
         return [word for _, _, word in shards]

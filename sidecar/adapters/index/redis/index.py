@@ -131,7 +131,7 @@ class RedisIndex(IndexQueries):
     # --- members and state (`sidecar.runtime.cluster_members.MembershipStore`)
 
     @property
-    def beats(self) -> Sequence[MemberHeartbeat]:
+    def heartbeats(self) -> Sequence[MemberHeartbeat]:
         """The last heartbeats of all members, this one too."""
         return self.beating.members
 
@@ -165,7 +165,7 @@ class RedisIndex(IndexQueries):
         partition with the first and last offset that found no room.
         """
         self.writer.on_lost = lost
-        self.writer.on_missed = lambda one: missed(one.partition, one.low, one.high)
+        self.writer.on_missed = lambda stretch: missed(stretch.partition, stretch.low, stretch.high)
 
     # --- what it covers
 

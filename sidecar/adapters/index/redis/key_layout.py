@@ -46,9 +46,9 @@ CAUSE, EFFECT = b"\x00", b"\x01"
 UNKNOWN_PRODUCER = b"\x00\x00\x00\x00"
 """Hash of an unknown producer."""
 _SEQUENCE_MASK = (1 << 64) - 1
-_BITS = 10
-"""Low bits of an offset, which tell apart the events of one bucket: 1,024 records on Kafka. Of an offset of two words
-the low bits of the first one: a second on Redis."""
+_BUCKET_BITS = 10
+"""Low bits of an offset, which distinguish the events of one bucket: 1,024 records on Kafka. For an offset of two words
+these are the low bits of the first word: a second on Redis."""
 
 
 class _NoLeadingFields(Struct, array_like=True, frozen=True, gc=False):
@@ -97,7 +97,7 @@ def log_of(system: str, stream: str, number: int) -> PartitionKey:
     whole = _encode((system, stream.encode("utf-8", "surrogateescape"), number))
     name = blake2b(whole, digest_size=LOG_BYTES).digest()
     two_words = traits_of(system).offset_bits > 64
-    bits = 64 + _BITS if two_words else _BITS
+    bits = 64 + _BUCKET_BITS if two_words else _BUCKET_BITS
     return PartitionKey(name, int.from_bytes(name, "big"), Partition(system, stream, number), bits, two_words, whole)
 
 
@@ -108,8 +108,10 @@ def log_from(written: bytes) -> PartitionKey:
 
 
 def offset_bytes(offset: int, *, two_words: bool) -> bytes:
-    """An offset in few bytes: five for Kafka's up to a trillion; a Redis id's milliseconds in eight, then its
-    sequence."""
+    """Encode an offset in few bytes.
+
+    A Kafka offset below a trillion takes five bytes; a Redis id takes eight for its milliseconds, then its sequence.
+    """
     if two_words:
         sequence = offset & _SEQUENCE_MASK
         return (offset >> 64).to_bytes(8, "big") + sequence.to_bytes((sequence.bit_length() + 7) >> 3, "big")

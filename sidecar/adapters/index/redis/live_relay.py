@@ -60,11 +60,11 @@ class RedisRelay:
             self._last = newest[0][0] if newest else b"0-0"
         read: Command = ("XREAD", "COUNT", 50, "BLOCK", BLOCK_MS, "STREAMS", self._key, self._last)
         (reply,) = await self._shards.ask([(0, read)], RELAY_TIMEOUT_S)
-        found: list[bytes] = []
+        messages: list[bytes] = []
         for _, entries in reply or ():
             for id, fields in entries:
                 self._last = id
                 if len(fields) == _FIELD_COUNT and fields[1] != self._member and fields[5] not in self._taken:
                     self._taken.append(fields[5])
-                    found.append(fields[3])
-        return found
+                    messages.append(fields[3])
+        return messages

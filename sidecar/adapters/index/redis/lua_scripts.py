@@ -1,5 +1,7 @@
-"""The shared index's Lua scripts; each `.lua` file in this folder says what it does, expects and returns. A script
-touches the keys of one shard only."""
+"""Lua scripts of the shared index.
+
+Each `.lua` file in this folder describes its arguments and its reply. A script uses the keys of one shard only.
+"""
 
 from __future__ import annotations
 

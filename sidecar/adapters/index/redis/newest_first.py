@@ -8,7 +8,7 @@ from sidecar.adapters.index.redis.flow_closure import FlowReader
 from sidecar.adapters.index.redis.key_layout import LOG_BYTES, WINDOW_MS, offset_from
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
-from sidecar.domain.correlation.ordering import Moment
+from sidecar.domain.correlation.event_order import Moment
 from sidecar.domain.model import Event
 from sidecar.domain.position import Partition
 
@@ -43,7 +43,7 @@ async def newest(
         windows = await _windows(reading, shards, top, None if since is None else since // WINDOW_MS, count)
         if not windows:
             return
-        found = 0
+        seen = 0
         async for part in _entries(reading, shards, windows, below):
             wanted = [
                 (where, place)
@@ -56,9 +56,9 @@ async def newest(
             await reading.events(place for _, place in wanted)
             events = [(where, reading.event(place)) for where, place in wanted]
             yield [event for where, event in events if event is not None and event.appended_at == where[0]]
-            found += len(wanted)
+            seen += len(wanted)
         top = windows[-1] - 1
-        if found < STEP_EVENTS:
+        if seen < STEP_EVENTS:
             count = min(2 * count, MAX_WINDOWS)
 
 
@@ -98,10 +98,10 @@ async def _entries(
 
 async def _locate(reading: FlowReader, part: Sequence[tuple[int, bytes]]) -> list[_Entry]:
     await reading.know_logs([place for _, place in part])
-    found: list[_Entry] = []
+    located: list[_Entry] = []
     for at, place in part:
         log = reading.log(place)
         if log is not None:
             offset = offset_from(place[LOG_BYTES:], two_words=log.two_words)
-            found.append(((at, log.partition, offset), place))
-    return found
+            located.append(((at, log.partition, offset), place))
+    return located

@@ -37,15 +37,15 @@ async def inspect(shards: ShardClients) -> list[Finding]:
         )
     except TracecarError as error:
         return [Finding(WHAT, False, f"{error}. Its user needs the keys {_pattern(shards)}")]
-    found = [Finding(WHAT, True, f"reached at {shards.servers.target}")]
+    findings = [Finding(WHAT, True, f"reached at {shards.servers.target}")]
     try:
         (refused,) = await shards.ask([(0, ("EVAL", _ALLOWED, 1, key, *NEEDED.split()))], CHECK_TIMEOUT_S)
     except TracecarError as error:
-        return [*found, Finding(f"{WHAT}: scripts", False, f"{error}. Its user needs EVAL and EVALSHA")]
+        return [*findings, Finding(f"{WHAT}: scripts", False, f"{error}. Its user needs EVAL and EVALSHA")]
     names = " ".join(name.decode() for name in refused)
     detail = f"allowed on {_pattern(shards)}" if not refused else f"its user may not {names} on {_pattern(shards)}"
-    found.append(Finding(f"{WHAT}: commands", not refused, detail))
-    return found
+    findings.append(Finding(f"{WHAT}: commands", not refused, detail))
+    return findings
 
 
 def _pattern(shards: ShardClients) -> str:

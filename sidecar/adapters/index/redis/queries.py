@@ -16,7 +16,7 @@ from sidecar.adapters.index.redis.newest_first import newest
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.index.redis.trace_lookup import of_trace, once
 from sidecar.adapters.index.redis.writer import IndexWriter
-from sidecar.domain.correlation.ordering import appended, moment
+from sidecar.domain.correlation.event_order import append_moment, moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, IndexPage, Node
 from sidecar.domain.position import Position
@@ -42,12 +42,12 @@ class IndexQueries:
         self._crowded: dict[Name, None] = {}
         """Sets with more members than are read."""
 
-    async def written(self) -> None:
+    async def wait_until_written(self) -> None:
         """Wait until everything added so far is written, or the server is known to be away."""
-        await self.writer.written(self._patience)
+        await self.writer.wait_until_written(self._patience)
 
     async def at(self, position: Position) -> Node | None:
-        """Without its place in its flow: `parent` is None and `depth` 0, as in all answers but flows."""
+        """Return the event at a position, without its place in its flow: `parent` is None and `depth` 0."""
         reading = await self._reading()
         event = await self._at(reading, position)
         if event is None:
@@ -56,7 +56,7 @@ class IndexQueries:
         return reading.node(event)
 
     async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
-        """The events at some positions, looked up together."""
+        """Return the events at some positions, looked up together."""
         reading = await self._reading()
         places = [self._place(position) for position in positions]
         await reading.events(place for place in places if place is not None)
@@ -65,28 +65,28 @@ class IndexQueries:
         return [None if event is None else reading.node(event) for event in events]
 
     async def lookup(self, id: str) -> list[Node]:
-        """Without their places in their flows."""
+        """Return the events that have an id, without their places in their flows."""
         reading = await self._reading()
-        found: dict[Position, Event] = {}
+        by_position: dict[Position, Event] = {}
         for kind in KINDS:
-            found |= {event.position: event for event in await self._matches(reading, kind, bound_text(id))}
-        latest = heapq.nlargest(MAX_FOUND_EVENTS, found.values(), key=appended)
+            by_position |= {event.position: event for event in await self._matches(reading, kind, bound_text(id))}
+        latest = heapq.nlargest(MAX_FOUND_EVENTS, by_position.values(), key=append_moment)
         await reading.know(latest)
         return [reading.node(event) for event in latest]
 
     async def flow(self, id: str) -> Flow | None:
-        """Of several flows the one of the latest event that has the id."""
+        """Return the flow of an id; of several flows, that of the latest event with the id."""
         reading = await self._reading()
         for kind in KINDS:
-            found = await self._matches(reading, kind, bound_text(id))
-            if found:
-                closed = await reading.closure([max(found, key=appended)])
+            matches = await self._matches(reading, kind, bound_text(id))
+            if matches:
+                closed = await reading.closure([max(matches, key=append_moment)])
                 (flow,) = await assemble_flows(reading, closed, closed.flows)
                 return flow
         return None
 
     async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
-        """Raises ValueError where the cursor is none."""
+        """Return a page of flows, latest first. Raises ValueError for an invalid cursor."""
         before = None if cursor is None else moment_of(cursor)
         reading = await self._reading()
         flows: list[Flow] = []
@@ -96,7 +96,7 @@ class IndexQueries:
             for start in range(0, len(some), CANDIDATES_PER_STEP):
                 part = [event for event in some[start : start + CANDIDATES_PER_STEP] if event.position not in seen]
                 closed = await reading.closure(part)
-                by_latest = {max(flow, key=appended).position: flow for flow in closed.flows}
+                by_latest = {max(flow, key=append_moment).position: flow for flow in closed.flows}
                 seen.update(event.position for flow in closed.flows for event in flow)
                 # Those whose latest event is not here were shown on an earlier page, under it.
                 fresh = [event for event in part if event.position in by_latest]
@@ -109,7 +109,7 @@ class IndexQueries:
         return flows, None
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
-        """The latest `limit` of them. Without their places in their flows."""
+        """Return the latest `limit` events of an aggregate, without their places in their flows."""
         reading = await self._reading()
         latest = heapq.nlargest(limit, await self._matches(reading, "aggregate", bound_text(id)), key=moment)
         await reading.know(latest)
@@ -124,9 +124,11 @@ class IndexQueries:
         until: int | None = None,
         streams: Collection[str] | None = None,
     ) -> IndexPage:
-        """Events by append time, then position, newest first: appended at `since` or later and before `until`
-        (milliseconds), on these streams. Without their places in their flows. Raises ValueError where the cursor is
-        none."""
+        """Return a page of events by append time, then position, newest first, without their places in their flows.
+
+        They were appended at `since` or later and before `until` (milliseconds), on these streams. Raises ValueError
+        for an invalid cursor.
+        """
         before = None if cursor is None else moment_of(cursor)
         reading = await self._reading()
         events: list[Event] = []
@@ -140,7 +142,7 @@ class IndexQueries:
         return IndexPage([reading.node(event) for event in page], following)
 
     async def _reading(self) -> FlowReader:
-        await self.written()
+        await self.wait_until_written()
         return FlowReader(self.shards, self._join, self._max_flow, self._logs, self._crowded)
 
     async def _at(self, reading: FlowReader, position: Position) -> Event | None:

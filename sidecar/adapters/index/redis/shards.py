@@ -101,8 +101,8 @@ class ShardClients:
 
         async def one(head: bytes, numbers: Sequence[int]) -> None:
             async with self.servers.borrow(head) as link:
-                found = await link.calls([commands[number][1] for number in numbers])
-            for number, reply in zip(numbers, found, strict=True):
+                shard_replies = await link.calls([commands[number][1] for number in numbers])
+            for number, reply in zip(numbers, shard_replies, strict=True):
                 replies[number] = reply
 
         if len(groups) == 1:

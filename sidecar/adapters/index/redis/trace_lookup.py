@@ -23,12 +23,12 @@ async def of_trace(reading: FlowReader, trace_id: int) -> list[Event]:
     named: Name = (b"i", derived_hash(trace_id))
     for name in (own, correlated, named):
         await reading.fetch(name)
-    found = [event for event in reading.under(own) if event.trace_id == trace_id]
+    carriers = [event for event in reading.under(own) if event.trace_id == trace_id]
     silent = [event for event in (*reading.under(correlated), *reading.under(named)) if event.trace_id is None]
     async for some in _followers(reading, named, trace_id):
         silent += some
     await reading.know(silent)
-    return once([*found, *(event for event in silent if reading.trace_id_of(event) == trace_id)])
+    return once([*carriers, *(event for event in silent if reading.trace_id_of(event) == trace_id)])
 
 
 async def _followers(reading: FlowReader, named: Name, trace_id: int) -> AsyncIterator[list[Event]]:

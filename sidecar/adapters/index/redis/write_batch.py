@@ -52,17 +52,17 @@ class ShardCommands:
         """Hashes and members in turn."""
 
     def arguments(self, ttl_ms: int, word: bytes) -> list[Argument]:
-        found: list[Argument] = [ttl_ms, word, len(self.buckets)]
+        arguments: list[Argument] = [ttl_ms, word, len(self.buckets)]
         for key, parts in self.buckets.items():
-            found += (key, len(parts))
-            found += parts
-        found.append(len(self.sets))
+            arguments += (key, len(parts))
+            arguments += parts
+        arguments.append(len(self.sets))
         for key, members in self.sets.items():
-            found += (key, len(members))
-            found += members
-        found.append(len(self.ids) // 2)
-        found += self.ids
-        return found
+            arguments += (key, len(members))
+            arguments += members
+        arguments.append(len(self.ids) // 2)
+        arguments += self.ids
+        return arguments
 
 
 class IndexWriteBatch:
@@ -87,12 +87,12 @@ class IndexWriteBatch:
         for seconds in (self.seconds, self.sweeps):
             noted.append(len(seconds))
             noted += seconds
-        found: list[tuple[int, Command]] = [(0, ("EVALSHA", WRITE_LISTS.sha, 1, keys.heads[0], *noted))]
+        commands: list[tuple[int, Command]] = [(0, ("EVALSHA", WRITE_LISTS.sha, 1, keys.heads[0], *noted))]
         for number, shard in enumerate(self.shards):
             if shard.buckets or shard.sets or shard.ids:
                 arguments = shard.arguments(ttl_ms, word)
-                found.append((number, ("EVALSHA", WRITE_EVENTS.sha, 1, keys.heads[number], *arguments)))
-        return found
+                commands.append((number, ("EVALSHA", WRITE_EVENTS.sha, 1, keys.heads[number], *arguments)))
+        return commands
 
 
 class WriteBatchBuilder:
@@ -204,10 +204,10 @@ class WriteBatchBuilder:
                     hashed = known[cause] = blake2b(cause.encode(), digest_size=16).digest()[:4]
                 producer = UNKNOWN_PRODUCER
                 if event.producer is not None and cause != event_id:
-                    found = words.get(event.producer)
-                    if found is None:
-                        found = words[event.producer] = crc32(event.producer.encode()).to_bytes(4, "big")
-                    producer = found
+                    producer_hash = words.get(event.producer)
+                    if producer_hash is None:
+                        producer_hash = words[event.producer] = crc32(event.producer.encode()).to_bytes(4, "big")
+                    producer = producer_hash
                 ids = shards[hashed[3] % count].ids
                 ids.append(hashed)
                 ids.append(EFFECT + producer + place)

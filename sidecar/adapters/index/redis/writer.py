@@ -98,12 +98,12 @@ class IndexWriter:
         """Return the random id of each shard, as far as known."""
         return dict(self._kept)
 
-    def compare(self, before: dict[int, bytes], found: Sequence[bytes | None]) -> None:
+    def compare(self, before: dict[int, bytes], after: Sequence[bytes | None]) -> None:
         """Compare the random ids known before a heartbeat with those of the shards.
 
         A member that writes nothing has to detect an emptied server too.
         """
-        for shard, word in enumerate(found):
+        for shard, word in enumerate(after):
             known = before.get(shard)
             if known is not None and known == self._kept.get(shard) != word:
                 # Everything is written again, so the ids of the other shards say nothing more.
@@ -125,7 +125,7 @@ class IndexWriter:
         self._added += begin
         self._awake()
 
-    async def written(self, seconds: float) -> None:
+    async def wait_until_written(self, seconds: float) -> None:
         """Wait until all events added before are written, at most `seconds`."""
         if self.away is None:
             with contextlib.suppress(TimeoutError):
@@ -228,8 +228,8 @@ class IndexWriter:
                 self.on_lost(int((self._away_since - UNSAFE_WINDOW_S) * 1000))
         if self._missed and self.waiting < MAX_QUEUED_EVENTS // 2:
             missed, self._missed = self._missed, {}
-            for one in missed.values():
-                self.on_missed(one)
+            for stretch in missed.values():
+                self.on_missed(stretch)
         waiting, self._waiting = self._waiting, []
         for written, done in waiting:
             if done.done():

@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.adapters.brokers.redis.cluster_key_names import (
+    add_hash_tag,
     cluster_dead_letter_stream,
     cluster_dead_letter_streams,
     crosses,
+    remove_hash_tag,
     slot,
-    tagged,
-    untagged,
 )
 from sidecar.adapters.brokers.redis.consumer_name import ConsumerSlot
 from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, entry_id, offset, raw
@@ -70,8 +70,8 @@ def test_a_dead_letter_stream_shares_its_origins_slot(stream: str) -> None:
     assert not crosses(stream, name)
     assert NAMING.is_dead_letter(name)
     assert name in cluster_dead_letter_streams(NAMING, stream)
-    assert untagged(tagged(stream)) == stream
-    assert stream in {untagged(origin) for origin in NAMING.origins(name)}
+    assert remove_hash_tag(add_hash_tag(stream)) == stream
+    assert stream in {remove_hash_tag(origin) for origin in NAMING.origins(name)}
 
 
 def test_names_on_a_cluster() -> None:

@@ -17,6 +17,6 @@ def moment(event: Event) -> Moment:
     return (event.appended_at * 1000 if occurred is None else occurred, event.position)
 
 
-def appended(event: Event) -> Moment:
+def append_moment(event: Event) -> Moment:
     """Return a sort key by the time of appending in milliseconds, then by position: it tells the first duplicate."""
     return (event.appended_at, event.position)
