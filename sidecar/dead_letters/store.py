@@ -41,7 +41,7 @@ class DeadLetterFilter(Struct, frozen=True):
     since: int | None = None
     """Milliseconds: failed at or after it."""
     before: tuple[int, str] | None = None
-    """For a list's next page: only dead letters older than this `age_key`."""
+    """`age_key` of the last dead letter on the previous page: only older ones match."""
 
 
 ANY = DeadLetterFilter()

@@ -18,7 +18,7 @@ from sidecar.decoding.envelope import cloudevents, debezium
 from sidecar.decoding.envelope.coercion import EARLIEST_US, EPOCH, LATEST_US, MAX_ID_CHARACTERS, to_micros, to_text
 from sidecar.decoding.envelope.extractor import (
     ENVELOPE_FIELDS,
-    KEY_SOURCE,
+    KEY_SOURCE_INDEX,
     LOW_CARDINALITY_FIELDS,
     EnvelopeSource,
     HeaderLayout,
@@ -184,11 +184,11 @@ def _places(
     several: list[_Several] = []
     for word in ENVELOPE_FIELDS:
         sources = headings.within(word, fields)
-        if sources and sources[-1][0] == KEY_SOURCE and not sources[-1][1].configured and word in _SIMPLE:
+        if sources and sources[-1][0] == KEY_SOURCE_INDEX and not sources[-1][1].configured and word in _SIMPLE:
             others = sources[:-1]  # the key is what an aggregate falls back upon anyway
         else:
             others = sources
-        at, place = others[0] if len(others) == 1 else (KEY_SOURCE, None)
+        at, place = others[0] if len(others) == 1 else (KEY_SOURCE_INDEX, None)
         if place is not None and place.simple and word in _SIMPLE:
             simple[word] = place.steps[0]
         elif place is not None and not place.configured and len(sources) == 1 and (at >= 0 or place.simple):

@@ -273,12 +273,12 @@ class SchemaCache:
     @property
     def schemas(self) -> int:
         """Number of different schemas in memory."""
-        return len(self._compiled.held())
+        return len(self._compiled.snapshot())
 
-    def seen(self) -> list[tuple[str, BoundSchema]]:
+    def list_seen(self) -> list[tuple[str, BoundSchema]]:
         """List the streams with the schemas that their events were lately written or checked with."""
-        by_id = [(stream, resolved) for (stream, _), resolved in self._resolved.held().items()]
-        otherwise = [(stream, resolved) for (_, stream, _), resolved in self._resolved_otherwise.held().items()]
+        by_id = [(stream, resolved) for (stream, _), resolved in self._resolved.snapshot().items()]
+        otherwise = [(stream, resolved) for (_, stream, _), resolved in self._resolved_otherwise.snapshot().items()]
         lookups = (*by_id, *otherwise, *self._subject_cache.list_used())
         return [(stream, lookup.schema) for stream, lookup in lookups if lookup.schema is not None]
 
@@ -298,7 +298,7 @@ class SchemaCache:
         """Read a schema as it is registered, by whichever of its names is known."""
         return await self._reader.by_ref(ref)
 
-    async def registered(self, subject: str, version: int | None = None) -> RegisteredSchema | None:
+    async def read_registered(self, subject: str, version: int | None = None) -> RegisteredSchema | None:
         """Read a version of a subject as it is registered, the latest for None."""
         return await self._reader.by_version(subject, version)
 

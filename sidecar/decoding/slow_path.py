@@ -61,7 +61,7 @@ def examine(
     record: Record, headings: HeaderLayout, envelope: EnvelopeExtractor, catalog: SchemaCache, now: int, unchecked: bool
 ) -> Decoded:
     """Decode one record. Raises SchemaNotCached, unless `unchecked`, where a schema must be fetched first."""
-    return _GeneralDecoder(record, headings, envelope, catalog, now, unchecked).decoded()
+    return _GeneralDecoder(record, headings, envelope, catalog, now, unchecked).finish()
 
 
 class _GeneralDecoder:
@@ -103,7 +103,7 @@ class _GeneralDecoder:
         self.shape = self._shape()
         self.invalid = envelope.fill(self.event, headings, self.shape.source)
 
-    def decoded(self) -> Decoded:
+    def finish(self) -> Decoded:
         """Finish the event. Raises SchemaNotCached, unless `unchecked`."""
         event = self.event
         if self.record.defect is not None:

@@ -151,12 +151,14 @@ class SubjectCache:
     async def refresh(self) -> None:
         """Read subjects, and the latest versions of those in use, again. Raises Outage or Refused."""
         await self._load_subjects()
-        for subject in self._in_use.held():
+        for subject in self._in_use.snapshot():
             await self._load_subject(subject)
 
     def list_used(self) -> list[tuple[str, SchemaLookup]]:
         """List the look-ups by stream that are in memory."""
-        return [(stream, lookup) for (stream, _, _), lookup in self._for_stream.held().items() if lookup is not None]
+        return [
+            (stream, lookup) for (stream, _, _), lookup in self._for_stream.snapshot().items() if lookup is not None
+        ]
 
     async def _load_subjects(self, *, confirms: bool = False) -> None:
         asked_at = self._clock()

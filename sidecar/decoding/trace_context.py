@@ -41,7 +41,7 @@ DIGITS_TO_ZERO = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byt
 TRACEPARENT_SHAPE = b"00-" + b"0" * 32 + b"-" + b"0" * 16 + b"-00"
 """Result of that table for every `traceparent` of 55 bytes: one comparison checks digits, dashes and length."""
 
-_MASK = (1 << 64) - 1
+_MAX_64_BIT_ID = (1 << 64) - 1
 _B3 = pattern(rb"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-([01d]))?(?:-([0-9a-f]{16}))?")
 _B3_TRACE = pattern(rb"[0-9a-f]{32}|[0-9a-f]{16}")
 _B3_SPAN = pattern(rb"[0-9a-f]{16}")
@@ -68,14 +68,14 @@ class TraceContext(Struct, frozen=True, gc=False):
 
 def read_trace_context(headers: Headers) -> TraceContext | None:
     """Return the trace context in these headers; None where there is no valid one."""
-    found: dict[str, bytes] = {}
+    trace_headers: dict[str, bytes] = {}
     for name, value in headers:
         lower = name.lower()
         if lower in TRACE_HEADERS and value is not None and len(value) <= MAX_HEADER_BYTES:
-            found[lower] = value.strip(b' \t"')
-    if found:
+            trace_headers[lower] = value.strip(b' \t"')
+    if trace_headers:
         for read in _READERS:
-            context = read(found)
+            context = read(trace_headers)
             if context is not None:
                 return context
     return None
@@ -94,58 +94,58 @@ def parse_traceparent(value: bytes) -> tuple[int, int] | None:
     return None
 
 
-def _w3c(found: Mapping[str, bytes]) -> TraceContext | None:
-    value = found.get("traceparent")
+def _w3c(headers: Mapping[str, bytes]) -> TraceContext | None:
+    value = headers.get("traceparent")
     ids = parse_traceparent(value) if value else None
     if not value or ids is None:
         return None
     return TraceContext(ids[0], ids[1], None, TraceOrigin.W3C, bool(int(value[53:55], 16) & 1))
 
 
-def _b3_single(found: Mapping[str, bytes]) -> TraceContext | None:
+def _b3_single(headers: Mapping[str, bytes]) -> TraceContext | None:
     """Read `{TraceId}-{SpanId}[-{SamplingState}[-{ParentSpanId}]]`; a sampling state alone carries no trace."""
-    match = _B3.fullmatch(found.get("b3", b""))
+    match = _B3.fullmatch(headers.get("b3", b""))
     if match is None:
         return None
     sampled = None if match[3] is None else match[3] != b"0"
     return _context(int(match[1], 16), int(match[2], 16), _hex(match[4]), TraceOrigin.B3, sampled)
 
 
-def _b3_multi(found: Mapping[str, bytes]) -> TraceContext | None:
-    trace, span, parent = (found.get(f"x-b3-{name}", b"") for name in ("traceid", "spanid", "parentspanid"))
+def _b3_multi(headers: Mapping[str, bytes]) -> TraceContext | None:
+    trace, span, parent = (headers.get(f"x-b3-{name}", b"") for name in ("traceid", "spanid", "parentspanid"))
     if not _B3_TRACE.fullmatch(trace) or (span and not _B3_SPAN.fullmatch(span)):
         return None
     parent_id = _hex(parent) if _B3_SPAN.fullmatch(parent) else None
-    sampled = {b"1": True, b"true": True, b"0": False, b"false": False}.get(found.get("x-b3-sampled", b"").lower())
-    if found.get("x-b3-flags") == b"1":
+    sampled = {b"1": True, b"true": True, b"0": False, b"false": False}.get(headers.get("x-b3-sampled", b"").lower())
+    if headers.get("x-b3-flags") == b"1":
         sampled = True
     return _context(int(trace, 16), _hex(span), parent_id, TraceOrigin.B3, sampled)
 
 
-def _jaeger(found: Mapping[str, bytes]) -> TraceContext | None:
+def _jaeger(headers: Mapping[str, bytes]) -> TraceContext | None:
     """Read `{trace-id}:{span-id}:{parent-span-id}:{flags}`: colons may be URL-encoded, leading zeros missing."""
-    match = _JAEGER.fullmatch(unquote_to_bytes(found.get("uber-trace-id", b"")))
+    match = _JAEGER.fullmatch(unquote_to_bytes(headers.get("uber-trace-id", b"")))
     if match is None:
         return None
     sampled = bool(int(match[4], 16) & 1)
     return _context(int(match[1], 16), int(match[2], 16), int(match[3], 16), TraceOrigin.JAEGER, sampled)
 
 
-def _datadog(found: Mapping[str, bytes]) -> TraceContext | None:
+def _datadog(headers: Mapping[str, bytes]) -> TraceContext | None:
     """Read decimal 64-bit ids; the trace id's upper half, where there is one, is the tag `_dd.p.tid`."""
-    low = _decimal(found.get("x-datadog-trace-id", b""))
+    low = _decimal(headers.get("x-datadog-trace-id", b""))
     if not low:
         return None
-    high = _TID.search(found.get("x-datadog-tags", b""))
+    high = _TID.search(headers.get("x-datadog-tags", b""))
     trace_id = (int(high[1], 16) << 64 if high else 0) | low
-    priority = found.get("x-datadog-sampling-priority")
+    priority = headers.get("x-datadog-sampling-priority")
     sampled = None if priority is None else priority in (b"1", b"2")
-    return _context(trace_id, _decimal(found.get("x-datadog-parent-id", b"")), None, TraceOrigin.DATADOG, sampled)
+    return _context(trace_id, _decimal(headers.get("x-datadog-parent-id", b"")), None, TraceOrigin.DATADOG, sampled)
 
 
-def _xray(found: Mapping[str, bytes]) -> TraceContext | None:
+def _xray(headers: Mapping[str, bytes]) -> TraceContext | None:
     """Read `Root=1-{8 hex}-{24 hex};Parent={16 hex};Sampled={0|1|?}`, in any order, ignoring other parts."""
-    parts = dict(part.strip().partition(b"=")[::2] for part in found.get("x-amzn-trace-id", b"").split(b";"))
+    parts = dict(part.strip().partition(b"=")[::2] for part in headers.get("x-amzn-trace-id", b"").split(b";"))
     root = _XRAY_ROOT.fullmatch(parts.get(b"Root", b""))
     parent = parts.get(b"Parent", b"")
     if root is None or (parent and not _XRAY_PARENT.fullmatch(parent)):
@@ -154,8 +154,8 @@ def _xray(found: Mapping[str, bytes]) -> TraceContext | None:
     return _context(int(root[1] + root[2], 16), _hex(parent), None, TraceOrigin.XRAY, sampled)
 
 
-def _cloudevents(found: Mapping[str, bytes]) -> TraceContext | None:
-    value = found.get("ce_traceparent")
+def _cloudevents(headers: Mapping[str, bytes]) -> TraceContext | None:
+    value = headers.get("ce_traceparent")
     return parse_starting_trace(value) if value else None
 
 
@@ -178,7 +178,7 @@ def _hex(digits: bytes | None) -> int | None:
 
 def _decimal(digits: bytes) -> int | None:
     number = int(digits) if _DECIMAL.fullmatch(digits) else 0
-    return number if 0 < number <= _MASK else None
+    return number if 0 < number <= _MAX_64_BIT_ID else None
 
 
 _READERS: tuple[Callable[[Mapping[str, bytes]], TraceContext | None], ...] = (

@@ -44,6 +44,6 @@ class BoundedCache(dict[K, V]):
         self._old = {}
         super().clear()
 
-    def held(self) -> dict[K, V]:
+    def snapshot(self) -> dict[K, V]:
         """Return a copy of both generations."""
         return {**self._old, **self}

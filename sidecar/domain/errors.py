@@ -34,10 +34,10 @@ class Mistake:
     path: str
     """Dotted path of the key, such as `sources.kafka.topics[0]`; empty for the file itself."""
     expected: str
-    found: str
+    actual: str
 
     def __str__(self) -> str:
-        return f"{self.path or 'the file'}: expected {self.expected}, found {self.found}"
+        return f"{self.path or 'the file'}: expected {self.expected}, found {self.actual}"
 
 
 class ConfigError(TracecarError):

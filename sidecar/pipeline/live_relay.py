@@ -184,7 +184,7 @@ class LiveRelay:
         for partition, offsets in positions:
             await self._fetch(partition, offsets)
         if batch.skipped:
-            self._live.lost(batch.skipped)
+            self._live.report_lost(batch.skipped)
 
     async def _fetch(self, partition: Partition, offsets: Sequence[int]) -> None:
         """Read and publish records; subscribers learn how many could not be read."""
@@ -196,7 +196,7 @@ class LiveRelay:
         except TracecarError as error:
             log.debug("cannot read events of another member", partition=str(partition), reason=str(error))
         if missing > 0:
-            self._live.lost(missing)
+            self._live.report_lost(missing)
 
 
 def _size(record: Record) -> int:

@@ -51,7 +51,7 @@ class Subscription:
         self._missed += count
         self._live.dropped += count
 
-    def missed(self) -> int:
+    def take_missed_count(self) -> int:
         """Return the number of events missed since the last call."""
         count, self._missed = self._missed, 0
         return count
@@ -130,7 +130,7 @@ class LiveStream:
                 without_payloads = without_payloads or [_without_payload(each) for each in decoded]
                 subscription.put(without_payloads, size)
 
-    def lost(self, count: int) -> None:
+    def report_lost(self, count: int) -> None:
         """Count events that all subscribers miss."""
         for subscription in self._subscriptions:
             subscription.drop(count)

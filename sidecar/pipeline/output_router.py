@@ -56,8 +56,10 @@ class OutputRouter:
 
 
 def pass_through(decoded: Decoded, target: str) -> Outgoing:
-    """Build the record for the stream behind the gate: unchanged, in the same partition (which keeps the order), with
-    the same timestamp."""
+    """Build the record for the stream behind the gate.
+
+    It is unchanged, has the same timestamp, and goes to the same partition, which keeps the order.
+    """
     record = decoded.record
     return Outgoing(
         stream=target,

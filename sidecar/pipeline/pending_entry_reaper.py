@@ -1,5 +1,7 @@
-"""Dead-letters exhausted entries of Redis Streams groups: an entry that was delivered too often, or is pending for too
-long, becomes a dead letter (`delivery.exhausted`) and is acknowledged for its group.
+"""Reaper that dead-letters exhausted entries of Redis Streams groups.
+
+An entry that was delivered too often, or is pending for too long, becomes a dead letter (`delivery.exhausted`) and is
+acknowledged for its group.
 
 Redis does not know when an entry was first delivered, only how often and how long ago the last time was. Therefore an
 entry that was delivered too often must also have been idle for a while: a consumer may be processing it right now.
@@ -82,7 +84,7 @@ class PendingEntryReaper:
         self._groups, self._limits, self._payloads, self._writer = groups, dict(limits), payloads, writer
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
-        """Why the lists could not be polled."""
+        """Reason of the last failed poll; None after a successful one."""
         self.taken = 0
 
     def start(self) -> None:

@@ -84,7 +84,7 @@ class Pipeline:
         self.reached = False
         """The broker answered and the consumer group was joined."""
         self.unreached: str | None = None
-        """Why it was not reached at the last attempt."""
+        """Reason why the last attempt to reach the broker failed; None if it succeeded."""
         self._context = PipelineContext(
             broker=broker,
             decoder=decoder,
@@ -183,8 +183,10 @@ class Pipeline:
             task.add_done_callback(lambda done: self._probes.pop(stream, None))
 
     async def _probe(self, stream: str) -> None:
-        """While the breaker is open, decode the next records now and then without committing them; resume the stream
-        once they would no longer open the breaker."""
+        """Probe a stream while its breaker is open: decode the next records now and then, without committing them.
+
+        Resumes the stream once these records would no longer open the breaker.
+        """
         breaker = self._breakers[stream]
         pause = breaker.cooldown
         while breaker.open:
@@ -206,7 +208,7 @@ class Pipeline:
             if partition.stream == stream and not worker.lease.lost
         ]
 
-    def held(self, stream: str) -> StreamHold | None:
+    def find_hold(self, stream: str) -> StreamHold | None:
         """Return why a stream is held; None if it is not."""
         held = [(worker.hold, worker) for worker in self._workers_of(stream) if worker.hold is not None]
         if not held:
@@ -239,11 +241,11 @@ class Pipeline:
             probe.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
-                await self.committed()
+                await self.wait_until_committed()
         await self._drop_workers()
 
-    async def committed(self) -> None:
-        """Return once everything decoded so far is committed."""
+    async def wait_until_committed(self) -> None:
+        """Wait until everything decoded so far is committed."""
         await asyncio.gather(*(worker.drain() for worker in self._workers.values() if not worker.lease.lost))
 
     def leases(self) -> list[Lease]:

@@ -26,7 +26,7 @@ class StreamCounter:
         self.gaps: deque[Gap] = deque(maxlen=MAX_GAPS_PER_STREAM)
         """The latest gaps."""
         self.times_lost = 0
-        """How often records were gone before they were read."""
+        """Number of gaps so far: records that the broker deleted before we read them."""
         self._seconds: deque[list[int]] = deque(maxlen=RATE_WINDOW_S + 1)
 
     def add_events(self, events: int) -> None:
@@ -87,6 +87,6 @@ class StreamCounters:
         """Return the number of events of all streams."""
         return sum(counter.events for counter in self._streams.values())
 
-    def rejected(self) -> int:
+    def total_rejected(self) -> int:
         """Return the number of rejections of all streams."""
         return sum(counter.rejected for counter in self._streams.values())

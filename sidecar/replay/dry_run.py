@@ -161,7 +161,7 @@ def _list_receivers(
                 origin = candidate.letter.origin
                 if origin is None or origin.stream != stream:
                     continue
-                passed = reading.passed(origin)
+                passed = reading.has_consumed(origin)
                 receiver.passed += passed is True
                 receiver.not_passed += passed is False
                 receiver.unknown += passed is None

@@ -178,7 +178,7 @@ class StepPlanner:
         for reading in self._tracker.readers(origin.system, origin.stream):
             if reading.group in groups or origin.log not in reading.partitions:
                 continue
-            if reading.passed(origin) is not False:
+            if reading.has_consumed(origin) is not False:
                 yield reading.group
 
 

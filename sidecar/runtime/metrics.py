@@ -80,7 +80,7 @@ class StatusMetrics:
                 "messaging.client.consumed.messages",
                 "counter",
                 "Messages that the sidecar's group received, each counted once.",
-                self._consumed,
+                self._collect_consumed,
                 "{message}",
             )
         )
@@ -98,7 +98,7 @@ class StatusMetrics:
 
         return read
 
-    def _consumed(self) -> Iterable[Point]:
+    def _collect_consumed(self) -> Iterable[Point]:
         for stream in self._status.streams if self._status is not None else ():
             labels = {SYSTEM: stream.system, DESTINATION: stream.stream, "messaging.operation.name": "receive"}
             yield stream.events, labels if stream.group is None else {**labels, GROUP: stream.group}

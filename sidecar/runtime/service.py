@@ -120,7 +120,7 @@ class SidecarService:
             task.cancel()
         await asyncio.gather(*reading, return_exceptions=True)
         await self.backfill.close()
-        await asyncio.gather(*(pipeline.drain() for pipeline in self.pipelines), return_exceptions=True)
+        await asyncio.gather(*(pipeline.wait_until_committed() for pipeline in self.pipelines), return_exceptions=True)
         if self.membership is not None:
             await self.membership.relay.close()
             await self.membership.index.stop()
@@ -132,6 +132,6 @@ class SidecarService:
             await self.membership.index.close()
         await self.catalog.close()
 
-    async def committed(self) -> None:
-        """Return once everything decoded so far is committed."""
-        await asyncio.gather(*(pipeline.committed() for pipeline in self.pipelines))
+    async def wait_until_committed(self) -> None:
+        """Wait until everything decoded so far is committed."""
+        await asyncio.gather(*(pipeline.wait_until_committed() for pipeline in self.pipelines))

@@ -183,7 +183,7 @@ class StatusReporter:
                     events=counter.events,
                     rejected=counter.rejected,
                     rate=round(counter.rate, 1),
-                    held=self._held(pipeline, name),
+                    held=self._read_hold(pipeline, name),
                     system=system,
                     group=pipeline.group,
                     pending=sum(pending) if pending else None,
@@ -194,8 +194,8 @@ class StatusReporter:
         return streams
 
     @staticmethod
-    def _held(pipeline: Pipeline, stream: str) -> models.HoldModel | None:
-        held = pipeline.held(stream)
+    def _read_hold(pipeline: Pipeline, stream: str) -> models.HoldModel | None:
+        held = pipeline.find_hold(stream)
         if held is None:
             return None
         return models.HoldModel(

@@ -73,14 +73,14 @@ async def measure(file: str, events: int) -> dict[str, Any]:
             seen = service.counters.total()
             if not started and seen >= WARM_UP:
                 started, counted_from = time.perf_counter(), seen
-        await service.committed()
+        await service.wait_until_committed()
         while getattr(service.index, "waiting", 0):
             await asyncio.sleep(0.005)
         seconds = time.perf_counter() - started
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    return {"rate": (seen - counted_from) / seconds, "rejected": service.counters.rejected()}
+    return {"rate": (seen - counted_from) / seconds, "rejected": service.counters.total_rejected()}
 
 
 def one(given: dict[str, Any]) -> dict[str, Any]:

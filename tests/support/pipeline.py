@@ -152,7 +152,7 @@ class Harness:
         return -1 if group is None else group.committed.get(Partition("memory", "orders", partition), -1)
 
     def held(self) -> str | None:
-        held = self.pipeline.held("orders")
+        held = self.pipeline.find_hold("orders")
         return None if held is None else held.hold.by
 
 

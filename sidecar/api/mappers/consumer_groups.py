@@ -55,7 +55,7 @@ def flow_delivery(flow: Flow, tracker: ConsumerGroupTracker) -> list[models.Flow
             readers[stream] = tracker.readers(*stream)
         for group in readers[stream]:
             delivery = deliveries.setdefault(group.group, models.FlowDeliveryModel(group=to_text(group.group)))
-            passed = group.passed(position)
+            passed = group.has_consumed(position)
             delivery.events += 1
             delivery.passed += passed is True
             if passed is False and delivery.next is None:
@@ -72,7 +72,7 @@ def groups(tracker: ConsumerGroupTracker) -> models.GroupPage:
     )
 
 
-def stopped(tracker: ConsumerGroupTracker) -> list[str]:
+def describe_stopped(tracker: ConsumerGroupTracker) -> list[str]:
     """Describe each group that stopped, in one sentence."""
     return [
         f"{to_text(group.group)} stopped at {stop.position}: {stop.reason}"

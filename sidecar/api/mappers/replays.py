@@ -297,7 +297,7 @@ def outcome(result: LetterOutcome) -> models.OutcomeModel:
     return models.OutcomeModel(id=to_text(result.id), done=result.done, state=result.state, why=_text(result.why))
 
 
-def exported(letter: ExportedLetter) -> models.ExportedLetterModel:
+def export_model(letter: ExportedLetter) -> models.ExportedLetterModel:
     """Map a dead letter for an export."""
     return models.ExportedLetterModel(
         id=to_text(letter.id),
@@ -314,7 +314,7 @@ def exported(letter: ExportedLetter) -> models.ExportedLetterModel:
     )
 
 
-def imported(letter: models.ExportedLetterModel) -> ExportedLetter:
+def import_letter(letter: models.ExportedLetterModel) -> ExportedLetter:
     """Map an exported dead letter back. Raises ValidationException for an invalid position."""
     try:
         position = Position.parse(letter.position)

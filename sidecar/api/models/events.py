@@ -70,7 +70,7 @@ class EventModel(ApiModel, kw_only=True):
     """Only for a single event: the other consumer groups that read its stream, by name. Absent before the first
     poll."""
     delivery_at: str | UnsetType | None = UNSET
-    """When they were last looked at."""
+    """Time of the latest poll of these groups."""
 
 
 class CoverageModel(ApiModel, kw_only=True):

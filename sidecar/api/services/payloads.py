@@ -41,7 +41,7 @@ class PayloadCache:
         self._batches: deque[tuple[Partition, int, Sequence[Record]]] = deque()
         """Partition, memory and records of each batch."""
         self._starts: dict[Partition, list[tuple[int, Sequence[Record]]]] = {}
-        """By partition: first offset and records of each batch, by first offset."""
+        """First offset and records of each batch, in the order of offsets, by partition."""
         self._bytes = self._records = 0
         self._read_at = -CACHE_IDLE_S
 

@@ -44,7 +44,7 @@ class SchemaService:
     async def _subject(self, subject: str, version: int | None, *, with_text: bool) -> models.SubjectModel:
         versions = await self._catalog.versions(subject)
         wanted = version if version in versions else None
-        schema = await self._catalog.registered(subject, wanted) if versions else None
+        schema = await self._catalog.read_registered(subject, wanted) if versions else None
         item = models.SubjectModel(
             subject=subject,
             versions=versions,
@@ -59,7 +59,7 @@ class SchemaService:
 
     def _list_seen(self, subject: str) -> list[models.SeenSchemaModel]:
         streams: dict[tuple[int | None, int | None], set[str]] = {}
-        for stream, schema in self._catalog.seen():
+        for stream, schema in self._catalog.list_seen():
             if schema.ref.subject == subject:
                 streams.setdefault((schema.ref.version, schema.ref.id), set()).add(to_text(stream))
         return [

@@ -27,7 +27,7 @@ class StreamService:
     async def status(self) -> models.ServiceStatus:
         """Return the status of the sidecar, with a sentence for each consumer group that stopped."""
         status = await self._status.status()
-        status.trouble += consumer_groups.stopped(self._groups)
+        status.trouble += consumer_groups.describe_stopped(self._groups)
         return status
 
     async def groups(self) -> models.GroupPage:

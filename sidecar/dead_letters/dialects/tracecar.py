@@ -28,7 +28,7 @@ REPLAY_ID = "tracecar.replay-id"
 REPLAY_OF = "tracecar.replay-of"
 REPLAY_ATTEMPT = "tracecar.replay-attempt"
 REPLAY_GROUP = "tracecar.replay-group"
-"""On a replayed record, and on the dead letter of one that failed again: the link to the earlier failure."""
+"""Links a replayed record, and the dead letter of one that failed again, to the earlier failure."""
 
 DIALECTS_HEADER = "tracecar.dialects"
 """Names the dialects whose headers were written beside ours and therefore are not the record's own."""

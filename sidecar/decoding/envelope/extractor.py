@@ -85,9 +85,9 @@ BUILT_IN_LOCATIONS: Mapping[str, tuple[str, ...]] = {
 REPLAY_OF_HEADER = "tracecar.replay-of"
 _CONTENT_TYPE = "content-type"
 _KEY_SCHEMA_ID = "__key_schema_id"
-KEY_SOURCE = -1
+KEY_SOURCE_INDEX = -1
 """Takes a header's index where the source is the key."""
-BODY_SOURCE = -2
+BODY_SOURCE_INDEX = -2
 """Takes a header's index where the source is in the body."""
 _MAX_TABLES = 10_000
 """Streams of change events whose table is remembered for their tombstones."""
@@ -111,7 +111,7 @@ class FieldLocation(Struct, frozen=True):
 
 
 Sources = tuple[tuple[int, FieldLocation], ...]
-"""Locations of one field in a record, each with the index of its header, KEY_SOURCE or BODY_SOURCE."""
+"""Locations of one field in a record, each with the index of its header, KEY_SOURCE_INDEX or BODY_SOURCE_INDEX."""
 
 
 class HeaderLayout(Struct, frozen=True):
@@ -187,13 +187,13 @@ class EnvelopeExtractor:
         index = {name.lower(): at for at, name in enumerate(names)}
         sources: dict[str, Sources] = {}
         for word, places in self.places.items():
-            found: list[tuple[int, FieldLocation]] = []
+            locations: list[tuple[int, FieldLocation]] = []
             for place in places:
                 if place.header is None:
-                    found.append((BODY_SOURCE if place.steps else KEY_SOURCE, place))
+                    locations.append((BODY_SOURCE_INDEX if place.steps else KEY_SOURCE_INDEX, place))
                 elif place.header in index:
-                    found.append((index[place.header], place))
-            sources[word] = tuple(found)
+                    locations.append((index[place.header], place))
+            sources[word] = tuple(locations)
         return HeaderLayout(
             sources=sources,
             schema=tuple((name, index[name]) for name in sorted(wire_format.HEADERS & index.keys())),
@@ -208,35 +208,35 @@ class EnvelopeExtractor:
             row=not debezium.ROW_HEADERS.isdisjoint(names),
         )
 
-    def fill(self, event: Event, headings: HeaderLayout, found: EnvelopeSource) -> Rejection | None:
-        """Set every field of `event` that `found` gives.
+    def fill(self, event: Event, headings: HeaderLayout, source: EnvelopeSource) -> Rejection | None:
+        """Set every field of `event` that `source` has.
 
         Returns the rejection of the first configured location with an unusable value; its field stays None and the
         others are set all the same.
         """
         wrong: Rejection | None = None
         for word, sources in headings.sources.items():
-            value = find_field(word, sources, found)
+            value = find_field(word, sources, source)
             if value.__class__ is Rejection:
                 wrong = wrong or value
                 value = None
             setattr(event, word, intern(value) if word in LOW_CARDINALITY_FIELDS and value is not None else value)
         return wrong
 
-    def named_version(self, headings: HeaderLayout, found: EnvelopeSource) -> str | None:
+    def named_version(self, headings: HeaderLayout, source: EnvelopeSource) -> str | None:
         """Return the schema version that the record names in a header or at a configured location.
 
         Built-in locations in the body do not count: services number their events' versions in their own ways there.
         """
         stated = tuple((at, place) for at, place in headings.sources["version"] if at >= 0 or place.configured)
-        value = find_field("version", stated, EnvelopeSource(found.headers, found.body, found.inner, found.key))
+        value = find_field("version", stated, EnvelopeSource(source.headers, source.body, source.inner, source.key))
         return value if value.__class__ is str else None
 
-    def missing(self, event: Event, headings: HeaderLayout, found: EnvelopeSource) -> Rejection | None:
+    def missing(self, event: Event, headings: HeaderLayout, source: EnvelopeSource) -> Rejection | None:
         """Return a rejection for the first required field that `event` lacks, with the locations that were tried."""
         for word in self.required:
             if getattr(event, word) is None:
-                return self._complaint(word, headings, found)
+                return self._complaint(word, headings, source)
         return None
 
     def remember_table(self, stream: str, table: object) -> None:
@@ -249,9 +249,9 @@ class EnvelopeExtractor:
         table = debezium.table_of_stream(stream, headers) or self._tables.get(stream)
         return {} if table is None else {"aggregate_type": table}
 
-    def _complaint(self, word: str, headings: HeaderLayout, found: EnvelopeSource) -> Rejection:
+    def _complaint(self, word: str, headings: HeaderLayout, source: EnvelopeSource) -> Rejection:
         for index, place in headings.sources[word]:
-            raw = _raw(index, place, found)
+            raw = _raw(index, place, source)
             if not _nothing(raw):
                 return reject_unusable(word, place, raw)
         looked = ", ".join(place.written for place in self.places[word])
@@ -270,19 +270,19 @@ def parse_location(written: str, *, configured: bool) -> FieldLocation:
     raise ValueError(f"{written!r} is no location of a field; expected body:PATH, header:NAME or key")
 
 
-def find_field(word: str, sources: Sources, found: EnvelopeSource) -> Any:
+def find_field(word: str, sources: Sources, source: EnvelopeSource) -> Any:
     """Return a field's value (text, or microseconds for `occurred_at`), None, or a configured location's Rejection."""
     take: Callable[[Any], Any] = to_micros if word == "occurred_at" else to_text
-    own, late = found.own.get(word), found.late.get(word)
+    own, late = source.own.get(word), source.late.get(word)
     for index, place in sources:
         if own is not None and not place.configured:
             value = take(own)
             if value is not None:
                 return value
             own = None
-        if late is not None and index == KEY_SOURCE and not place.configured:
+        if late is not None and index == KEY_SOURCE_INDEX and not place.configured:
             break
-        raw = _raw(index, place, found)
+        raw = _raw(index, place, source)
         if _nothing(raw):
             continue
         value = take(raw)
@@ -294,14 +294,14 @@ def find_field(word: str, sources: Sources, found: EnvelopeSource) -> Any:
         return value
     if late is not None and (value := take(late)) is not None:
         return value
-    return to_text(found.key) if word == "aggregate_id" else None
+    return to_text(source.key) if word == "aggregate_id" else None
 
 
 def reject_unusable(word: str, place: FieldLocation, raw: Any) -> Rejection:
     """Build the rejection for a location with a value that cannot be such a field."""
     wanted = "a time between 1971 and 2200" if word == "occurred_at" else "text of at most 512 characters, or a number"
     path = ".".join(place.steps) if place.steps else place.written
-    return Rejection("envelope.invalid", f"{word} at {place.written}: expected {wanted}, found {_shown(raw)}", path)
+    return Rejection("envelope.invalid", f"{word} at {place.written}: expected {wanted}, found {_describe(raw)}", path)
 
 
 def record_type(name: str | None) -> str | None:
@@ -324,23 +324,23 @@ def value_at_path(body: Any, steps: tuple[str, ...]) -> Any:
     return at
 
 
-def _raw(index: int, place: FieldLocation, found: EnvelopeSource) -> Any:
+def _raw(index: int, place: FieldLocation, source: EnvelopeSource) -> Any:
     if index >= 0:
-        return found.headers[index][1]
-    if index == KEY_SOURCE:
-        return found.key
+        return source.headers[index][1]
+    if index == KEY_SOURCE_INDEX:
+        return source.key
     if place.configured:
-        raw = value_at_path(found.body, place.steps)
-        if raw is not None or found.inner is found.body:
+        raw = value_at_path(source.body, place.steps)
+        if raw is not None or source.inner is source.body:
             return raw
-    return value_at_path(found.inner, place.steps)
+    return value_at_path(source.inner, place.steps)
 
 
 def _nothing(raw: Any) -> bool:
     return raw is None or raw == "" or raw == b""
 
 
-def _shown(raw: Any) -> str:
+def _describe(raw: Any) -> str:
     if isinstance(raw, (str, bytes)):
         return f"{len(raw)} characters" if len(raw) > 64 else repr(raw)
     if isinstance(raw, dict):

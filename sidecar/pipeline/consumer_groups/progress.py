@@ -1,6 +1,6 @@
-"""Progress of one consumer group on one partition, as seen by polling: when it consumed which offset, how fast it
-reads, and whether it stopped.
+"""Progress of one consumer group on one partition, as seen by polling.
 
+It answers when the group consumed an offset, how fast it reads, and whether it stopped.
 Times are microseconds since 1970 by the sidecar's own clock.
 """
 

@@ -72,8 +72,8 @@ class TrackedGroup:
         stops = [progress.stop for progress in self.partitions.values() if progress.stop is not None]
         return sorted(stops, key=lambda stop: stop.since)
 
-    def passed(self, position: Position) -> bool | None:
-        """Return `GroupConsumption.passed` of the event at a position."""
+    def has_consumed(self, position: Position) -> bool | None:
+        """Return `GroupConsumption.passed` of the event at a position: None if it is unknown."""
         progress = self.partitions.get(position.log)
         return None if progress is None else progress.latest.has_consumed(position.offset)
 

@@ -334,8 +334,8 @@ async def test_what_is_in_memory_is_bounded(registry: MemoryRegistry, monkeypatc
     for number in range(200):
         await found(catalog, lambda n=number: catalog.by_id("orders", n))
         await found(catalog, lambda n=number: catalog.for_stream(f"s{n}", f"T{n}", None))
-    assert len(catalog._known.held()) <= 10
-    assert len(catalog._subject_cache._for_stream.held()) <= 10
+    assert len(catalog._known.snapshot()) <= 10
+    assert len(catalog._subject_cache._for_stream.snapshot()) <= 10
     await catalog.close()
 
 
@@ -359,8 +359,8 @@ async def test_what_people_look_at(catalog: SchemaCache, registry: MemoryRegistr
     assert await catalog.versions("orders-value") == [1]
     assert await catalog.compatibility("orders-value") == "FULL"
     assert await catalog.compatibility("other") == "BACKWARD"
-    latest = await catalog.registered("orders-value")
+    latest = await catalog.read_registered("orders-value")
     assert latest is not None
     assert latest.text == ORDER
-    assert {(stream, schema.ref.version) for stream, schema in catalog.seen()} == {("orders", 1)}
+    assert {(stream, schema.ref.version) for stream, schema in catalog.list_seen()} == {("orders", 1)}
     assert catalog.schemas == 1

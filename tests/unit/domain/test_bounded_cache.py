@@ -11,7 +11,7 @@ def test_it_never_holds_more_than_its_size() -> None:
     recent: BoundedCache[int, int] = BoundedCache(10)
     for number in range(1_000):
         recent[number] = number
-        assert len(recent.held()) <= 10
+        assert len(recent.snapshot()) <= 10
 
 
 def test_what_is_asked_for_stays_and_what_is_not_goes() -> None:
@@ -31,4 +31,4 @@ def test_none_is_a_value_and_clearing_forgets_both_generations() -> None:
         recent[number] = None
     assert recent[0] is None
     recent.clear()
-    assert recent.held() == {}
+    assert recent.snapshot() == {}

@@ -45,7 +45,7 @@ async def test_a_batch_larger_than_the_queue_loses_its_oldest_events_only() -> N
             received += [each.event.event_id for each in await subscription.next(1) or ()]
         assert received
         assert received == [f"e-{number}" for number in range(100 - len(received), 100)]
-        assert subscription.missed() == 100 - len(received)
+        assert subscription.take_missed_count() == 100 - len(received)
 
 
 async def test_without_payloads_the_queue_holds_events_alone() -> None:

@@ -28,7 +28,7 @@ async def test_what_passes_is_settled_and_what_fails_is_lettered_in_order() -> N
         assert letter.value == b'{"eventId": "e-5", "qty": "two"}'
         assert letter.headers[0] == ("h", b"1")
         assert one.counters.total() == 27
-        assert one.counters.rejected() == 2
+        assert one.counters.total_rejected() == 2
         assert [event.event_id for event in one.shown.live] == [f"e-{n}" for n in range(27)]
 
 
@@ -59,7 +59,7 @@ async def test_dead_letters_switched_off_are_counted_and_not_written() -> None:
     async with harness(letters=False).running() as one:
         one.produce(*one.bad(3))
         await until(lambda: one.committed() == 3, "committing")
-        assert one.counters.rejected() == 3
+        assert one.counters.total_rejected() == 3
         assert "orders.dlt" not in one.log.streams
 
 
@@ -68,7 +68,7 @@ async def test_a_lost_answer_of_the_broker_doubles_nothing() -> None:
         one.broker.fail_next("commit", Outage("the answer was lost"), after=True)
         one.broker.fail_next("commit", Outage("connection reset"))
         one.produce(*one.bad(4))
-        await until(lambda: one.committed() == 4 and one.pipeline.held("orders") is None, "committing")
+        await until(lambda: one.committed() == 4 and one.pipeline.find_hold("orders") is None, "committing")
         one.produce(*one.bad(1, 4))
         await until(lambda: one.committed() == 5, "committing")
         assert sorted(one.origins()) == [f"memory://orders/0/{n}" for n in range(5)]
@@ -89,7 +89,7 @@ async def test_a_registry_outage_holds_one_partition_but_shows_it_and_mends_itse
         assert one.origins() == ["memory://orders/0/3", "memory://orders/0/4"]
         assert one.held() is None
         assert one.counters.total() == 5
-        assert one.counters.rejected() == 2
+        assert one.counters.total_rejected() == 2
         checked = [event for event in one.shown.events.values() if not event.unchecked]
         assert len(checked) == 5
         late = [event.event_id for event in one.shown.live[5:]]
@@ -127,7 +127,7 @@ async def test_a_breaker_stops_the_flood_and_goes_on_showing() -> None:
         await until(lambda: len(one.shown.events) == 200, "showing")
         assert one.held() == "breaker"
         assert len(one.letters()) <= 20
-        assert one.counters.rejected() == 200
+        assert one.counters.total_rejected() == 200
         assert one.committed() == len(one.letters())
 
 
@@ -140,7 +140,7 @@ async def test_resume_tries_again_and_is_held_again_while_it_is_bad() -> None:
         await until(lambda: one.held() == "breaker", "the next hold")
         assert before <= len(one.letters()) <= before + 20
         assert one.counters.total() == 200
-        assert one.counters.rejected() == 200
+        assert one.counters.total_rejected() == 200
 
 
 async def test_two_releases_at_once_letter_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ async def test_skip_letters_what_was_held_however_much_and_loses_nothing() -> No
         await until(lambda: one.committed() == 205, "committing")
         assert one.origins() == [f"memory://orders/0/{n}" for n in range(200)]
         assert one.counters.total() == 205
-        assert one.counters.rejected() == 200
+        assert one.counters.total_rejected() == 200
         assert len(one.shown.live) == 205
 
 
@@ -239,7 +239,7 @@ async def test_a_broker_that_settles_nothing_for_long_holds_the_stream(monkeypat
         one.produce(*one.bad(3, 1))
         await until(lambda: one.committed() == 4, "committing")
         assert sorted(one.origins()) == [f"memory://orders/0/{n}" for n in range(4)]
-        assert one.counters.rejected() == 4
+        assert one.counters.total_rejected() == 4
 
 
 async def test_a_partition_waits_alone() -> None:
@@ -250,7 +250,7 @@ async def test_a_partition_waits_alone() -> None:
         one.produce(b"\x00\x00\x00\x00\x64rest", partition=1)  # names a schema that nobody asked for yet
         one.produce(*one.good(4, 1))
         await until(lambda: one.held() == "registry" and one.committed() == 5, "the hold, and the other's committing")
-        held = one.pipeline.held("orders")
+        held = one.pipeline.find_hold("orders")
         assert held is not None
         assert held.partitions == (Partition("memory", "orders", 1),)
         one.registry.trouble = None
@@ -345,7 +345,7 @@ async def test_what_comes_again_after_a_cut_connection_is_counted_and_shown_once
         one.produce(*one.bad(1, 4))
         await until(lambda: one.committed() == 5, "committing")
         assert len(one.origins()) == 3
-        assert (one.counters.total(), one.counters.rejected()) == (5, 3)
+        assert (one.counters.total(), one.counters.total_rejected()) == (5, 3)
         assert [event.position.offset for event in one.shown.live] == [0, 1, 2, 3, 4]
 
 

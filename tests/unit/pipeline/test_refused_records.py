@@ -42,7 +42,7 @@ async def test_a_record_that_is_too_large_for_the_stream_behind_a_gate_is_dead_l
         rejection = one.shown.events[Position("memory", "orders", 0, 3)].rejection
         assert rejection is not None
         assert rejection.code == "delivery.refused"
-        assert one.counters.of("memory", "orders").dead_lettered == one.counters.rejected() == 1
+        assert one.counters.of("memory", "orders").dead_lettered == one.counters.total_rejected() == 1
 
 
 async def test_a_record_that_the_stream_behind_a_gate_refuses_is_found_and_dead_lettered(
@@ -68,7 +68,7 @@ async def test_skipping_works_always_and_says_what_it_loses(monkeypatch: pytest.
     one.produce(*one.good(3), *one.bad(count, 3), *one.good(3, 3 + count))
     async with one.running():
         await until(lambda: one.held() == "letters", "the hold")
-        held = one.pipeline.held("orders")
+        held = one.pipeline.find_hold("orders")
         assert held is not None
         assert "tracecar streams skip orders" in held.hold.reason
         lost: set[Position] = set()

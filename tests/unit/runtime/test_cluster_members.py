@@ -163,7 +163,7 @@ async def test_where_anything_is_hidden_no_record_is_handed_on_and_it_is_read_wh
         heard, missed = list[Record](), 0
         while len(heard) + missed < 6:
             heard += [one.record for one in await listener.next(1) or ()]
-            missed += listener.missed()
+            missed += listener.take_missed_count()
         assert (heard, missed) == ([one.record for one in passed], 1)
     await sender.close()
     await receiver.close()
@@ -208,7 +208,7 @@ async def test_what_is_too_much_is_counted(limit, monkeypatch):
         heard, missed = 0, 0
         while heard + missed < 30:
             heard += len(await listener.next(1) or ())
-            missed += listener.missed()
+            missed += listener.take_missed_count()
         assert missed >= 20
     await sender.close()
     await receiver.close()
@@ -231,7 +231,7 @@ async def test_parcels_of_other_versions_and_outages_harm_nobody():
             await asyncio.sleep(0.01)
         wire.broken = False
         # What was not taken is told to who listens, with what is.
-        while not (missed := listener.missed()):
+        while not (missed := listener.take_missed_count()):
             await asyncio.sleep(0.01)
         assert missed == 1
         sender.offer([decoded(2)])

@@ -25,7 +25,7 @@ async def test_a_letter_counts_only_once_it_is_durable() -> None:
             one.broker.fail_next("commit", Refused("not authorized to write orders.dlt"))
         one.produce(*one.bad(2), *one.good(3, 2))
         await until(lambda: one.held() == "letters", "the hold")
-        assert one.counters.rejected() == 2
+        assert one.counters.total_rejected() == 2
         assert counted(one) == 0
         await one.pipeline.resume("orders")
         await until(lambda: not one.broker.is_failing("commit"), "the second refusal")

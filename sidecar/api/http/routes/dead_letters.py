@@ -155,14 +155,14 @@ async def _lines(letters: AsyncIterator[ExportedLetter]) -> AsyncIterator[bytes]
     """Write one line a letter; after an error the last line is `{"problem": …}`."""
     try:
         async for letter in letters:
-            yield _encode(mapper.exported(letter)) + b"\n"
+            yield _encode(mapper.export_model(letter)) + b"\n"
     except TracecarError as error:
         yield _encode({"problem": problem_of(error)}) + b"\n"
 
 
 def _parse_line(number: int, line: bytes) -> ExportedLetter:
     try:
-        return mapper.imported(_exported_decoder.decode(line))
+        return mapper.import_letter(_exported_decoder.decode(line))
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise ValidationException(f"line {number}: expected an exported dead letter: {error}") from None
 

@@ -96,7 +96,7 @@ async def _follow(events: EventService, subscription: Subscription, query: Query
         total_missed = 0
         while not subscription.closed:
             decoded = await subscription.next(HEARTBEAT_INTERVAL_S)
-            missed = subscription.missed()
+            missed = subscription.take_missed_count()
             if missed:
                 total_missed += missed
                 yield _message("dropped", models.DroppedModel(count=missed, total=total_missed))

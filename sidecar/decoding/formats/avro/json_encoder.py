@@ -73,11 +73,11 @@ def _conform(value: Any, type: Type, depth: int, tried: Tried) -> Any:
         case AvroArray(items):
             if not isinstance(value, list | tuple):
                 raise TypeMismatch("array", value)
-            return [_within(f"[{n}]", one, items, depth, tried) for n, one in enumerate(value)]
+            return [_within(f"[{n}]", item, items, depth, tried) for n, item in enumerate(value)]
         case AvroMap(values):
             if not isinstance(value, Mapping):
                 raise TypeMismatch("map", value)
-            return {name: _within(key_segment(name), one, values, depth, tried) for name, one in value.items()}
+            return {name: _within(key_segment(name), item, values, depth, tried) for name, item in value.items()}
         case AvroRecord():
             return _record(value, type, depth, tried)
         case AvroUnion(branches):
@@ -103,7 +103,7 @@ def _record(value: Any, type: AvroRecord, depth: int, tried: Tried) -> dict[str,
             )
     made: dict[str, Any] = {}
     for each in type.fields:
-        name = next((one for one in (each.name, *each.aliases) if one in value), None)
+        name = next((alias for alias in (each.name, *each.aliases) if alias in value), None)
         if name is not None:
             made[each.name] = _within(key_segment(each.name), value[name], each.type, depth, tried)
         elif each.default is not ABSENT:
@@ -150,7 +150,7 @@ def _union(value: Any, branches: tuple[Type, ...], depth: int, tried: Tried) -> 
             if name in (branch_name(branch), branch_name(branch).rpartition(".")[2]):
                 return _pair_with_branch(branch, branches), _within(key_segment(str(name)), inner, branch, depth, tried)
     nearest: PathFault | None = None
-    for branch in sorted(branches, key=lambda one: not _natural(value, one)):
+    for branch in sorted(branches, key=lambda candidate: not _natural(value, candidate)):
         try:
             made = _once(value, branch, depth + 1, tried)
         except PathFault as fault:
@@ -169,7 +169,7 @@ def _pair_with_branch(branch: Type, branches: tuple[Type, ...]) -> str:
     Some readers accept a union with two branches of one name, which the specification forbids; only the first can be
     written."""
     name = branch_name(branch)
-    if next(one for one in branches if branch_name(one) == name) is not branch:
+    if next(candidate for candidate in branches if branch_name(candidate) == name) is not branch:
         raise PathFault(
             "schema.mismatch", f"the schema has a union with several branches {name}: only the first is writable"
         )
@@ -185,10 +185,10 @@ def _once(value: Any, branch: Type, depth: int, tried: Tried) -> Any:
             tried[key] = _conform(value, branch, depth, tried)
         except PathFault as fault:
             tried[key] = fault.copy()
-    found = tried[key]
-    if isinstance(found, PathFault):
-        raise found.copy()
-    return found
+    outcome = tried[key]
+    if isinstance(outcome, PathFault):
+        raise outcome.copy()
+    return outcome
 
 
 def _natural(value: Any, branch: Type) -> bool:

@@ -208,7 +208,7 @@ def _accepts_decimal(precision: int, scale: int) -> Callable[[Any], bool]:
             case int():
                 return value.bit_length() <= 8 * _MAX_TEXT_NUMBER and fits(Decimal(value), exact=True)
             case float():
-                # Binary fractions have digits that nobody wrote: what lies beyond the scale is not looked at.
+                # Binary fractions have digits that no producer wrote: digits beyond the scale are ignored.
                 return isfinite(value) and fits(Decimal(repr(value)), exact=False)
             case str() if len(value) <= _MAX_TEXT_NUMBER and _NUMBER.fullmatch(value):
                 try:

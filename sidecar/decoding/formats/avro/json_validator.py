@@ -66,13 +66,13 @@ def compile_check(root: Type, recursive: bool) -> Check:
         finally:
             attempts.forget()
 
-    def bounded(value: Any) -> PathFault | None:
+    def check_bounded(value: Any) -> PathFault | None:
         if _deeper_than(value, MAX_DEPTH):
             return PathFault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
         return remembering(value)
 
     if recursive:
-        return bounded
+        return check_bounded
     return remembering if making.has_structured_unions else check
 
 
@@ -143,10 +143,10 @@ class _CheckCompiler:
             case AvroMap(values):
                 return _map(self.of(values), _quick(values))
             case AvroUnion(branches):
-                structured = any(map(_is_structured, branches))
-                self.has_structured_unions |= structured
+                has_structure = any(map(_is_structured, branches))
+                self.has_structured_unions |= has_structure
                 made = [(branch, self.of(branch)) for branch in branches]
-                return _union(type, made, self.attempts if structured else None)
+                return _union(type, made, self.attempts if has_structure else None)
             case AvroRecord():
                 return _record(type, [self.of(each.type) for each in type.fields])
 
@@ -187,10 +187,10 @@ def _record(record: AvroRecord, checks: list[Check]) -> Check:
         if type(value) is not dict:
             return TypeMismatch(expected, value)
         for name, quick, step in fields:
-            found = value.get(name, ABSENT)
-            if type(found) in quick:
+            field_value = value.get(name, ABSENT)
+            if type(field_value) in quick:
                 continue
-            fault = step(found) if found is not ABSENT else absent[name](value)
+            fault = step(field_value) if field_value is not ABSENT else absent[name](value)
             if fault is not None:
                 return fault.within(key_segment(name))
         return None
@@ -271,13 +271,13 @@ def _union(union: AvroUnion, branches: list[tuple[Type, Check]], attempts: _Unio
         if kind is not dict and kind is not list:
             return single(value)
         if attempts is None:
-            return structured(value)
+            return choose_branch(value)
         key = id(union), id(value)
         if key not in attempts.known:
             attempts.left -= len(branches)
             if attempts.left < 0:
                 raise _TooManyAttempts
-            fault = structured(value)
+            fault = choose_branch(value)
             attempts.known[key] = fault and fault.copy()
             return fault
         fault = attempts.known[key]
@@ -293,7 +293,7 @@ def _union(union: AvroUnion, branches: list[tuple[Type, Check]], attempts: _Unio
                 meant.append(fault)
         return meant[0] if len(meant) == 1 else TypeMismatch(expected, value)
 
-    def structured(value: Any) -> PathFault | None:
+    def choose_branch(value: Any) -> PathFault | None:
         """Choose among branches that do not accept the value: the one that got deepest into it was meant."""
         faults: list[PathFault] = []
         for step in objects if type(value) is dict else arrays:

@@ -124,8 +124,11 @@ Type: TypeAlias = AvroPrimitive | AvroFixed | AvroEnum | AvroArray | AvroMap | A
 
 
 def parse(text: str, references: Sequence[str] = ()) -> Type:
-    """The type that `text` declares. `references` are the texts it may name types of, dependencies first; the same type
-    may be declared in several of them. Raises Unusable."""
+    """Parse the type that `text` declares.
+
+    `references` are the texts of referenced schemas, dependencies first. Several of them may declare the same type.
+    Raises UnusableSchema.
+    """
     if len(text) + sum(map(len, references)) > MAX_SCHEMA_CHARACTERS:
         raise UnusableSchema(f"expected at most {MAX_SCHEMA_CHARACTERS} characters of schema, with its references")
     parsing = _SchemaParser()
@@ -180,7 +183,7 @@ class _SchemaParser:
         if depth > MAX_DEPTH:
             raise UnusableSchema(f"{where[:200]}: expected types at most {MAX_DEPTH} deep")
         if isinstance(node, str):
-            named = self._named(node, namespace, where)
+            named = self._resolve_name(node, namespace, where)
             if depth + self.heights.get(id(named), 0) > MAX_DEPTH:
                 raise UnusableSchema(f"{where[:200]}: expected types at most {MAX_DEPTH} deep")
             return named
@@ -199,7 +202,7 @@ class _SchemaParser:
             case "enum":
                 return self._enum(node, namespace, where)
             case "fixed":
-                return self._fixed(node, namespace, where)
+                return self._parse_fixed(node, namespace, where)
             case "array":
                 return AvroArray(self.type(node.get("items"), namespace, f"{where}.items", depth + 1))
             case "map":
@@ -214,7 +217,7 @@ class _SchemaParser:
                 return self.type(kind, namespace, where, depth + 1)
         raise UnusableSchema(f"{where or 'the schema'}: expected a type, found {_show(kind)}")
 
-    def _named(self, name: str, namespace: str, where: str) -> Type:
+    def _resolve_name(self, name: str, namespace: str, where: str) -> Type:
         if name in PRIMITIVES:
             return AvroPrimitive(name)
         qualified = f"{namespace}.{name}" if "." not in name and namespace else name.removeprefix(".")
@@ -254,7 +257,7 @@ class _SchemaParser:
         self.names[name] = declared
         return declared
 
-    def _fixed(self, node: dict[str, Any], namespace: str, where: str) -> AvroFixed:
+    def _parse_fixed(self, node: dict[str, Any], namespace: str, where: str) -> AvroFixed:
         name, _ = _full_name(node, namespace, where)
         size = node.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 31:
@@ -272,7 +275,7 @@ class _SchemaParser:
 
 
 def _full_name(node: dict[str, Any], namespace: str, where: str) -> tuple[str, str]:
-    """The full name of a declaration, and the namespace that holds inside it."""
+    """Return the full name of a declaration, and the namespace for the names inside it."""
     name, own = node.get("name"), node.get("namespace")
     if not isinstance(name, str) or not name or len(name) > 1_000:
         raise UnusableSchema(f"{where or 'the schema'}.name: expected a name, found {_show(name)}")
