@@ -232,7 +232,7 @@ class Dashboard(App[None]):
                 self.notify("Connected to the sidecar again.", timeout=3)
             self.link = ConnectionState("connected", service=self.link.service, alert=self.link.alert)
 
-    def lost(self, reason: str) -> None:
+    def report_unreachable(self, reason: str) -> None:
         """Record that the sidecar did not answer. Screens keep polling."""
         if self.link.state != "refused":
             self.link = ConnectionState("lost", reason, self.link.service)
@@ -243,7 +243,7 @@ class Dashboard(App[None]):
             self.link = ConnectionState("refused", str(error), self.link.service)
             self.ask_token(str(error))
         else:
-            self.lost(str(error))
+            self.report_unreachable(str(error))
 
     def learn_status(self, status: models.ServiceStatus) -> None:
         """Record what the sidecar says of itself."""

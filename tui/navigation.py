@@ -66,7 +66,7 @@ class Navigator(Protocol):
     def report_reached(self) -> None:
         """Record that the sidecar answered."""
 
-    def lost(self, reason: str) -> None:
+    def report_unreachable(self, reason: str) -> None:
         """Record that the sidecar did not answer."""
 
     def report_failure(self, error: ClientError) -> None:

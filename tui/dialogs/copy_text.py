@@ -32,6 +32,8 @@ def _draw(choice: _CopyChoice, width: int, colors: Palette) -> Text:
 
 
 class CopyDialog(ModalScreen[None]):
+    """Copies the chosen id, the headers or the body of an event to the clipboard."""
+
     BINDINGS = [Binding("escape,q,y", "dismiss", "Close")]
 
     def __init__(self, event: models.EventModel) -> None:

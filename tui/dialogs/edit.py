@@ -90,7 +90,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         self._show_verdict("same", Text("Type the new value. It is checked as you type.", palette(self.app.theme).dim))
 
     @on(TextArea.Changed)
-    def _changed(self) -> None:
+    def _schedule_check(self) -> None:
         if self._timer is not None:
             self._timer.stop()
         self.verdict, self.query_one("#done", Button).disabled = "checking", True
@@ -191,10 +191,10 @@ def _value_of(line: str) -> tuple[int, int]:
 
     For an object or array that opens there, its end.
     """
-    found = _VALUE.fullmatch(line)
-    if found is None or found[1][:1] in ("", "{", "[", "}", "]"):
+    match = _VALUE.fullmatch(line)
+    if match is None or match[1][:1] in ("", "{", "[", "}", "]"):
         return len(line), len(line)
-    return found.span(1)
+    return match.span(1)
 
 
 def _fault(text: str) -> str:

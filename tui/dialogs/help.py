@@ -26,6 +26,8 @@ _GENERAL = (
 
 
 class HelpDialog(ModalScreen[None]):
+    """Shows the keys of a screen, the keys of every screen, and the meaning of the marks."""
+
     BINDINGS = [
         Binding("escape,question_mark,q,enter", "dismiss", "Close"),
         Binding("j", "scroll(1)", "Down"),

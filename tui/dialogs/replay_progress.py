@@ -79,14 +79,14 @@ class ReplayProgressDialog(ModalScreen[str | None]):
         except NotFound:
             return
         if self.again is None:
-            query = f"stream:{self._quoted(self.letter.stream)} since:15m"
+            query = f"stream:{self._quote_stream(self.letter.stream)} since:15m"
             for event in (await self._client.events(query, limit=1_000)).items:
                 if event.replay_of == id:
                     self.again = event
                     return
 
     @staticmethod
-    def _quoted(stream: str) -> str:
+    def _quote_stream(stream: str) -> str:
         from tui.query_completion import term
 
         return term("stream", stream).partition(":")[2]

@@ -81,6 +81,8 @@ def _style(step: AggregateStep, colors: Palette) -> str:
 
 
 class AggregateScreen(BaseScreen):
+    """The events of one aggregate, with the changes and the state after the selected event."""
+
     PLACE = "aggregate"
     REFRESH_INTERVAL_S = 2.0
     QUERYING = "order-4711"
@@ -287,9 +289,6 @@ class AggregateScreen(BaseScreen):
     # --- what people do
 
     @on(VirtualList.Moved, "#steps")
-    def _moved(self) -> None:
-        self._show_step()
-
     def _show_step(self) -> None:
         step = self.rows.item
         if step is None:

@@ -183,12 +183,12 @@ class BaseScreen(Screen[None]):
         """Redraw the summary line."""
         if self._ready:
             lost = self.dashboard.link.state == "lost"
-            self.query_one("#summary", Static).update(self._lost() if lost else self.summary())
+            self.query_one("#summary", Static).update(self._disconnected_text() if lost else self.summary())
             for rows in self.query(VirtualList):
                 rows.wait("" if self._answered else SILENT if lost else ASKING)
             self.query_one(KeyHints).refresh()
 
-    def _lost(self) -> Text:
+    def _disconnected_text(self) -> Text:
         """Return the line shown in place of the summary while the sidecar does not answer."""
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         text.append("✗ Disconnected, retrying; the data shown is old. ", f"bold {self.theme_styles.bad}")

@@ -32,13 +32,13 @@ class DeadLetterActionsScreen(BaseScreen):
     def edit(self, letter: models.DeadLetterModel) -> None:
         """Edit the body of a letter that was read in full, then replay it."""
 
-        def answered(edit: EditRequest | None) -> None:
+        def on_answer(edit: EditRequest | None) -> None:
             if edit is not None:
                 self._replay(
                     ReplayRequestModel(ids=[letter.id], edit=edit), f"the repaired letter of {letter.type or letter.id}"
                 )
 
-        self.app.push_screen(EditDialog(self.client, letter), answered)
+        self.app.push_screen(EditDialog(self.client, letter), on_answer)
 
     def action_replay(self) -> None:
         if (wanted := self.selected_letters()) is None:
@@ -47,11 +47,11 @@ class DeadLetterActionsScreen(BaseScreen):
         self._replay(*wanted)
 
     def _replay(self, request: ReplayRequestModel, what: str) -> None:
-        def answered(confirmed: ReplayRequestModel | None) -> None:
+        def on_answer(confirmed: ReplayRequestModel | None) -> None:
             if confirmed is not None:
                 begin(self, self._begin, confirmed, group="act")
 
-        self.app.push_screen(ReplayDialog(self.client, request, what), answered)
+        self.app.push_screen(ReplayDialog(self.client, request, what), on_answer)
 
     async def _begin(self, request: ReplayRequestModel) -> None:
         try:
@@ -63,23 +63,23 @@ class DeadLetterActionsScreen(BaseScreen):
         self._watch(job.id, request.ids)
 
     def _watch(self, job: str, ids: list[str]) -> None:
-        def closed(to: str | None) -> None:
+        def on_close(to: str | None) -> None:
             self.refresh_after_action()
             if to:
                 self.dashboard.open_flow(to, at=to)
 
-        self.app.push_screen(ReplayProgressDialog(self.client, job, ids), closed)
+        self.app.push_screen(ReplayProgressDialog(self.client, job, ids), on_close)
 
     def action_discard(self) -> None:
         if (wanted := self.selected_letters()) is None:
             return
         request, what = wanted
 
-        def answered(reason: str | None) -> None:
+        def on_answer(reason: str | None) -> None:
             if reason:
                 begin(self, self._discard, request, reason, group="act")
 
-        self.app.push_screen(DiscardDialog(what), answered)
+        self.app.push_screen(DiscardDialog(what), on_answer)
 
     async def _discard(self, request: ReplayRequestModel, reason: str) -> None:
         try:
@@ -87,7 +87,7 @@ class DeadLetterActionsScreen(BaseScreen):
         except ClientError as error:
             self.app.notify(str(error), title="Not discarded", severity="error", markup=False, timeout=10)
             return
-        self._told(done, "discarded")
+        self._report_outcomes(done, "discarded")
 
     def action_restore(self) -> None:
         if ids := self.chosen():
@@ -99,9 +99,9 @@ class DeadLetterActionsScreen(BaseScreen):
         except ClientError as error:
             self.app.notify(str(error), title="Not restored", severity="error", markup=False, timeout=10)
             return
-        self._told(done, "restored")
+        self._report_outcomes(done, "restored")
 
-    def _told(self, outcomes: list[OutcomeModel], word: str) -> None:
+    def _report_outcomes(self, outcomes: list[OutcomeModel], word: str) -> None:
         good = sum(1 for outcome in outcomes if outcome.done)
         first = next((outcome.why for outcome in outcomes if not outcome.done and outcome.why), None)
         message = f"{count(good)} {word}" + (f", {len(outcomes) - good} not: {first}" if first else "")

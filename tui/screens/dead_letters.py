@@ -8,31 +8,19 @@ from msgspec import UNSET
 from rich.text import Text
 from textual import on
 from textual.binding import Binding
-from textual.containers import Container, Vertical
 from textual.widget import Widget
-from textual.widgets import ContentSwitcher
 
 from sidecar.api import models
 from sidecar.api.client.client import ClientError, NotFound
 from sidecar.api.models.replays import ReplayRequestModel
 from tui.background import begin
+from tui.letter_cache import LetterCache
 from tui.query_completion import term
 from tui.screens.dead_letter_actions import DeadLetterActionsScreen
-from tui.text.columns import titles
-from tui.text.dead_letter_lines import (
-    CAUSE_COLUMNS,
-    LETTER_COLUMNS,
-    SchemaField,
-    draw_cause,
-    draw_field,
-    draw_letter,
-    fields,
-    open_letters,
-)
-from tui.text.event_details import letter_details
-from tui.text.sanitize import clean
-from tui.text.time_format import count
+from tui.text.dead_letter_lines import open_letters
+from tui.text.dead_letter_summary import describe_cause, format_letters, summarize_causes, summarize_letters
 from tui.widgets.cause_note import CauseNote
+from tui.widgets.dead_letter_panes import NO_LETTERS, DeadLetterPanes
 from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
 
@@ -44,15 +32,12 @@ MAX_LETTERS_PER_REQUEST = 10_000
 
 NO_CAUSES = "No dead letters\nEvents that break their contract appear here, grouped by cause."
 NO_MATCH = "No dead letter matches the query\n/ changes it. / and Enter on an empty line show all."
-NO_LETTERS = "No letters match\nEsc goes back, / changes the query."
-
-
-def _s(number: int) -> str:
-    """Format a count: `1 letter`, `2 letters`."""
-    return "" if number == 1 else "s"
+SELECT_FIRST = "Select a letter first: Enter shows the letters of a cause"
 
 
 class DeadLettersScreen(DeadLetterActionsScreen):
+    """The causes of dead letters, then the letters of a cause, then one letter beside its schema."""
+
     PLACE = "letters"
     REFRESH_INTERVAL_S = 2.0
     QUERYING = "state:open code:schema.mismatch stream:shipping"
@@ -84,39 +69,12 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         self._level = "causes"
         self._direct = False
         """True if the letters come from a query, without causes above them."""
-        self._full: dict[str, models.DeadLetterModel] = {}
-        self._schemas: dict[tuple[str, int | None], str | None] = {}
+        self._cache = LetterCache()
         self._jobs = ""
         self._edit_next = False
 
     def body(self) -> Iterable[Widget]:
-        causes: VirtualList[models.CauseModel] = VirtualList(
-            draw_cause,
-            lambda cause: cause.cause,
-            title=lambda width, colors: titles(CAUSE_COLUMNS, width, colors),
-            empty="Reading the dead letters …\n",
-            id="causes",
-        )
-        letters: VirtualList[models.DeadLetterModel] = VirtualList(
-            draw_letter,
-            lambda letter: letter.id,
-            title=lambda width, colors: titles(LETTER_COLUMNS, width, colors),
-            empty=NO_LETTERS,
-            id="list",
-        )
-        letters.add_class("first")
-        facts = DetailList(empty="The letter under the cursor", id="letter")
-        facts.add_class("second")
-        details = DetailList(empty="", id="one")
-        details.add_class("first")
-        schema: VirtualList[SchemaField] = VirtualList(
-            draw_field, lambda field: str(field.number), empty="No schema\nThe letter names none.", id="schema"
-        )
-        schema.add_class("second")
-        with ContentSwitcher(initial="by-cause", id="levels"):
-            yield Vertical(causes, CauseNote(), id="by-cause")
-            yield Container(letters, facts, classes="split", id="letters")
-            yield Container(details, schema, classes="split even", id="full")
+        yield DeadLetterPanes()
 
     @property
     def enter_hint(self) -> str:
@@ -151,12 +109,16 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         return True
 
     @property
+    def panes(self) -> DeadLetterPanes:
+        return self.query_one(DeadLetterPanes)
+
+    @property
     def causes(self) -> VirtualList[models.CauseModel]:
-        return self.query_one("#causes", VirtualList)
+        return self.panes.causes
 
     @property
     def letters(self) -> VirtualList[models.DeadLetterModel]:
-        return self.query_one("#list", VirtualList)
+        return self.panes.letters
 
     @property
     def letter(self) -> models.DeadLetterModel | None:
@@ -174,9 +136,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     async def look(self) -> None:
         if self._level == "causes":
             page = await self.client.causes(self.asked, limit=MAX_LISTED_CAUSES)
-            page.items.sort(
-                key=lambda cause: (not open_letters(cause), -open_letters(cause), -cause.count, cause.cause)
-            )
+            page.items.sort(key=lambda cause: (-open_letters(cause), -cause.count, cause.cause))
             self._causes = page
             self.causes.empty = NO_MATCH if self.asked else NO_CAUSES
             self.causes.show(page.items)
@@ -229,42 +189,25 @@ class DeadLettersScreen(DeadLetterActionsScreen):
 
     def _to(self, level: str) -> None:
         self._level, self._edit_next = level, False
-        self.query_one("#levels", ContentSwitcher).current = "by-cause" if level == "causes" else level
-        self.query_one({"causes": "#causes", "letters": "#list", "full": "#one"}[level]).focus()
+        self.panes.show_pane("by-cause" if level == "causes" else level)
         self.say()
 
     def summary(self) -> Text:
         colors = self.theme_styles
-        text = Text(" ", no_wrap=True, overflow="ellipsis")
         if self._level == "causes":
-            page = self._causes
-            if page is None:
-                return text.append("reading the dead letters …", colors.dim)
-            waiting = sum(map(open_letters, page.items))
-            text.append(f"{len(page.items)} cause{_s(len(page.items))}", colors.strong)
-            text.append(f"   {count(page.letters)} letter{_s(page.letters)}", colors.text)
-            text.append(f"   ✗ {count(waiting)} open", colors.bad if waiting else colors.good)
-            if page.folded:
-                text.append(f"   {count(page.folded)} more in causes that are not listed", colors.warn)
-            if page.note:
-                text.append(f"   {clean(page.note, 200)}", colors.warn)
+            text = summarize_causes(self._causes, colors)
         else:
-            text.append("causes", colors.dim)
-            if self._cause is not None and not self._direct:
-                text.append(" » ", colors.line)
-                text.append(clean(f"{self._cause.code} on {self._cause.stream}", 100), colors.info)
-            text.append(" » ", colors.line)
-            more = " or more" if self._more else ""
-            text.append(f"{count(len(self._letters))}{more} letter{_s(len(self._letters))}", colors.strong)
-            if self._level == "full" and (letter := self.letter) is not None:
-                text.append(" » ", colors.line)
-                text.append(clean(letter.type or letter.id, 60), colors.info)
-            if marked := len(self.letters.marked):
-                text.append(f"   ▌ {count(marked)} marked", f"bold {colors.accent}")
+            text = summarize_letters(
+                len(self._letters),
+                colors,
+                more=self._more,
+                marked=len(self.letters.marked),
+                cause=None if self._direct else self._cause,
+                letter=self.letter if self._level == "full" else None,
+            )
         if self._jobs:
             text.append(f"   » replay {self._jobs} (p)", colors.info)
-        text.append_text(self.asked_text())
-        return text
+        return text.append_text(self.asked_text())
 
     @on(VirtualList.Moved, "#causes")
     def _cause_moved(self) -> None:
@@ -273,24 +216,20 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     # --- one letter
 
     @on(VirtualList.Moved, "#list")
-    def _moved(self) -> None:
-        self._show_letter()
-
     def _show_letter(self) -> None:
         letter = self.letters.item
         if letter is None:
-            for name in ("#letter", "#one"):
-                self.query_one(name, DetailList).fill("", None)
-            self.query_one("#schema", VirtualList).show([])
+            self.panes.show_no_letter()
             return
-        known = self._full.get(letter.id)
-        self._fill(letter if known is None else known)
-        if known is None or known.state != letter.state:
+        self.panes.show_letter(self._cache.full(letter) or letter, self._cache.schema(letter))
+        if not self._cache.is_current(letter):
             begin(self, self._fetch, letter, group="letter", exclusive=True)
 
     async def _fetch(self, letter: models.DeadLetterModel) -> None:
         try:
-            full = await self.client.dead_letter(letter.id)
+            full = await self._cache.read_letter(self.dashboard, letter.id)
+            self._fill_if_selected(full)  # the schema may take longer, or fail
+            await self._cache.read_schema(self.dashboard, full)
         except NotFound:
             self._edit_next = False
             return
@@ -298,36 +237,16 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             self._edit_next = False
             self.dashboard.report_failure(error)
             return
-        if len(self._full) > 64:
-            self._full.clear()
-        self._full[letter.id] = full
-        await self._fetch_schema(full)
-        here = self.letters.item
-        if here is not None and here.id == letter.id:
-            self._fill(full)
-            if self._edit_next and self.is_active:
-                self._edit_next = False
-                self.action_edit()
+        if self._fill_if_selected(full) and self._edit_next and self.is_active:
+            self._edit_next = False
+            self.action_edit()
 
-    async def _fetch_schema(self, letter: models.DeadLetterModel) -> None:
-        ref = letter.schema
-        subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
-        version = ref.version if ref is not None else None
-        if (subject, version) not in self._schemas:
-            try:
-                self._schemas[subject, version] = await self.dashboard.schema_text(subject, version)
-            except NotFound:
-                self._schemas[subject, version] = None
-
-    def _fill(self, letter: models.DeadLetterModel) -> None:
-        for name in ("#letter", "#one"):
-            self.query_one(name, DetailList).fill(letter.id, lambda folds, width: letter_details(letter, folds, width))
-        ref = letter.schema
-        subject = ref.subject if ref is not None and ref.subject else f"{letter.stream}-value"
-        text = self._schemas.get((subject, ref.version if ref is not None else None))
-        outlined = fields(text, letter.path) if text else []
-        at = next((str(field.number) for field in outlined if field.here), None)
-        self.query_one("#schema", VirtualList).show(outlined, at=at)
+    def _fill_if_selected(self, letter: models.DeadLetterModel) -> bool:
+        selected = self.letters.item
+        if selected is None or selected.id != letter.id:
+            return False
+        self.panes.show_letter(letter, self._cache.schema(letter))
+        return True
 
     # --- deeper and back
 
@@ -360,7 +279,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     def action_back(self) -> None:
         if self._level == "full":
             self._to("letters")
-        elif self._level == "letters" and self.query_one("#letter", DetailList).has_focus:
+        elif self._level == "letters" and self.panes.facts.has_focus:
             self.letters.focus()
         elif self._level == "letters" and not self._direct:
             self._to("causes")
@@ -374,15 +293,14 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         letter = self.letter
         id = letter.origin or letter.trace_id or letter.aggregate_id if letter is not None else None
         if id is None:
-            self.app.notify("Select a letter first: Enter shows the letters of a cause", timeout=2)
+            self.app.notify(SELECT_FIRST, timeout=2)
         else:
             self.dashboard.open_flow(id, at=letter.origin if letter is not None else None)
 
     def action_aggregate(self) -> None:
         letter = self.letter
         if letter is None or letter.aggregate_id is None:
-            self.app.notify("Select a letter first: Enter shows the letters of a cause" if letter is None else
-                            "This letter has no aggregate id", timeout=2)  # fmt: skip
+            self.app.notify(SELECT_FIRST if letter is None else "This letter has no aggregate id", timeout=2)
         else:
             self.dashboard.open_aggregate(letter.aggregate_id, at=letter.origin)
 
@@ -408,41 +326,37 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             self.say()
 
     def selected_letters(self) -> tuple[ReplayRequestModel, str] | None:
-        marked = self._marked()
+        marked = self._marked_ids()
         if self._level == "causes":
             cause = self.causes.item
             if cause is None:
                 return None
             query = f"{self.asked} {term('cause', cause.cause)}".strip()
-            named = ((state, cause.states.get(state, 0)) for state in ("open", "parked"))
-            waiting = ", ".join(f"{count(number)} {state}" for state, number in named if number) or "none open"
-            return ReplayRequestModel(query=query), f"all letters of {cause.code} on {cause.stream} ({waiting})"
+            return ReplayRequestModel(query=query), describe_cause(cause)
         if marked and self._level == "letters":
-            return ReplayRequestModel(
-                ids=marked[:MAX_LETTERS_PER_REQUEST]
-            ), f"{len(marked)} marked letter{_s(len(marked))}"
+            return ReplayRequestModel(ids=marked[:MAX_LETTERS_PER_REQUEST]), format_letters(len(marked), "marked ")
         letter = self.letter
         if letter is None:
             return None
         return ReplayRequestModel(ids=[letter.id]), f"the letter of {letter.type or letter.id}"
 
-    def _marked(self) -> list[str]:
+    def _marked_ids(self) -> list[str]:
         return [letter.id for letter in self._letters if letter.id in self.letters.marked]
 
     def chosen(self) -> list[str]:
-        return self._marked() or ([self.letter.id] if self.letter is not None else [])
+        return self._marked_ids() or ([self.letter.id] if self.letter is not None else [])
 
     def refresh_after_action(self) -> None:
         self.letters.marked.clear()
-        self._full.clear()
+        self._cache.forget_letters()
         self.look_now()
 
     def action_edit(self) -> None:
         letter = self.letter
         if self._level == "causes":
-            self.app.notify("Select a letter first: Enter shows the letters of a cause", timeout=2)
+            self.app.notify(SELECT_FIRST, timeout=2)
             return
-        full = self._full.get(letter.id) if letter is not None else None
+        full = self._cache.full(letter) if letter is not None else None
         if full is None:
             self._edit_next = True  # as soon as it is read
             return

@@ -20,7 +20,7 @@ from tui.text.event_details import event_facts
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, span
 from tui.text.waterfall_layout import Waterfall, WaterfallLine, waterfall
-from tui.text.waterfall_lines import draw, title, wish
+from tui.text.waterfall_lines import draw, preferred_tree_width, title
 from tui.theme import hue, mark, tone
 from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
@@ -29,6 +29,8 @@ _MAX_CACHED_EVENTS = 64
 
 
 class FlowScreen(BaseScreen):
+    """One flow: its causal tree, and the details of the selected event."""
+
     PLACE = "flow"
     REFRESH_INTERVAL_S = 2.0
     QUERYING = None
@@ -58,13 +60,13 @@ class FlowScreen(BaseScreen):
         self._events: dict[str, models.EventModel] = {}
         self._at: str | None = None
         self._gone = ""
-        self._wished = 30
+        self._tree_width = 30
 
     def body(self) -> Iterable[Widget]:
         tree: VirtualList[WaterfallLine] = VirtualList(
-            lambda line, width, colors: draw(self._fall, self._wished, line, width, colors),
+            lambda line, width, colors: draw(self._fall, self._tree_width, line, width, colors),
             lambda line: line.key,
-            title=lambda width, colors: title(self._fall, self._wished, width, colors),
+            title=lambda width, colors: title(self._fall, self._tree_width, width, colors),
             empty="No flow is open\nPress enter on an event (1), a flow (2) or a dead letter (4).",
             id="tree",
         )
@@ -157,7 +159,7 @@ class FlowScreen(BaseScreen):
     def _take(self, flow: models.FlowModel) -> None:
         self.flow = flow
         self._fall = waterfall(flow, self._unfolded)
-        self._wished = wish(self._fall.lines)
+        self._tree_width = preferred_tree_width(self._fall.lines)
         at, self._at = self._at, None
         self.lines.show(self._fall.lines, at=at)
         if at is None or self.lines.chosen_key != at:
@@ -193,9 +195,6 @@ class FlowScreen(BaseScreen):
     # --- the event under the cursor
 
     @on(VirtualList.Moved, "#tree")
-    def _moved(self) -> None:
-        self._show_event()
-
     def _show_event(self) -> None:
         line = self.lines.item
         if line is None:

@@ -116,6 +116,8 @@ def _shape(gist: FlowSummary | None, colors: Palette) -> Text:
 
 
 class FlowsScreen(BaseScreen):
+    """The list of recent flows, with a query and a sort order."""
+
     PLACE = "flows"
     QUERYING = "aggregate:order-1010   or   stream:payments status:rejected"
     REFRESH_INTERVAL_S = 1.5
@@ -175,7 +177,7 @@ class FlowsScreen(BaseScreen):
             flows += await self._others(
                 [trace for trace in wanted if trace not in known][: MAX_LISTED_FLOWS - len(flows)]
             )
-        self._flows = self._sorted(flows)
+        self._flows = self._sort_flows(flows)
         self._show()
         await self._fetch()
 
@@ -189,7 +191,7 @@ class FlowsScreen(BaseScreen):
                 continue
         return others
 
-    def _sorted(self, flows: list[models.FlowModel]) -> list[models.FlowModel]:
+    def _sort_flows(self, flows: list[models.FlowModel]) -> list[models.FlowModel]:
         match ORDERS[self._order]:
             case "failing and slow":
                 return sorted(flows, key=lambda flow: (flow.status != "rejected", -(flow.duration_ms or 0)))
@@ -217,7 +219,7 @@ class FlowsScreen(BaseScreen):
             return
         gate = asyncio.Semaphore(_MAX_CONCURRENT_READS)
 
-        async def one(flow: models.FlowModel) -> None:
+        async def fetch_summary(flow: models.FlowModel) -> None:
             async with gate:
                 try:
                     whole = await self.client.flow(flow.trace_id)
@@ -227,7 +229,7 @@ class FlowsScreen(BaseScreen):
             while len(self._gists) > _MAX_CACHED_SUMMARIES:
                 self._gists.popitem(last=False)
 
-        await asyncio.gather(*(one(flow) for flow in wanted))
+        await asyncio.gather(*(fetch_summary(flow) for flow in wanted))
         self._show()
 
     def summary(self) -> Text:
@@ -258,7 +260,7 @@ class FlowsScreen(BaseScreen):
 
     def _set_order(self, order: int) -> None:
         self._order = order
-        self._flows = self._sorted(self._flows)
+        self._flows = self._sort_flows(self._flows)
         self.rows.chosen_key = None
         self._show()
         self.rows.action_first()

@@ -80,6 +80,8 @@ def note(event: models.EventModel) -> str:
 
 
 class LiveScreen(BaseScreen):
+    """Events as they arrive, with a query; the list can be frozen."""
+
     PLACE = "live"
     QUERYING = "type:Order* status:rejected body.data.total:>100 since:15m"
     ABOUT = (
@@ -158,7 +160,7 @@ class LiveScreen(BaseScreen):
                     self.dashboard.report_reached()
                 elif isinstance(item, LiveRetry):
                     self._waiting = item.reason
-                    self.dashboard.lost(item.reason)
+                    self.dashboard.report_unreachable(item.reason)
         except BadRequest as error:
             self.dashboard.notify(str(error), title="Invalid query", severity="warning", markup=False)
         except ClientError as error:
@@ -225,7 +227,7 @@ class LiveScreen(BaseScreen):
         self.say()
 
     @on(VirtualList.Moved)
-    def _moved(self) -> None:
+    def _on_cursor_move(self) -> None:
         if self.rows.follow != self._said_follow:
             self.say()
 

@@ -86,6 +86,8 @@ def draw_piece(piece: SubjectLine, width: int, colors: Palette) -> Text:
 
 
 class SchemasScreen(BaseScreen):
+    """The subjects of the schema registry; for the selected one its versions, their differences and their producers."""
+
     PLACE = "schemas"
     REFRESH_INTERVAL_S = 3.0
     ABOUT = (
@@ -160,9 +162,6 @@ class SchemasScreen(BaseScreen):
         return text
 
     @on(VirtualList.Moved, "#subjects")
-    def _moved(self) -> None:
-        self._show_subject()
-
     def _show_subject(self) -> None:
         subject = self.rows.item
         if subject is None:
@@ -177,7 +176,7 @@ class SchemasScreen(BaseScreen):
             events = await self.client.events(term("schema", subject.subject), limit=SAMPLE_EVENTS)
             self._users = _users(events.items, time_format.now())
             await self._text(subject.subject, max(subject.versions, default=None))
-            for version in self._compared(subject):
+            for version in self._compared_versions(subject):
                 await self._text(subject.subject, version)
         except NotFound:
             return
@@ -195,7 +194,7 @@ class SchemasScreen(BaseScreen):
                     self._texts.clear()
                 self._texts[subject, version] = text
 
-    def _compared(self, subject: models.SubjectModel) -> list[int]:
+    def _compared_versions(self, subject: models.SubjectModel) -> list[int]:
         """Return the selected version and the one before it."""
         versions = sorted(subject.versions)
         if not versions:
@@ -210,7 +209,7 @@ class SchemasScreen(BaseScreen):
             pieces += self._users
         else:
             pieces.append(SubjectLine("unseen", "dim", 0, "the index has no event of this subject"))
-        compared = self._compared(subject)
+        compared = self._compared_versions(subject)
         texts = [self._texts.get((subject.subject, version)) for version in compared]
         if len(compared) == 2 and texts[0] and texts[1]:
             lines = differences(texts[0], texts[1])
@@ -266,7 +265,7 @@ class SchemasScreen(BaseScreen):
 
     def action_copy(self) -> None:
         subject = self.rows.item
-        compared = self._compared(subject) if subject is not None else []
+        compared = self._compared_versions(subject) if subject is not None else []
         text = self._texts.get((subject.subject, compared[-1])) if subject is not None and compared else None
         if text:
             self.app.copy_to_clipboard(text)

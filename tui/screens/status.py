@@ -58,6 +58,8 @@ def draw(entry: StatusLine, width: int, colors: Palette) -> Text:
 
 
 class StatusScreen(BaseScreen):
+    """Problems, streams, consumer groups and sidecars. Held streams can be resumed or skipped."""
+
     PLACE = "status"
     REFRESH_INTERVAL_S = 1.0
     ABOUT = (
@@ -161,11 +163,11 @@ class StatusScreen(BaseScreen):
             else f"Skip the records that hold {clean(stream, 80)}? Rejected records become dead letters again."
         )
 
-        def answered(yes: bool | None) -> None:
+        def on_answer(yes: bool | None) -> None:
             if yes:
                 begin(self, self._release, what, stream, group="act")
 
-        self.app.push_screen(ConfirmDialog(words, yes="Confirm"), answered)
+        self.app.push_screen(ConfirmDialog(words, yes="Confirm"), on_answer)
 
     async def _release(self, what: str, stream: str) -> None:
         try:

@@ -25,6 +25,8 @@ SAMPLE_EVENTS = 1_000
 
 
 class TopologyScreen(BaseScreen):
+    """A map of producers, streams and consumer groups."""
+
     PLACE = "map"
     REFRESH_INTERVAL_S = 2.0
     ABOUT = (

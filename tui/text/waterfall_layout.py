@@ -42,6 +42,8 @@ class WaterfallLine:
 
 @dataclass(frozen=True, slots=True)
 class Waterfall:
+    """The lines of a flow in causal order, and its duration."""
+
     lines: list[WaterfallLine]
     length: float
     """Milliseconds between the first event and the last."""

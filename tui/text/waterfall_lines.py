@@ -18,7 +18,7 @@ _TIME_COLUMN_CELLS = 9
 class WaterfallColumns:
     """Widths of the waterfall's parts, for a total width and the preferred width of the tree."""
 
-    def __init__(self, width: int, wished: int) -> None:
+    def __init__(self, width: int, tree_width: int) -> None:
         self.stream = 13 if width >= 66 else 9 if width >= 52 else 0
         self.producer = 12 if width >= 100 else 0
         rest = (
@@ -30,19 +30,19 @@ class WaterfallColumns:
             - 2 * bool(self.stream)
             - 2 * bool(self.producer)
         )
-        self.tree = max(14, min(wished, 48, round(rest * 0.66)))
+        self.tree = max(14, min(tree_width, 48, round(rest * 0.66)))
         self.axis = max(4, rest - self.tree)
 
 
-def wish(lines: Iterable[WaterfallLine]) -> int:
-    """Preferred width of the tree, in cells."""
+def preferred_tree_width(lines: Iterable[WaterfallLine]) -> int:
+    """Return the width of the tree that shows every name in full, in cells."""
     names = (len(line.guide) + 2 + len(short(line.event.type)) + 3 * bool(line.copies) for line in lines)
     return max(names, default=30) + 1
 
 
-def title(fall: Waterfall, wished: int, width: int, colors: Palette) -> Text:
+def title(fall: Waterfall, tree_width: int, width: int, colors: Palette) -> Text:
     """Return the header line: column titles and the time axis."""
-    layout = WaterfallColumns(width, wished)
+    layout = WaterfallColumns(width, tree_width)
     text = Text(" ")
     text.append_text(fit_exactly(Text("what caused what"), layout.tree + 1))
     if layout.stream:
@@ -61,9 +61,9 @@ def title(fall: Waterfall, wished: int, width: int, colors: Palette) -> Text:
     return text
 
 
-def draw(fall: Waterfall, wished: int, line: WaterfallLine, width: int, colors: Palette) -> Text:
+def draw(fall: Waterfall, tree_width: int, line: WaterfallLine, width: int, colors: Palette) -> Text:
     """Return the line of one event, or of a note about it."""
-    layout = WaterfallColumns(width, wished)
+    layout = WaterfallColumns(width, tree_width)
     text = Text(" ")
     text.append(cut(line.guide, layout.tree - 8), colors.line)
     if line.why:

@@ -73,8 +73,8 @@ class DetailList(VirtualList[DetailLine]):
             self.to = to
             super().__init__()
 
-    def __init__(self, *, empty: str = "", id: str | None = None) -> None:
-        super().__init__(draw, lambda fact: fact.key, empty=empty, id=id)
+    def __init__(self, *, empty: str = "", id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(draw, lambda fact: fact.key, empty=empty, id=id, classes=classes)
         self.folds = FoldState()
         self._build: Build | None = None
         self._subject = ""

@@ -39,6 +39,8 @@ class ConnectionState:
 
 
 class TopBar(Widget):
+    """Shows the screens and the connection state. A click on a screen posts `Wanted`."""
+
     DEFAULT_CSS = "TopBar { dock: top; height: 1; background: $panel; }"
 
     class Wanted(Message):

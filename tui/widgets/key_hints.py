@@ -63,9 +63,9 @@ class KeyHints(Widget):
         self._spans: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
-        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+        self.screen.bindings_updated_signal.subscribe(self, self._refresh_hints)
 
-    def _changed(self, screen: Screen[object]) -> None:
+    def _refresh_hints(self, screen: Screen[object]) -> None:
         self.refresh()
 
     def _here(self) -> Iterator[KeyHint]:

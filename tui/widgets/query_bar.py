@@ -112,14 +112,14 @@ class QueryBar(Vertical):
             self._show()
 
     @on(Input.Changed)
-    def _changed(self, event: Input.Changed) -> None:
+    def _offer_completions(self, event: Input.Changed) -> None:
         event.stop()
         self.error, self._at = "", 0
         self._offered = query_completion.complete(self.line.value, self.line.cursor_position, self._seen())
         self._show()
 
     @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
+    def _submit(self, event: Input.Submitted) -> None:
         event.stop()
         query = event.value.strip()
         if query and (not self._history or self._history[-1] != query):

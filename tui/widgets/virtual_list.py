@@ -85,8 +85,9 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         stops: Callable[[T], bool] | None = None,
         empty: str = "",
         id: str | None = None,
+        classes: str | None = None,
     ) -> None:
-        super().__init__(id=id)
+        super().__init__(id=id, classes=classes)
         self._draw, self._key, self._title, self._stops = draw, key, title, stops
         self.empty = empty
         """Text shown while there are no rows: what to do about it."""
