@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from msgspec import UNSET
 from rich.text import Text
@@ -11,7 +12,7 @@ from textual.binding import Binding
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client.client import ClientError, NotFound
+from sidecar.api.client.client import ClientError, NotFound, ServerFailed
 from sidecar.api.models.replays import ReplayRequestModel
 from tui.background import begin
 from tui.letter_cache import LetterCache
@@ -229,7 +230,8 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         try:
             full = await self._cache.read_letter(self.dashboard, letter.id)
             self._fill_if_selected(full)  # the schema may take longer, or fail
-            await self._cache.read_schema(self.dashboard, full)
+            with suppress(ServerFailed):  # the registry is unreachable: the next refresh asks again
+                await self._cache.read_schema(self.dashboard, full)
         except NotFound:
             self._edit_next = False
             return

@@ -54,7 +54,7 @@ class DeadLetterPanes(ContentSwitcher):
         schema: VirtualList[SchemaField] = VirtualList(
             draw_field,
             lambda field: str(field.number),
-            empty="No schema\nThe letter names none, or it is not registered.",
+            empty="No schema\nThe letter names none, or the registry did not return it.",
             id="schema",
             classes="second",
         )
