@@ -1,4 +1,4 @@
-"""What every way out of spans promises, whatever is behind it."""
+"""Contract of every span exporter, independent of its backend."""
 
 from __future__ import annotations
 

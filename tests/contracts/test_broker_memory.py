@@ -31,7 +31,7 @@ class MemoryHarness(BrokerHarness):
     def unreachable(self) -> FaultyBroker:
         broker = self.broker("orders", group="group")
         for method in ("start", "inspect"):
-            broker.fail_next(method, Outage("nobody there"))
+            broker.fail_next(method, Outage("connection refused"))
         return broker
 
     async def create(self, stream: str, partitions: int = 1) -> None:

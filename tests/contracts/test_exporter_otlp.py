@@ -147,7 +147,7 @@ async def test_a_certificate_must_name_the_host(protocol: str, elsewhere_tls: Pa
 
 async def test_it_need_not_where_that_is_not_asked(elsewhere_tls: Path, kafka_tls: Path) -> None:
     with Receiver(elsewhere_tls) as receiver:
-        # Whose it is counts all the same.
+        # Without a check of the host name, the certificate's issuer is still checked.
         stranger = TlsConfig(ca=str(kafka_tls / "ca.pem"), check_hostname=False)
         assert "certificate verify failed" in await fail(OtlpRig("http/protobuf", receiver, tls=stranger))
         tls = TlsConfig(ca=str(elsewhere_tls / "ca.pem"), check_hostname=False)

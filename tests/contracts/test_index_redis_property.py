@@ -1,4 +1,4 @@
-"""Whoever writes what in which order: the shared index gives the flows that follow from the set of events alone."""
+"""Property: the flows of the shared index depend on the set of events alone, not on their writers or their order."""
 
 from __future__ import annotations
 

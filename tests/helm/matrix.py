@@ -1,4 +1,4 @@
-"""Values to render the chart with: each switch on and off, both workloads, what everybody adds."""
+"""Values to render the chart with: each switch on and off, both kinds of workload, and common additions."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def _command(pid: int) -> bytes:
 
 
 def _alive(pid: int) -> bool:
-    """There, and no zombie that nobody has waited for yet."""
+    """Return True if the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:

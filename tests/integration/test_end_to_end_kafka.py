@@ -177,7 +177,7 @@ def test_two_sidecars_killed_again_and_again_letter_and_pass_each_event_once(
             producer.poll(0)
             sent += 1
         producer.flush()
-        time.sleep(dice.uniform(0.3, 2.5))  # a moment that nobody chose
+        time.sleep(dice.uniform(0.3, 2.5))  # a random moment
         members[round % 2].kill()
         members[round % 2].start()
     for member in members:
@@ -198,7 +198,7 @@ def test_two_sidecars_killed_again_and_again_letter_and_pass_each_event_once(
 
 
 def once(letters: list[Any]) -> int:
-    """How many letters there are; fails where two stand for one origin."""
+    """Return the number of letters. Fails if two letters have the same origin."""
     counted = Counter(header(letter, "tracecar.origin") for letter in letters)
     assert set(counted.values()) == {1}
     return len(counted)

@@ -84,7 +84,7 @@ def test_two_sidecars_killed_again_and_again_letter_and_pass_each_entry_once(
             pipe.xadd(raw, {**dict(headers), "payload": value})
             sent += 1
         pipe.execute()
-        time.sleep(dice.uniform(0.1, 1.5))  # a moment that nobody chose
+        time.sleep(dice.uniform(0.1, 1.5))  # a random moment
         members[turn % 2].kill()
         members[turn % 2].start()
     for member in members:

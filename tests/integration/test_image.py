@@ -79,7 +79,7 @@ def test_it_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey,
     os.chown(state, 65_532, 65_532)
     url = f"http://127.0.0.1:{config['api']['port']}"
     log = tmp_path / "log"
-    # A bind mount of the image's own files that nobody can write to; only its state is a volume, as in a pod.
+    # The image's files are a read-only bind mount; only its state is a volume, as in a pod.
     script = (
         f"mount --bind {root} {root} && mount -o remount,bind,ro {root} && "
         f"mount -t tmpfs -o ro tmpfs {root}/mnt && mount --bind {tmp_path} {root}/mnt && "

@@ -71,7 +71,7 @@ async def test_what_is_handed_on_twice_is_heard_once(index, valkey):
     await index.relay.send(b"second")
     with Redis(port=valkey.port) as client:
         assert client.xlen(index.shards.keys.single(b"v")) == 6
-        # Of another version, or somebody else's.
+        # Written by another version, or by another program.
         client.xadd(index.shards.keys.single(b"v"), {"m": "x", "p": "y"})
     assert await listener.receive() == [b"first", b"second"]
 

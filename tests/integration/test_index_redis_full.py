@@ -48,7 +48,7 @@ def refuse(client: Redis, how: str, refusing: bool) -> None:
     elif how == "too few replicas":
         client.config_set("min-replicas-to-write", int(refusing))
     else:
-        # Of nobody: a master that is not there has nothing to give.
+        # A replica of a master that does not exist refuses writes.
         client.replicaof(*(("127.0.0.1", 1) if refusing else ("NO", "ONE")))
 
 
@@ -101,7 +101,7 @@ async def test_the_oldest_flows_make_room_where_the_server_is_full(index, client
     for start in range(8_000, 12_000, 100):
         index.add(events[start : start + 100])
     await until(lambda: index.trouble)
-    # Nobody is there to do anything: it mends itself.
+    # It recovers without an operator.
     index.sweeper._clock = lambda: events[-1].appended_at / 1000
     went = 0
     while index.waiting:

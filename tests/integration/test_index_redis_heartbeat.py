@@ -1,5 +1,5 @@
-"""A member never vanishes from the list because of one error: of its broker, of its own, or of what somebody else wrote
-where the members stand."""
+"""A single error does not remove a member from the list: an error of its broker, its own error, or a foreign entry in the
+members' key."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, 
     await index.beating.beat()
     with Redis(port=valkey.port) as client:
         members, covered = index.shards.keys.single(b"m"), index.shards.keys.single(b"c")
-        client.hset(members, "somebody", "not a beat")
+        client.hset(members, "another", "not a heartbeat")
         client.hset(covered, mapping={"something": "", client.hkeys(covered)[0]: "neither"})
         await index.beating.beat()
         assert [beat.member for beat in index.heartbeats] == [index.member]

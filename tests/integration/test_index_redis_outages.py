@@ -1,5 +1,7 @@
-"""The shared index's server in trouble: killed, stopped, emptied, replaced. Events wait, then are counted and handed
-over to be read again; whoever adds never waits."""
+"""Outages of the shared index's server: killed, stopped, flushed, replaced.
+
+Events wait, then are counted and read again from the broker. Adding events never blocks.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,7 @@ async def test_events_wait_for_a_server_that_is_away(index, server):
     await until(lambda: not index.writer.away)
     assert index.writer.waiting == 0
     assert index.writer.not_indexed == 0
-    # What it held is gone: whoever knows the broker is told to read the window again.
+    # The index lost its content: the window has to be read from the broker again.
     assert lost
     await all_of(index, some(100, 100))
     index.add(some(0, 100))

@@ -1,5 +1,4 @@
-"""Once: each rejected record is found exactly once, whatever is killed or paused whenever (real processes, real
-signals)."""
+"""Each rejected record is dead-lettered exactly once, although processes are killed and paused at random moments."""
 
 from __future__ import annotations
 

@@ -314,7 +314,7 @@ async def test_connections_that_are_cut_anywhere_lose_and_double_nothing(harness
 
 
 async def _steadily(act: Callable[[], Awaitable[list[LedgerOutcome]]]) -> list[LedgerOutcome]:
-    """As whoever acts does: again after an Outage."""
+    """Repeat after an Outage, as callers of the ledger do."""
     async with asyncio.timeout(60):
         while True:
             try:

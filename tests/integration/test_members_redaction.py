@@ -1,5 +1,5 @@
-"""What `redact` names does not get into the shared index's server, not even while somebody listens to what passes at
-another member."""
+"""Values that `redact` names never reach the server of the shared index, not even while a client listens at another
+member."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_nothing_hidden_is_handed_on(valkey: EmbeddedValkey, tmp_path: Path) -> 
             finally:
                 stop.set()
                 loading.join()
-            # Whichever member reads an event, it is heard of at the first.
+            # The first member's live stream has the events of both members.
             wanted = {f"e{number}" for number in range(first, sent)}
             for line in live.iter_lines():
                 if line.startswith("data:") and '"position"' in line:

@@ -77,7 +77,7 @@ def test_each_shows_all_that_both_read(valkey: EmbeddedValkey, tmp_path: Path, s
                 assert whole(member, traces[::9])
             seen = [sum(s["events"] for s in member.get("/v1/status")["streams"]) for member in members]
             assert sum(seen) == len(traces) * STEPS
-            # One dies; what it was given is claimed by the other, and shown by whoever is asked.
+            # One dies. The other claims its pending entries, and both show them.
             members[1].kill()
             more = add(client, stream, range(100, 160))
             first = members[0]

@@ -98,7 +98,7 @@ async def test_an_entry_that_another_claimed_and_settled_is_not_lettered_again(
         records = await reader.read(10)
         (batches,) = by_lease(reader.batches)
         await quick.start()
-        # Somebody takes them although the slow one lives.
+        # Another consumer claims the entries although the slow one lives.
         ids = [entry[0] for entry in await harness.client.execute_command("XRANGE", stream, "-", "+")]
         await harness.client.execute_command("XCLAIM", stream, group, quick._consumer.name, 0, *ids[:6])  # type: ignore[union-attr]
         async with Reader(quick) as other:
@@ -162,7 +162,7 @@ async def test_entries_that_were_deleted_after_they_were_delivered_are_reported(
         assert (gap.wanted, gap.resumed) == (positions[0].offset, positions[4].offset)
         await first.commit(by_lease(reader.batches[seen : seen + 1])[0], [])
         assert await pending(harness, stream, group) == 0
-        # Somebody else's, when they are claimed.
+        # Entries of another consumer are reported when they are claimed.
         positions = await harness.produce([outgoing(stream, b"%d" % n) for n in range(10)])
         await reader.until(lambda r: r.positions[-1] == positions[-1])
     await harness.crash(first)

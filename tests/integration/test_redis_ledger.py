@@ -45,7 +45,7 @@ async def harness(valkey: EmbeddedValkey) -> AsyncIterator[RedisHarness]:
 
 
 async def steadily(act: Callable[[], Awaitable[Sequence[LedgerOutcome]]]) -> Sequence[LedgerOutcome]:
-    """As whoever acts does: again after an Outage."""
+    """Repeat after an Outage, as callers of the ledger do."""
     async with asyncio.timeout(60):
         while True:
             try:

@@ -1,4 +1,4 @@
-"""A Redis server that does what nobody wants: groups and streams deleted, restarts, trims, changed types."""
+"""Adverse events on a Redis server: deleted groups and streams, restarts, trims, keys of another type."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Entries that another group cannot process become dead letters of that group and are acknowledged, once, whoever else
-is at them. On a real Valkey."""
+"""Entries that another group cannot process become its dead letters and are acknowledged, once, also with other members at
+work. On a real Valkey."""
 
 from __future__ import annotations
 
@@ -190,10 +190,10 @@ async def test_a_group_that_is_not_there_is_no_trouble(shop: Shop) -> None:
 
 async def test_check_says_on_which_streams_the_group_is(shop: Shop) -> None:
     broker = shop.harness.broker(shop.stream, group="tracecar.check")
-    broker._config = replace(broker._config, exhausted={GROUP: NOW, "nobody": NOW})
+    broker._config = replace(broker._config, exhausted={GROUP: NOW, "absent": NOW})
     said = {one.what: (one.ok, one.detail) for one in await broker.inspect()}
     assert said[f"sources.redis.exhausted: {GROUP}: {shop.stream}"] == (True, "is allowed")
-    assert "no group nobody" in said[f"sources.redis.exhausted: nobody: {shop.stream}"][1]
+    assert "no group absent" in said[f"sources.redis.exhausted: absent: {shop.stream}"][1]
 
 
 async def test_entries_behind_many_that_are_merely_slow_are_found(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

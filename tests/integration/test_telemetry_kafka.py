@@ -71,7 +71,7 @@ def test_two_sidecars_of_a_group_and_one_of_another_send_each_event_as_the_same_
         for member in members:
             member.stop()
     spans = otlp.spans
-    # Twice, for two groups have read them; but one span to a backend, which goes by the ids.
+    # Each is sent twice, by two groups, with equal ids: a backend stores one span.
     assert len({(span.trace_id, span.span_id) for span in spans}) == EVENTS
     for number in (0, 7, EVENTS - 1):
         position = Position("kafka", topic, number % 4, number // 4)

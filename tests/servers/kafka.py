@@ -43,7 +43,7 @@ def kafka_tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def kafka(kafka_tls: Path) -> Iterator[EmbeddedKafka]:
-    """One node. Everybody may do everything on the plain and TLS listeners and as `admin`; other users by ACL only.
+    """One node. All operations are allowed on the plain and TLS listeners and to `admin`; other users need an ACL.
 
     Listener `SASL`: PLAIN (`admin`, `bob`), OAUTHBEARER (unsecured tokens), SCRAM (for users made by `scram_user`).
     Listener `TLS`: asks for a client's certificate and does without."""

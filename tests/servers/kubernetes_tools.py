@@ -86,7 +86,7 @@ def definitions() -> list[Path]:
 
 
 def bring() -> None:
-    """All that the tests want of Go."""
+    """Build everything that the tests need from Go."""
     directory()
     definitions()
 

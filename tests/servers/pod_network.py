@@ -69,7 +69,7 @@ class Network:
         return await asyncio.open_connection(sock=made)
 
     async def relay(self, at: Address, connect: Connect) -> None:
-        """Listen in the pod, and join whoever connects with what `connect` gives."""
+        """Listen in the pod, and join each connection with one that `connect` opens."""
         listening = self.socket()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(at)

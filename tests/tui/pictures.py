@@ -24,7 +24,7 @@ SIZE = (132, 34)
 SEED = 7
 """Of the shop: the same orders fail the same way in each run."""
 SECONDS = 600
-"""The demo ends by itself after so long, whatever becomes of us."""
+"""Seconds after which the demo ends, also if this script fails."""
 FAILED = "status:rejected stream:shipping code:schema.mismatch"
 FAILURES = 3
 """Failing parcels to wait for: the order with the most events is shown."""

@@ -163,9 +163,9 @@ async def test_it_is_reached_from_the_list_from_a_letter_and_by_its_id() -> None
         app.look_up_aggregate()
         await until(pilot, lambda: app.screen is app.page("aggregate") and app.screen.query_one(QueryBar).is_open)
         bar = app.screen.query_one(QueryBar)
-        bar.line.value = "nobody"
+        bar.line.value = "missing"
         await pilot.press("enter")
-        await until(pilot, lambda: "no aggregate has the id nobody" in bar.error)
+        await until(pilot, lambda: "no aggregate has the id missing" in bar.error)
         bar.line.value = "order-1010"
         await pilot.press("enter")
         await until(pilot, lambda: not bar.is_open and len(rows(app, "steps").items) == 3)

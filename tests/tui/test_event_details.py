@@ -60,7 +60,7 @@ def test_a_folded_container_bears_the_mark_of_what_lies_in_it() -> None:
 def test_a_path_into_what_is_folded_by_itself_is_opened() -> None:
     body = {"rows": [{"n": n} for n in range(500)]}
     assert marked(lines(body, at_path("rows[400].n"))) == [("n", "400")]
-    assert len(lines(body, None)) == 2  # nobody reads five hundred rows unasked
+    assert len(lines(body, None)) == 2  # five hundred rows start folded
 
 
 def test_bytes_are_a_hex_dump() -> None:

@@ -1,4 +1,4 @@
-"""`tracecar demo` as somebody sees it who has never seen it: a real terminal (tmux), shop and sidecar."""
+"""`tracecar demo` as a newcomer sees it: in a real terminal (tmux), with the shop and a sidecar."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ PATIENCE = 60.0
 
 @asynccontextmanager
 async def served(sidecar: Sidecar) -> AsyncIterator[str]:
-    """The address of the dashboard. The operator's token is in the environment, and must not be of use to anybody."""
+    """The address of the dashboard. The operator's token is in the environment and must not be used for pages."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sidecar", "tui", "--web", "--port", "0"),
         *("--url", sidecar.url),

@@ -1,4 +1,4 @@
-"""The line of keys: whoever reads nothing but the screen finds what leads on from where they are."""
+"""The line of key hints names the next step from every place."""
 
 from __future__ import annotations
 

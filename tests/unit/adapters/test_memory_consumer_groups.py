@@ -128,10 +128,10 @@ async def test_groups_are_listed_with_what_they_stopped_at(foreign: Foreign) -> 
 
 
 async def test_what_could_not_be_looked_at_is_said(foreign: Foreign) -> None:
-    foreign.sidecar.broker.fail_next("groups", Outage("nobody there"))
+    foreign.sidecar.broker.fail_next("groups", Outage("connection refused"))
     await foreign.look()
-    assert (await _get(foreign, "/v1/groups"))["note"] == "memory: nobody there"
-    assert "memory: nobody there" in (await foreign.cli("groups")).err
+    assert (await _get(foreign, "/v1/groups"))["note"] == "memory: connection refused"
+    assert "memory: connection refused" in (await foreign.cli("groups")).err
 
 
 async def test_a_flow_says_how_much_of_it_each_group_has_passed(foreign: Foreign) -> None:

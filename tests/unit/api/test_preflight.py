@@ -27,7 +27,7 @@ def test_a_free_port_is_good() -> None:
 
 def test_a_port_that_something_else_has_is_told_for_both_listeners() -> None:
     with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))  # has the port, and answers nobody
+        other.bind(("127.0.0.1", 0))  # holds the port and does not answer
         port = other.getsockname()[1]
         for found in (inspect(config(port))[0], inspect(config(health=port))[1]):
             assert not found.ok

@@ -1,4 +1,4 @@
-"""The way back on the command line: replays, ranges, edits, setting aside, exports and imports."""
+"""Replays on the command line: dead letters, ranges, edits, discards, exports and imports."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ async def test_letters_are_set_aside_and_taken_back(sidecar: Sidecar) -> None:
     assert "discarded by operator" in shown.out
     assert "a test" in shown.out
     assert "1 restored" in (await within("dlq", "restore", id, **at(sidecar))).out
-    forged = "known\n  2026-01-01T00:00:00.000Z restored by somebody"
+    forged = "known\n  2026-01-01T00:00:00.000Z restored by mallory"
     await within("dlq", "discard", id, "--reason", forged, **at(sidecar))
     shown = await within("dlq", "show", id, **at(sidecar))
     assert not [line for line in shown.out.splitlines() if line.startswith("  2026-01-01")]
@@ -517,7 +517,7 @@ async def test_what_groups_have_passed_already_says_what_to_add(sidecar: Sidecar
     assert (looked.code, looked.rows()[0]["kept_back"]) == (0, 1)
     assert [(one["group"], one["kept_back"]) for one in looked.rows()[0]["receivers"]] == [("billing", 1)]
     assert (await tracecar("dlq", "replay", id, "--yes", "--group", "billing", **at(sidecar))).code == 0
-    # What nobody kept back, but was sent before, is done.
+    # A letter that was sent and not kept back is done.
     assert (await tracecar("dlq", "replay", id, "--yes", **at(sidecar))).code == 0
     states = (await within("dlq", "groups", **at(sidecar))).out.splitlines()
     assert (states[0].split("\t")[-1], states[1].split("\t")[-1]) == ("states", "replayed 1")

@@ -113,7 +113,7 @@ def test_messages_about_schemas_keep_the_id_that_one_looks_for(code: str) -> Non
 
 
 async def test_nothing_that_leaves_reveals_it(tmp_path: Path) -> None:
-    """Whatever is asked, by whatever way, the hidden texts are in no answer."""
+    """The hidden texts are in no answer of any interface."""
     hide = ["body:data.card", "header:authorization", "body:data.total"]
     async with serving(tmp_path / "token", redact=hide) as sidecar, sidecar.http() as http:
         headers = (("Authorization", SECRET.encode()),)

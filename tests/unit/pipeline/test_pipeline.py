@@ -93,7 +93,7 @@ async def test_a_registry_outage_holds_one_partition_but_shows_it_and_mends_itse
         checked = [event for event in one.shown.events.values() if not event.unchecked]
         assert len(checked) == 5
         late = [event.event_id for event in one.shown.live[5:]]
-        assert late == ["e-3", "e-4"], "who listens hears of a rejection once it is known, and of nothing else again"
+        assert late == ["e-3", "e-4"], "a subscriber receives a rejection once it is known, and no other event again"
 
 
 async def test_a_registry_outage_passes_unchecked_where_so_configured() -> None:
@@ -247,7 +247,7 @@ async def test_a_partition_waits_alone() -> None:
         one.produce(*one.good(1))
         await until(lambda: one.committed() == 1, "committing")
         one.registry.trouble = Outage("gone")
-        one.produce(b"\x00\x00\x00\x00\x64rest", partition=1)  # names a schema that nobody asked for yet
+        one.produce(b"\x00\x00\x00\x00\x64rest", partition=1)  # names a schema that was not fetched yet
         one.produce(*one.good(4, 1))
         await until(lambda: one.held() == "registry" and one.committed() == 5, "the hold, and the other's committing")
         held = one.pipeline.find_hold("orders")

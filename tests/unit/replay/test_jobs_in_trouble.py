@@ -661,7 +661,7 @@ async def test_letters_of_one_origin_have_one_state_whichever_of_them_was_sent()
         found = await sidecar.desk.groups(DeadLetterFilter(by_later_lives=True))
         assert sum(cause.states.get("returned", 0) for cause in found.causes) == 1
         forced = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True, force=True), ANN))
-        assert forced.published == 1, "what returned is not sent again: its later letter stands for it"
+        assert forced.published == 1, "a returned letter is not sent again: its later letter replaces it"
 
 
 async def test_replays_that_cannot_be_looked_after_any_more_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

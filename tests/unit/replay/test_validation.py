@@ -49,16 +49,16 @@ async def test_records_are_judged_as_on_the_stream_that_they_go_to() -> None:
 async def test_what_the_registry_cannot_be_asked_about_does_not_pass() -> None:
     class Gone(MemoryRegistry):
         async def subjects(self) -> list[str]:
-            raise Outage("nobody answers")
+            raise Outage("the connection was refused")
 
     catalog = SchemaCache(Gone(), FORMATS)
     payloads = PayloadReader({}, EventDecoder(catalog, EnvelopeConfig()), PayloadCache())
     check = RecordValidator(payloads, "kafka", lambda: describe_registry_trouble(catalog))
     (said,) = await check([sent(b'{"qty": 1}')])
     assert said is not None
-    assert (said.code, said.message) == ("unchecked", "it could not be checked: nobody answers")
+    assert (said.code, said.message) == ("unchecked", "it could not be checked: the connection was refused")
     edited = RecordEditor(payloads, catalog, Redactor(()))
-    with pytest.raises(Outage, match="cannot be checked now, so it is not sent: nobody answers"):
+    with pytest.raises(Outage, match="cannot be checked now, so it is not sent: the connection was refused"):
         await edited(
             Record(Position("kafka", "orders", 0, 0), None, b'{"qty": 1}', (), 1), BodyEdit(set={"qty": 2}), "orders"
         )

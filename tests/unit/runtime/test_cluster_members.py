@@ -81,7 +81,7 @@ async def test_each_lists_all_of_its_group():
     (sentence,) = members.trouble()
     assert "member b" in sentence
     first.trouble = "it is stopped"
-    # Who hears of nobody says nothing of who may be gone, and knows that it is there itself.
+    # A member that receives no heartbeats reports no lost members, and lists itself.
     (sentence,) = members.trouble()
     assert "7 wait" in sentence
     first.heartbeats = [Heard(one.member, 60_000, one.says) for one in first.heartbeats]
@@ -148,7 +148,7 @@ async def test_where_anything_is_hidden_no_record_is_handed_on_and_it_is_read_wh
     broker = MemoryBroker(log, ["orders"], "g", naming)
     records = [record async for page in broker.scan(Partition("memory", "orders", 0)) for record in page]
     sender = relaying_on(wire, LiveStream(), others_listen=True, secret=True)
-    # Whoever receives it may hide nothing by itself.
+    # The receiver has no redaction of its own.
     receiver = relaying_on(wire, there, others_listen=False, broker=broker)
     sender.start()
     # Every second one is another member's, and the last one is gone.

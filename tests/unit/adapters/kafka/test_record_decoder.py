@@ -1,4 +1,4 @@
-"""From a fetch's bytes to records: bit by bit, without what was aborted, and whatever the bytes are."""
+"""Decoding of fetched bytes to records: every bit, without aborted transactions, and also for random bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schema texts: names and references as people register them, and texts that nobody should have registered."""
+"""Schema texts: names and references as they are registered, and texts that are no schemas."""
 
 from __future__ import annotations
 

@@ -131,7 +131,7 @@ def test_binary_data_that_names_its_schema():
 def test_binary_data_that_names_none_is_read_by_the_subject():
     with court() as it:
         it.register("orders-value", ORDER)
-        bare = {**DATA, "total": 1.1}  # whose bytes do not begin like a schema id
+        bare = {**DATA, "total": 1.1}  # its bytes do not begin like a schema id
         decoded = it.one(record(with_base64(avro(ORDER, bare))))
         garbage = it.one(record(with_base64(b"\xff" * 9)))
     assert decoded.body["data"] == bare

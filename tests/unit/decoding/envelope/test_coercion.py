@@ -72,7 +72,7 @@ def test_seconds_and_milliseconds_are_told_apart_by_size(value):
 
 
 def test_a_number_that_iso_8601_would_take_for_a_time_of_long_ago_is_a_number():
-    # 1712-01-01, separator 1, 20:30: nobody means that.
+    # As ISO 8601 it would be 1712-01-01, separator 1, 20:30; it is a number of milliseconds.
     assert to_micros("1712010112030") == 1_712_010_112_030_000
 
 

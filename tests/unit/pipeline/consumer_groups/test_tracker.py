@@ -205,13 +205,13 @@ async def test_an_outage_is_noted_and_looked_past(world: World) -> None:
     world.publish(2)
     world.commit("billing", 1)
     assert world.follower.note == "the groups have not been polled yet"
-    world.broker.fail_next("groups", Outage("nobody there"))
+    world.broker.fail_next("groups", Outage("connection refused"))
     await world.look()
-    assert world.follower.note == "memory: nobody there"
+    assert world.follower.note == "memory: connection refused"
     await world.look()
     assert world.follower.note is None
     before = world.now
-    world.broker.fail_next("groups", Outage("nobody there"))
+    world.broker.fail_next("groups", Outage("connection refused"))
     world.commit("billing", 2)
     await world.look()
     assert world.of(1)["billing"].passed is False
