@@ -11,7 +11,7 @@ from typing import Any
 from sidecar.domain.errors import Fenced, Outage
 from sidecar.domain.ports.broker import Batch, Broker
 from tests.contracts.batch_reader import letter, letter_ids
-from tests.contracts.broker_contract import BrokerHarness, outgoing
+from tests.contracts.broker_harness import BrokerHarness, outgoing
 
 PATIENCE = 90.0
 

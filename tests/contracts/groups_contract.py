@@ -13,7 +13,7 @@ from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.consumer_groups import GroupProgress
 from sidecar.domain.position import Partition, Position
 from tests.contracts.batch_reader import Reader
-from tests.contracts.broker_contract import BrokerHarness
+from tests.contracts.broker_harness import BrokerHarness
 from tests.support.conditions import until
 
 

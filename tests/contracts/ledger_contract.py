@@ -13,7 +13,7 @@ from sidecar.domain.errors import Refused, TooLarge
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Broker, Retention
 from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
-from tests.contracts.broker_contract import BrokerHarness
+from tests.contracts.broker_harness import BrokerHarness
 
 
 def outgoing(stream: str, value: bytes | None, **more: object) -> Outgoing:

@@ -14,7 +14,8 @@ from sidecar.config.value_types import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
-from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness
+from tests.contracts.broker_contract import BrokerContract
+from tests.contracts.broker_harness import EARLIEST, BrokerHarness
 from tests.servers.kafka import create_topic, delete_records, published
 
 pytestmark = pytest.mark.kafka

@@ -13,7 +13,8 @@ from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
 from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.contracts.broker_cancellation import cancel_every_await
-from tests.contracts.broker_contract import EARLIEST, BrokerContract, BrokerHarness, outgoing
+from tests.contracts.broker_contract import BrokerContract
+from tests.contracts.broker_harness import EARLIEST, BrokerHarness, outgoing
 from tests.support.faulty_broker import FaultyBroker
 
 

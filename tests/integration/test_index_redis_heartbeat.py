@@ -1,5 +1,4 @@
-"""A single error does not remove a member from the list: an error of its broker, its own error, or a foreign entry in the
-members' key."""
+"""One error does not remove a member from the list: an error of its broker, its own, or a foreign entry in the key."""
 
 from __future__ import annotations
 

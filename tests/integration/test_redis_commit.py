@@ -13,7 +13,7 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Record
 from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
-from tests.contracts.broker_contract import outgoing
+from tests.contracts.broker_harness import outgoing
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 from tests.support.tcp_proxy import CuttingProxy

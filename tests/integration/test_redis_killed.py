@@ -17,7 +17,7 @@ from sidecar.adapters.brokers.redis.entry_codec import pairs
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.position import Position
 from tests.contracts.batch_reader import letter_ids
-from tests.contracts.broker_contract import outgoing
+from tests.contracts.broker_harness import outgoing
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 

@@ -19,7 +19,7 @@ from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
-from tests.contracts.broker_contract import outgoing
+from tests.contracts.broker_harness import outgoing
 from tests.contracts.ledger_contract import LedgerContract
 from tests.integration.test_redis_poison_entries import GROUP, NOW, Shop
 from tests.integration.test_redis_topologies import ClusterHarness

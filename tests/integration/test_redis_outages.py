@@ -13,7 +13,7 @@ from sidecar.domain.errors import Disconnected, Fenced, Outage
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition
 from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
-from tests.contracts.broker_contract import LATEST, outgoing
+from tests.contracts.broker_harness import LATEST, outgoing
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 

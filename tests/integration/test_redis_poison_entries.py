@@ -1,5 +1,4 @@
-"""Entries that another group cannot process become its dead letters and are acknowledged, once, also with other members at
-work. On a real Valkey."""
+"""Entries that another group cannot process become its dead letters and are acknowledged, once. On a real Valkey."""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Outgoing
 from sidecar.domain.position import Position
 from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
-from tests.contracts.broker_contract import BrokerContract, outgoing
+from tests.contracts.broker_contract import BrokerContract
+from tests.contracts.broker_harness import outgoing
 from tests.servers.valkey_topologies import behind_tls, cluster_of_three, watched_by_a_sentinel
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness

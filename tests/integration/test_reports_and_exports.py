@@ -41,7 +41,7 @@ from sidecar.replay.failure_reports import FailureReports
 from sidecar.replay.models import BodyEdit, LetterOutcome, UnsendableLetter
 from sidecar.replay.ports import ExportedLetter, FailedRecord, ReportedFailure
 from sidecar.replay.validation import RecordValidator
-from tests.contracts.broker_contract import BrokerHarness
+from tests.contracts.broker_harness import BrokerHarness
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.contracts.test_broker_redis import ValkeyHarness
 from tests.servers.apicurio import Apicurio

@@ -21,7 +21,7 @@ from sidecar.config.schema import RedisConfig
 from sidecar.config.value_types import Duration, StartPosition
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
-from tests.contracts.broker_contract import EARLIEST, BrokerHarness
+from tests.contracts.broker_harness import EARLIEST, BrokerHarness
 from tests.servers.server_versions import selected_version
 
 
