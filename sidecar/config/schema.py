@@ -14,6 +14,7 @@ from sidecar.config.value_types import (
     Bearer,
     Count,
     Duration,
+    HistoryUrl,
     Host,
     HttpUrl,
     Name,
@@ -22,6 +23,7 @@ from sidecar.config.value_types import (
     Redacted,
     RedisUrl,
     Share,
+    Size,
     StrictStruct,
     Template,
     Text,
@@ -42,6 +44,8 @@ __all__ = [
     "ExhaustedConfig",
     "ExportersConfig",
     "HealthConfig",
+    "HistoryConfig",
+    "HistoryKeepConfig",
     "IndexConfig",
     "KafkaConfig",
     "MemoryIndexConfig",
@@ -209,6 +213,33 @@ class IndexConfig(StrictStruct, frozen=True):
     lookback: Annotated[Duration, Meta(description="How far back the index is filled at startup.")] = Duration(900)
 
 
+class HistoryKeepConfig(StrictStruct, frozen=True):
+    """Limits of the history; the one that is reached first counts."""
+
+    age: Annotated[Duration, Meta(description="Events that were read longer ago are deleted.")] = Duration(30 * 86_400)
+    size: Annotated[
+        Size,
+        Meta(description="Maximum size of all files; beyond it the oldest hours are deleted. In B, KB, MB, GB or TB."),
+    ] = "50GB"
+
+
+class HistoryConfig(StrictStruct, frozen=True):
+    """Weeks of events as Parquet files, beyond the index and the broker's retention."""
+
+    url: Annotated[
+        HistoryUrl,
+        Meta(
+            description="Where the files are: a directory, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or "
+            "az://CONTAINER/PREFIX. Credentials come from the environment, as the provider's own tools read them."
+        ),
+    ]
+    keep: HistoryKeepConfig = HistoryKeepConfig()
+    bodies: Annotated[
+        bool, Meta(description="Keep bodies and headers too. `redact` applies before anything is written.")
+    ] = False
+    flush: Annotated[Duration, Meta(description="An event is in a file after this time at the latest.")] = Duration(30)
+
+
 class OtlpConfig(StrictStruct, frozen=True):
     """Traces, metrics and logs to an OpenTelemetry collector. OTEL_EXPORTER_OTLP_* variables set what is left out."""
 
@@ -335,6 +366,7 @@ class Config(StrictStruct, frozen=True):
     correlation: CorrelationConfig = CorrelationConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()
     index: IndexConfig = IndexConfig()
+    history: HistoryConfig | None = None
     exporters: ExportersConfig = ExportersConfig()
     api: ApiConfig = ApiConfig()
     health: HealthConfig = HealthConfig()

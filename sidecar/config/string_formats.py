@@ -26,6 +26,9 @@ _PATH = rf"(?:{_STEP}|{_IN_BRACKETS})(?:\.{_STEP}|{_IN_BRACKETS})*"
 _HEADER = r"[^\s:][^\r\n]*"
 _HTTP_URL = re.compile(r"https?://[^\s]+")
 _BRACES = re.compile(r"\{([^{}]*)\}")
+_SIZE = r"([0-9]{1,12}(?:\.[0-9]{1,6})?)(B|KB|MB|GB|TB)"
+_SIZE_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_BUCKET_URL = re.compile(r"(?:s3|gs|az)://[a-z0-9][a-z0-9._-]{1,221}(?:/[^\s?#]*)?")
 _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
@@ -54,6 +57,14 @@ def parse_start(text: str) -> StartPosition:
         return StartPosition("ago", round(timestamps.parse_duration(text) * 1000))
     except ValueError:
         return StartPosition("at", timestamps.parse_rfc3339(text) // 1000)
+
+
+def parse_size(text: str) -> int:
+    """Parse a size such as `50GB` into bytes: decimal units, 1 KB is 1,000 bytes. Raises ValueError."""
+    match = re.fullmatch(_SIZE, text)
+    if match is None:
+        raise ValueError(f"not a size such as 500MB or 50GB: {text[:64]!r}")
+    return int(float(match[1]) * _SIZE_UNITS[match[2]])
 
 
 def format_start(start: StartPosition) -> str:
@@ -112,6 +123,10 @@ def _is_http_url(text: str) -> bool:
         return bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
+
+
+def _is_history_url(text: str) -> bool:
+    return bool(text) if "://" not in text else _BUCKET_URL.fullmatch(text) is not None
 
 
 def _is_redis_url(text: str) -> bool:
@@ -184,6 +199,12 @@ KINDS: dict[str, StringFormat] = {
         "a URL such as redis://HOST:PORT/DB, rediss://…, redis+sentinel://H1:P1,H2:P2/MASTER/DB or redis+cluster://H1:P1,H2:P2",
         _is_redis_url,
         rf"^(?:{'|'.join(re.escape(scheme) for scheme in _REDIS_SCHEMES)})://",
+    ),
+    "history_url": StringFormat(
+        "a directory, or s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or az://CONTAINER/PREFIX", _is_history_url, "."
+    ),
+    "size": StringFormat(
+        "a size such as 500MB or 50GB", lambda text: re.fullmatch(_SIZE, text) is not None, f"^(?:{_SIZE})$"
     ),
     "template": StringFormat(
         "the name of a stream, with {stream}, {service} and {group} for what differs",

@@ -208,7 +208,7 @@ def _lasting(path: str) -> None:
             yield Mistake(path, "a length of time of more than nothing", "0s")
 
 
-for _path in ("dead_letters.breaker.window", "sources.redis.claim_idle"):
+for _path in ("dead_letters.breaker.window", "sources.redis.claim_idle", "history.keep.age", "history.flush"):
     _lasting(_path)
 
 

@@ -1,36 +1,28 @@
 """Packs events into bytes and unpacks them, with code generated from the fields of `Event`.
 
-A packed event is a MessagePack array, about a fifth of the size of the event with its texts. This is the only module
-that knows the fields of an event by list: a field that is added at the end of `Event` is packed, bounded and restored
-without a change here. Packing is the index's hot path, so the functions are compiled once, with one attribute access
-for each field, instead of looping over names.
+A packed event is a MessagePack array, about a fifth of the size of the event with its texts. A field that is added at
+the end of `Event` is packed and restored without a change here, and bounded by `sidecar.domain.event_bounds`. The
+functions are compiled once, with one attribute access for each field, because packing is the hot path of the index.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import Any, get_type_hints
 
 import msgspec
 from msgspec import NODEFAULT, Struct
-from msgspec.structs import fields, replace
+from msgspec.structs import fields
 
-from sidecar.domain.model import Event, Rejection, SchemaRef
+from sidecar.domain.model import Event, SchemaRef
 
-MAX_TEXT_CHARS = 512
-"""Characters of an id or name that are kept; a longer one is cut, and its hash keeps it distinct from others."""
-MAX_MESSAGE_CHARS = 2_000
 MAX_PACKED_BYTES = 4_096
 """Bytes of a packed event above which its texts are checked one by one."""
-UNPACKABLE = (TypeError, ValueError, OverflowError)
-"""Raised by packing for texts that UTF-8 cannot encode and for numbers beyond their field; see `bound_event`."""
 
 _FIRST_FIELDS = ("appended_at", "observed_at", "occurred_at", "event_id", "type", "version", "key")
 """The first elements of a packed event. The shared index stores this order; the other fields follow as in `Event`."""
 _ELSEWHERE = "position"
 """The field that is not packed: the place of the packed event says it."""
-_SIGNED_BITS = 63
 
 _hints = get_type_hints(Event)
 _event_fields = {field.name: field for field in fields(Event)}
@@ -38,9 +30,6 @@ PACKED_FIELDS = (
     *_FIRST_FIELDS,
     *(name for name in _event_fields if name not in _FIRST_FIELDS and name != _ELSEWHERE),
 )
-_UNSIGNED_BITS = {"trace_id": 128, "span_id": 64, "parent_span_id": 64}
-_TEXTS = tuple(name for name in PACKED_FIELDS if _hints[name] in (str, str | None))
-_NUMBERS = tuple(name for name in PACKED_FIELDS if _hints[name] in (int, int | None) and name not in _UNSIGNED_BITS)
 
 
 class EventCodec:
@@ -110,50 +99,3 @@ def _compile_restore() -> Callable[[Any, Any, SchemaRef | None], Event]:
 def _compile(source: str, name: str, names: dict[str, Any]) -> Any:
     exec(compile(source, f"<generated from Event: {name}>", "exec"), names)
     return names[name]
-
-
-def bound_text(text: str) -> str:
-    """Bound a text to `MAX_TEXT_CHARS`, and escape what UTF-8 cannot encode."""
-    if len(text) > MAX_TEXT_CHARS:
-        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        text = f"{text[: MAX_TEXT_CHARS - 36]}...{digest}"
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def bound_event(event: Event) -> Event:
-    """Make any event packable: texts are bounded, numbers clamped to their fields."""
-    changes: dict[str, Any] = {name: bound_text(text) for name in _TEXTS if (text := getattr(event, name)) is not None}
-    for name in _NUMBERS:
-        if (number := getattr(event, name)) is not None:
-            changes[name] = _clamp(number)
-    for name, bits in _UNSIGNED_BITS.items():
-        number = getattr(event, name)
-        changes[name] = number if number is not None and 0 <= number < 1 << bits else None
-    if changes["trace_id"] is None:
-        changes["trace_origin"] = None
-    if event.rejection is not None:
-        changes["rejection"] = _bounded_rejection(event.rejection)
-    if event.schema is not None:
-        changes["schema"] = _bounded_schema(event.schema)
-    return replace(event, **changes)
-
-
-def _bounded_rejection(rejection: Rejection) -> Rejection:
-    return Rejection(
-        bound_text(rejection.code),
-        rejection.message[:MAX_MESSAGE_CHARS].encode("utf-8", "backslashreplace").decode("utf-8"),
-        None if rejection.path is None else bound_text(rejection.path),
-    )
-
-
-def _bounded_schema(schema: SchemaRef) -> SchemaRef:
-    return SchemaRef(
-        None if schema.subject is None else bound_text(schema.subject),
-        None if schema.version is None else _clamp(schema.version),
-        None if schema.id is None else _clamp(schema.id),
-        None if schema.guid is None else bound_text(schema.guid),
-    )
-
-
-def _clamp(number: int) -> int:
-    return min(max(number, -(1 << _SIGNED_BITS)), (1 << _SIGNED_BITS) - 1)

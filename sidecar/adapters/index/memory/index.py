@@ -8,13 +8,13 @@ import re
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 
 from sidecar.adapters.index.coverage import CoveredPartitions
-from sidecar.adapters.index.event_codec import bound_text
 from sidecar.adapters.index.memory.eviction import FlowEviction
 from sidecar.adapters.index.memory.flow_query import component, draw
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of, newest
 from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.event_order import append_moment, moment
+from sidecar.domain.event_bounds import bound_text
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Coverage, Flow, IndexPage, Node
 from sidecar.domain.position import Partition, Position

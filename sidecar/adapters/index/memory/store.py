@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bound_event
+from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES
 from sidecar.adapters.index.memory.offset_ranges import OffsetRanges, PartitionRanges
 from sidecar.adapters.index.memory.packed_events import SchemaTable, pack, unpack
 from sidecar.adapters.index.memory.segment import KEY_MASK, Segment, slots
+from sidecar.domain.event_bounds import UNPACKABLE, bound_event
 from sidecar.domain.model import Event, SchemaRef
 
 DISCARD_STEP_EVENTS = 500

@@ -6,7 +6,6 @@ import heapq
 import re
 from collections.abc import Collection, Sequence
 
-from sidecar.adapters.index.event_codec import bound_text
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of
 from sidecar.adapters.index.redis.fetcher import Name
 from sidecar.adapters.index.redis.flow_assembly import assemble_flows
@@ -17,6 +16,7 @@ from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.index.redis.trace_lookup import of_trace, once
 from sidecar.adapters.index.redis.writer import IndexWriter
 from sidecar.domain.correlation.event_order import append_moment, moment
+from sidecar.domain.event_bounds import bound_text
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, IndexPage, Node
 from sidecar.domain.position import Position

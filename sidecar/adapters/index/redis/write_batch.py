@@ -8,7 +8,7 @@ from hashlib import blake2b
 
 from msgspec.structs import replace
 
-from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES, UNPACKABLE, bound_event
+from sidecar.adapters.index.event_codec import MAX_PACKED_BYTES
 from sidecar.adapters.index.redis.key_layout import (
     CAUSE,
     EFFECT,
@@ -24,6 +24,7 @@ from sidecar.adapters.index.redis.key_layout import (
 from sidecar.adapters.index.redis.lua_scripts import WRITE_EVENTS, WRITE_LISTS
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
 from sidecar.domain.correlation.derived_trace_id import is_standalone, own_identity
+from sidecar.domain.event_bounds import UNPACKABLE, bound_event
 from sidecar.domain.model import Event
 
 MAX_BATCH_EVENTS = 500

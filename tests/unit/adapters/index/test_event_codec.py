@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import asdict, replace
 
-from sidecar.adapters.index.event_codec import PACKED_FIELDS, bound_event
+from sidecar.adapters.index.event_codec import PACKED_FIELDS
 from sidecar.adapters.index.memory import packed_events
 from sidecar.adapters.index.redis.key_layout import pack_event, unpack_event
+from sidecar.domain.event_bounds import bound_event
 from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
 from sidecar.domain.position import Partition, Position
 

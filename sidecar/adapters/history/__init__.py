@@ -1,0 +1,1 @@
+"""Adapters of the history: files in a directory or in object storage."""

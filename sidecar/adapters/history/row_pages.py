@@ -1,0 +1,82 @@
+"""Order, cursors and selection of rows, the same for every adapter of the history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sidecar.domain.history_rows import HistoryRow
+from sidecar.domain.ports.history import MAX_PAGE_ROWS, HistoryKey, HistoryPage, HistorySelection
+from sidecar.domain.position import Position
+
+RowOrder = tuple[int, Position, str]
+"""Append time, position and incarnation: the order of rows, in which no two are equal."""
+
+
+def order_of(row: HistoryRow) -> RowOrder:
+    """Return what a row is ordered by."""
+    return row.event.appended_at, row.event.position, row.incarnation or ""
+
+
+def format_cursor(row: HistoryRow) -> str:
+    """Write the place behind a row."""
+    event = row.event
+    return f"{event.appended_at}|{row.incarnation or ''}|{event.position}"
+
+
+def parse_cursor(text: str) -> RowOrder:
+    """Read a cursor. Raises ValueError."""
+    parts = text.split("|", 2)
+    if len(parts) != 3:
+        raise ValueError(f"not a cursor of the history: {text[:100]!r}")
+    return int(parts[0]), Position.parse(parts[2]), parts[1]
+
+
+def keys_of(row: HistoryRow) -> set[HistoryKey]:
+    """Return the ids by which a row is found."""
+    event = row.event
+    texts = {
+        "event_id": event.event_id,
+        "trace_id": None if event.trace_id is None else f"{event.trace_id:032x}",
+        "aggregate_id": event.aggregate_id,
+        "correlation_id": event.correlation_id,
+        "causation_id": event.causation_id,
+        "replay_of": event.replay_of,
+    }
+    return {HistoryKey(word, text) for word, text in texts.items() if text is not None}  # type: ignore[arg-type]
+
+
+def is_selected(row: HistoryRow, selection: HistorySelection) -> bool:
+    """Return whether a row satisfies all conditions of a selection."""
+    event = row.event
+    return (
+        (not selection.keys or not keys_of(row).isdisjoint(selection.keys))
+        and (not selection.streams or event.position.stream in selection.streams)
+        and (not selection.types or event.type in selection.types)
+        and (selection.since_ms is None or event.appended_at >= selection.since_ms)
+        and (selection.until_ms is None or event.appended_at < selection.until_ms)
+        and (not selection.rejected or event.rejection is not None)
+    )
+
+
+def latest_rows(rows: Iterable[HistoryRow]) -> list[HistoryRow]:
+    """Return each event once: of the rows of one position and incarnation the one that was observed last."""
+    latest: dict[tuple[Position, str | None], HistoryRow] = {}
+    for row in rows:
+        place = row.event.position, row.incarnation
+        known = latest.get(place)
+        if known is None or known.event.observed_at <= row.event.observed_at:
+            latest[place] = row
+    return list(latest.values())
+
+
+def build_page(rows: Iterable[HistoryRow], selection: HistorySelection, limit: int, cursor: str | None) -> HistoryPage:
+    """Build a page from rows that hold at least those of the page and one more, if there are more."""
+    after = None if cursor is None else parse_cursor(cursor)
+    ordered = sorted(latest_rows(rows), key=order_of, reverse=not selection.oldest_first)
+    if after is not None:
+        ordered = [
+            row for row in ordered if (order_of(row) > after if selection.oldest_first else order_of(row) < after)
+        ]
+    limit = max(1, min(limit, MAX_PAGE_ROWS))
+    page = ordered[:limit]
+    return HistoryPage(page, format_cursor(page[-1]) if len(ordered) > limit else None)

@@ -1,0 +1,236 @@
+"""Rows of the history: the columns of an event in a file, and the code that writes and restores one.
+
+The columns are generated from the fields of `Event`, so that a field that is added at the end of `Event` becomes a
+column without a change here. A row is written as one line of JSON with short keys, because that is the cheapest form
+that the history's storage reads; `docs/history.md` describes the columns for readers of the files.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+from typing import Any, get_type_hints
+from urllib.parse import quote, unquote_to_bytes
+
+import msgspec
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields
+
+from sidecar.domain.event_bounds import UNPACKABLE, UNSIGNED_BITS, bound_event
+from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.position import Position
+
+SCHEMA_VERSION = 1
+"""Version of the columns, in the metadata of every file. Columns are only ever added; see `docs/history.md`."""
+MIN_TIME_US, MAX_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
+"""Times that a file can hold: the years 1 to 9999."""
+MAX_UNBOUNDED_LINE_BYTES = 4_096
+"""Bytes of a line, without body and headers, above which the texts of its event are bounded one by one."""
+
+_LOW_BITS = 64
+_LOW_MASK = (1 << _LOW_BITS) - 1
+_MILLIS = frozenset({"appended_at"})
+"""Times in milliseconds; the others are in microseconds."""
+_MICROS = frozenset({"observed_at", "occurred_at"})
+
+
+class HistoryRow(Struct, gc=False):
+    """An event as the history keeps it. Redacted already."""
+
+    event: Event
+    incarnation: str | None = None
+    """Identity of the stream that the record was read from (Kafka: the topic id); None if the broker has none. A topic
+    that is deleted and created again gets another one, and its offsets begin at 0 again."""
+    body: bytes | None = None
+    """The redacted body as JSON text; `null` for a tombstone. None: bodies are not kept."""
+    headers: bytes | None = None
+    """The redacted headers as the JSON text of a list of `[name, value]`. None: bodies are not kept."""
+
+
+class HistoryColumn(Struct, frozen=True):
+    """One column of the files."""
+
+    name: str
+    kind: str
+    """One of text, integer, bigint, boolean, millis and micros."""
+    value: str
+    """The Python expression of its value, from `event`, `position`, `schema`, `rejection` and `row`."""
+
+
+def quote_stream(stream: str) -> str:
+    """Write the name of a stream as the files do: percent-encoded if it holds a percent sign or bytes outside UTF-8."""
+    if "%" not in stream:
+        try:
+            stream.encode()
+        except UnicodeEncodeError:
+            pass
+        else:
+            return stream
+    return quote(stream.encode("utf-8", "surrogateescape"), safe="-._~:{}@!$'()*+,;=^|/&?# ")
+
+
+def unquote_stream(text: str) -> str:
+    """Read the name of a stream that `quote_stream` wrote."""
+    return unquote_to_bytes(text).decode("utf-8", "surrogateescape") if "%" in text else text
+
+
+def split_offset(offset: int) -> tuple[int, int]:
+    """Split an offset into its upper bits and its lower 64 bits as a signed number."""
+    low = offset & _LOW_MASK
+    return offset >> _LOW_BITS, low - (1 << _LOW_BITS) if low >> (_LOW_BITS - 1) else low
+
+
+def join_offset(high: int, low: int) -> int:
+    """Join what `split_offset` returned."""
+    return high << _LOW_BITS | low & _LOW_MASK
+
+
+def _build_columns() -> tuple[HistoryColumn, ...]:
+    columns = [
+        HistoryColumn("system", "text", "position.system"),
+        HistoryColumn("stream", "text", "quote_stream(position.stream)"),
+        HistoryColumn("partition", "integer", "position.partition"),
+        HistoryColumn("record_offset", "bigint", "split_offset(position.offset)[1]"),
+        HistoryColumn("record_offset_high", "bigint", "position.offset >> 64"),
+        HistoryColumn("incarnation", "text", "row.incarnation"),
+    ]
+    hints = get_type_hints(Event)
+    for field in fields(Event):
+        columns += _columns_of(field.name, hints[field.name])
+    columns += [
+        HistoryColumn("body", "text", "None if row.body is None else str(row.body, 'utf-8')"),
+        HistoryColumn("headers", "text", "None if row.headers is None else str(row.headers, 'utf-8')"),
+    ]
+    return tuple(columns)
+
+
+def _columns_of(name: str, hint: Any) -> list[HistoryColumn]:
+    value = f"event.{name}"
+    if name == "position":
+        return []
+    if hint == SchemaRef | None:
+        kinds = {"subject": "text", "version": "bigint", "id": "bigint", "guid": "text"}
+        return [HistoryColumn(f"{name}_{part}", kind, f"{name} and {name}.{part}") for part, kind in kinds.items()]
+    if hint == Rejection | None:
+        return [
+            HistoryColumn(f"{name}_{part}", "text", f"{name} and {name}.{part}") for part in ("code", "message", "path")
+        ]
+    if name in UNSIGNED_BITS:
+        digits = UNSIGNED_BITS[name] // 4
+        return [HistoryColumn(name, "text", f"None if {value} is None else f'{{{value}:0{digits}x}}'")]
+    if name in _MILLIS or name in _MICROS:
+        return [HistoryColumn(name, "millis" if name in _MILLIS else "micros", value)]
+    kind = {bool: "boolean", int: "bigint", int | None: "bigint"}.get(hint, "text")
+    return [HistoryColumn(name, kind, value)]
+
+
+COLUMNS = _build_columns()
+COLUMN_NAMES = tuple(column.name for column in COLUMNS)
+_TYPES: dict[str, Any] = {"boolean": bool | None, "text": str | None}
+_KEYS: dict[str, str] = dict(
+    zip(COLUMN_NAMES, (*string.ascii_letters, *(f"_{letter}" for letter in string.ascii_letters)), strict=False)
+)
+"""The key of each column in a line."""
+
+_Line: Any = msgspec.defstruct(
+    "_Line",
+    [(column.name, _TYPES.get(column.kind, int | None), None) for column in COLUMNS],
+    rename=_KEYS,
+    omit_defaults=True,
+    gc=False,
+)
+
+
+def line_key(column: HistoryColumn) -> str:
+    """Return the key of a column in a line that `encode_row` wrote."""
+    return _KEYS[column.name]
+
+
+def _compile_encode() -> Callable[[HistoryRow], bytes]:
+    values = ",\n        ".join(column.value for column in COLUMNS)
+    source = (
+        "def encode_row(row):\n    event = row.event\n    position, schema, rejection = event.position, event.schema, "
+        f"event.rejection\n    return encode(Line(\n        {values},\n    ))\n"
+    )
+    names: dict[str, Any] = {
+        "Line": _Line,
+        "encode": msgspec.json.Encoder().encode,
+        "quote_stream": quote_stream,
+        "split_offset": split_offset,
+    }
+    exec(compile(source, "<generated from Event: encode_row>", "exec"), names)
+    encode: Callable[[HistoryRow], bytes] = names["encode_row"]
+    return encode
+
+
+_encode = _compile_encode()
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def encode_row(row: HistoryRow) -> bytes:
+    """Encode a row as one line of JSON, without a line break. Never raises for what an event holds.
+
+    Texts that UTF-8 cannot encode are escaped and long ones cut, as in an index.
+    """
+    try:
+        line = _encode(row)
+    except UNPACKABLE:
+        return _encode(_bound_row(row))
+    payload = 0 if row.body is None else len(row.body) + len(row.headers or b"")
+    return line if len(line) <= MAX_UNBOUNDED_LINE_BYTES + payload else _encode(_bound_row(row))
+
+
+def _bound_row(row: HistoryRow) -> HistoryRow:
+    return HistoryRow(bound_event(row.event), row.incarnation, row.body, row.headers)
+
+
+def decode_line(line: bytes) -> HistoryRow:
+    """Decode a line that `encode_row` wrote."""
+    decoded = _decode_line(line)
+    return restore_row([getattr(decoded, name) for name in COLUMN_NAMES])
+
+
+def _compile_restore() -> Callable[..., HistoryRow]:
+    special = {
+        "position": "Position(system, unquote_stream(stream), partition, record_offset if not record_offset_high and "
+        "record_offset >= 0 else join_offset(record_offset_high or 0, record_offset))",
+        "schema": "SchemaRef(schema_subject, schema_version, schema_id, schema_guid) if schema_subject is not None or "
+        "schema_version is not None or schema_id is not None or schema_guid is not None else None",
+        "rejection": "None if rejection_code is None else Rejection(rejection_code, rejection_message, rejection_path)",
+        "trace_origin": "None if trace_origin is None else TraceOrigin(trace_origin)",
+        **{name: f"None if {name} is None else int({name}, 16)" for name in UNSIGNED_BITS},
+    }
+    values = [_or_default(field, special.get(field.name, field.name)) for field in fields(Event)]
+    source = (
+        f"def restore_row({', '.join(COLUMN_NAMES)}):\n    return HistoryRow(Event(\n        "
+        + ",\n        ".join(values)
+        + "\n    ), incarnation, body and body.encode(), headers and headers.encode())\n"
+    )
+    names: dict[str, Any] = {
+        "Event": Event,
+        "HistoryRow": HistoryRow,
+        "Position": Position,
+        "Rejection": Rejection,
+        "SchemaRef": SchemaRef,
+        "TraceOrigin": TraceOrigin,
+        "join_offset": join_offset,
+        "unquote_stream": unquote_stream,
+    }
+    exec(compile(source, "<generated from Event: restore_row>", "exec"), names)
+    restore: Callable[..., HistoryRow] = names["restore_row"]
+    return restore
+
+
+def _or_default(field: Any, value: str) -> str:
+    """Use the default of a field where a column is absent or null: an older file lacks the newest columns."""
+    if field.default is NODEFAULT or field.default is None:
+        return value
+    return f"{field.default!r} if {value} is None else {value}"
+
+
+_restore = _compile_restore()
+
+
+def restore_row(values: Sequence[Any]) -> HistoryRow:
+    """Build a row from the values of `COLUMNS`, in their order: times as integers in their unit, null as None."""
+    return _restore(*values)
