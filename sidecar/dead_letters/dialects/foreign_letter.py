@@ -150,7 +150,7 @@ def build_letter(
         trace_id=None,
         aggregate_id=None,
         failed_at=failure.failed_at,
-        attempts=attempts if attempts and attempts <= _MAX_ATTEMPTS else None,
+        attempts=attempts if attempts is not None and 1 <= attempts <= _MAX_ATTEMPTS else None,
         dialect=dialect,
         omitted=failure.omitted,
         reserialized=failure.reserialized,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.config.schema import Config, DeadLettersConfig, SourcesConfig
@@ -60,6 +60,7 @@ values = st.none() | st.binary(max_size=24) | st.integers().map(lambda n: str(n)
 
 
 @given(st.lists(st.tuples(names, values), max_size=12).map(tuple), st.integers(-(2**63), 2**63 - 1))
+@example((("retry_topic-attempts", b"\0"),), 0)
 def test_forged_headers_are_absent_ones(headers: Headers, timestamp: int) -> None:
     for system in ("kafka", "redis"):
         record = Record(Position(system, "orders-dlt", 0, 5), None, b"v", headers, timestamp)
