@@ -1,4 +1,4 @@
-"""A broker as the composition root receives it from an adapter."""
+"""A broker as an adapter hands it to the composition root."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class BrokerSource:
     group: str
     naming: StreamNames
     gate: Mapping[str, str] = field(default_factory=dict)
-    """Raw stream to the stream that receives its valid records."""
+    """Target stream of valid records, by raw stream."""
     start: StartPosition = StartPosition("latest")  # noqa: RUF009  # a frozen value
     """Start of a group without offsets."""
     exhausted: Mapping[str, ExhaustedConfig] = field(default_factory=dict)
-    """Limits by group, beyond which entries that the group cannot process are dead-lettered."""
+    """Limits, by group, after which entries that the group cannot process are dead-lettered."""
     server: tuple[str, int] | None = None
     """Address and port, if there is only one server."""
 
@@ -40,12 +40,13 @@ class BrokerAdapter(Protocol):
     def build_source(self, config: Config, *, max_records: int) -> BrokerSource | None:
         """Build the broker that the configuration describes, with batches of at most `max_records`.
 
-        None if it describes none of this kind. Imports the client library. Raises ConfigError.
+        Returns None if the configuration describes no broker of this kind. Imports the client library. Raises
+        ConfigError.
         """
 
 
 def single_server(address: str, default_port: int) -> tuple[str, int] | None:
-    """Return host and port of an address such as `//127.0.0.1:9092`; None if it names several, or none."""
+    """Return host and port of an address such as `//127.0.0.1:9092`; None if it names several servers, or none."""
     parts = urlsplit(address)
     if not parts.hostname or "," in parts.netloc:
         return None

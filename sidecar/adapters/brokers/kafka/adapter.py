@@ -1,4 +1,4 @@
-"""Kafka as the composition root sees it."""
+"""Kafka's adapter for the composition root."""
 
 from __future__ import annotations
 

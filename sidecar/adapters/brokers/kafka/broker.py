@@ -40,7 +40,7 @@ from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
 TROUBLE_CHECK_INTERVAL_S = 1.0
-"""Time without a batch after which errors of the background tasks are looked for."""
+"""Time without a batch after which the background tasks are checked for errors."""
 
 
 class KafkaBroker:
@@ -74,7 +74,7 @@ class KafkaBroker:
         return [topic for topic in self._config.topics if not topic.startswith("^")]
 
     def wants(self, topic: str) -> bool:
-        """Return whether a topic is read: named or matched, and neither a dead-letter topic nor the ledger."""
+        """Check whether a topic is read: it is named or matched, and is neither a dead-letter topic nor the ledger."""
         if self._naming.is_dead_letter(topic):
             return False
         return topic in self._names or any(pattern.fullmatch(topic) for pattern in self._patterns)

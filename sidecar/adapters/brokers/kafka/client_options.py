@@ -29,7 +29,7 @@ CODECS = {name: number for number, name in enumerate(CODEC_NAMES, 1)}
 
 
 class KafkaTuning(Struct, frozen=True):
-    """Options of `sources.kafka.client` that are not for the connection."""
+    """Options of `sources.kafka.client` that do not concern the connection."""
 
     fetch_max_wait_ms: int = 250
     fetch_max_bytes: int = 16 << 20
@@ -40,10 +40,10 @@ class KafkaTuning(Struct, frozen=True):
     heartbeat_interval_ms: int = 3_000
     rebalance_timeout_ms: int | None = None
     group_instance_id: str | None = None
-    """Name that outlives restarts (KIP-345): a member that returns with it within the session gets its partitions back,
-    and no other member's move."""
+    """Static member id (KIP-345): a member that restarts within the session timeout gets its partitions back without a
+    rebalance."""
     max_poll_interval_ms: int | None = None
-    """None: the member stays in the group however long a batch takes."""
+    """Longest time between two polls; None: no limit, the member stays in the group however long a batch takes."""
     client_rack: str = ""
     transaction_timeout_ms: int = 30_000
     max_batch_size: int = 512 << 10
@@ -78,18 +78,18 @@ class KafkaConnector:
             self._arguments.update(_sasl(config.sasl))
 
     def client(self) -> AIOKafkaClient:
-        """Build a client that is not started yet. Needs a running event loop."""
+        """Build a client, not yet started. Needs a running event loop."""
         return AIOKafkaClient(**self._arguments)
 
     async def probe(self, host: str, port: int) -> None:
-        """Connect to one server and authenticate, and close again. Raises aiokafka's errors and OSError."""
+        """Connect to one server, authenticate, and disconnect. Raises aiokafka's errors and OSError."""
         left_out = ("bootstrap_servers", "metadata_max_age_ms", "retry_backoff_ms", "connections_max_idle_ms")
         arguments = {name: value for name, value in self._arguments.items() if name not in left_out}
         (await create_conn(host, port, **arguments)).close()
 
 
 class OAuthTokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka is untyped
-    """Bearer tokens by the client credentials grant (RFC 6749, section 4.4), renewed before they end."""
+    """Bearer tokens by the client credentials grant (RFC 6749, section 4.4), renewed before they expire."""
 
     def __init__(self, sasl: SaslConfig) -> None:
         self._sasl = sasl

@@ -1,4 +1,7 @@
-"""Requests to the right node of a cluster: leaders, coordinators, retries. All traffic of the adapter passes here."""
+"""Client of a Kafka cluster: sends each request to the right node (leader, coordinator) and retries it.
+
+All traffic of the adapter passes through it.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,7 @@ _TOPIC_ID_METADATA = re.compile(r"topic-id=([0-9a-f]{32})")
 
 
 class CommittedOffset(Struct, frozen=True):
-    """An offset that the group committed, and the topic's id at that time (None: unknown)."""
+    """An offset that the group committed, with the topic's id at that time (None: unknown)."""
 
     offset: int
     topic_id: bytes | None
@@ -128,7 +131,7 @@ class KafkaCluster:
         return int(node)
 
     def has_node(self, node: int) -> bool:
-        """Return whether a node is part of the cluster, as far as we know."""
+        """Check whether a node is part of the cluster, as far as we know."""
         return self.client.cluster.broker_metadata(node) is not None
 
     def any_node(self) -> int:
@@ -153,9 +156,9 @@ class KafkaCluster:
         return node
 
     async def topics(self, names: list[str] | None = None) -> dict[str, dict[int, int]]:
-        """Return these topics (None: all but internal ones) as the cluster knows them now.
+        """Return the partitions of these topics (None: all but internal ones), with their number of replicas.
 
-        The number of replicas by partition. Missing topics are left out, and never created.
+        Asks the cluster each time. Missing topics are left out, and never created.
         """
         if names is not None:
             # A name that no topic can have is missing too; an empty list would ask old brokers for all topics.

@@ -117,7 +117,7 @@ class KafkaCommitter:
             self._note(lease, end)
 
     async def move(self, lease: KafkaLease, offset: int) -> None:
-        """Commit an offset that may be lower than the committed one, for a topic that was created again."""
+        """Commit an offset that may be lower than the committed one, because the topic was created again."""
         async with lease.lock:
             await self.commit_offset(lease, offset)
             self._note(lease, offset)
@@ -136,10 +136,9 @@ class KafkaCommitter:
     # --- the fence
 
     async def fence(self, tp: TopicPartition) -> ProducerIdentity | None:
-        """Refuse every earlier owner from now on, and end what it has open.
+        """Fence every earlier owner, and end its open transaction.
 
-        Returns None if we may not write transactions: then the other members may not either, and there is nothing to
-        fence.
+        Returns None if we may not write transactions: then other members may not either, and there is nothing to fence.
         """
         transactional_id = self.transactional_id(tp)
 

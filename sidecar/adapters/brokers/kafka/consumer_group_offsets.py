@@ -28,11 +28,11 @@ from sidecar.domain.position import Partition
 
 MAX_GROUPS = 1_000
 RETRY_TIMEOUT_S = 2.0
-"""Time for which a transient error is retried: the groups are polled again soon."""
+"""Time for which a transient error is retried. It is short because the groups are polled again soon."""
 MEMBERS_TTL_S = 30.0
-"""Time for which the number of members is used again: the answer carries every member's subscription."""
+"""Time for which a number of members is reused: the reply is large, because it carries every member's subscription."""
 LANE = "groups"
-"""Connections of their own: a long answer about members delays no other request."""
+"""Separate connections, so that a large reply about members delays no other request."""
 NOT_CONSUMERS = frozenset({"share", "connect"})
 """Protocol types of groups that commit no offsets."""
 
@@ -41,7 +41,10 @@ _DESCRIBE_GROUPS_ID = 15
 
 
 class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1 | DescribeGroupsRequest_v2]):  # type: ignore[misc]  # aiokafka is untyped
-    """aiokafka's own goes up to version 3, whose answer it reads as one of version 2: several groups break it."""
+    """DescribeGroups request whose replies parse for several groups.
+
+    aiokafka's own parses version 3 as version 2, which fails for more than one group.
+    """
 
     API_KEY = _DESCRIBE_GROUPS_ID
 
@@ -53,14 +56,14 @@ class DescribeGroups(Request[DescribeGroupsRequest_v0 | DescribeGroupsRequest_v1
 
 
 class KafkaConsumerGroups:
-    """Looks at the groups of one cluster, without those of sidecars."""
+    """Reads the progress of the groups of one cluster, without those of sidecars."""
 
     def __init__(self, cluster: KafkaCluster, own: str, wants: Callable[[str], bool]) -> None:
         self._cluster, self._own, self._wants = cluster, own, wants
         self._members: dict[str, tuple[float, int | None]] = {}
 
     async def look(self) -> list[GroupProgress]:
-        """See `Broker.groups`. Raises our exceptions only."""
+        """Return the progress of the groups. See `Broker.groups`. Raises our exceptions only."""
         return await self._cluster.retry("asking how far other groups are", self._look, RETRY_TIMEOUT_S)
 
     async def _look(self) -> list[GroupProgress]:

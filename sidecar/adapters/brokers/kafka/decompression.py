@@ -1,7 +1,9 @@
-"""Decompression of record batches in bounded steps. A broker accepts a batch of a megabyte that inflates to gigabytes.
+"""Decompression of record batches in bounded steps.
 
-A batch that inflates to little is decompressed at once (`decompress`). Any other is read as a stream (`open_stream`),
-some kilobytes at a time, so that neither memory nor one step of the event loop depends on what is inside."""
+A broker accepts a batch of one megabyte that inflates to gigabytes. A batch that inflates to little is decompressed at
+once (`decompress`). Any other is read as a stream (`open_stream`), some kilobytes at a time, so that neither memory nor
+one step of the event loop depends on its content.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +24,9 @@ else:
 ONE_STEP_BYTES = 4 << 20
 """Size up to which a batch is decompressed at once: some milliseconds of work."""
 MAX_WINDOW_BYTES = 128 << 20
-"""History that a zstd frame may ask the reader to keep; larger windows are refused, as Kafka's own clients do."""
+"""Largest window that a zstd frame may ask the reader to keep. Kafka's own clients refuse larger ones too."""
 MAX_SNAPPY_BLOCK_BYTES = 64 << 20
-"""Size of one inflated snappy block, which cannot be read in parts. Java's clients write 32 KiB."""
+"""Largest inflated snappy block, which cannot be read in parts. Java's clients write 32 KiB."""
 _GZIP_ID, _SNAPPY_ID, _LZ4_ID, _ZSTD_ID = CODEC_IDS = (1, 2, 3, 4)
 _XERIAL_MAGIC = b"\x82SNAPPY\x00"
 """Start of Java's snappy framing: 16 bytes of header, then blocks, each after its 4-byte length."""
@@ -44,10 +46,10 @@ class InflatedStream(Protocol):
 
 
 def decompress(codec: int, data: bytes, limit: int = ONE_STEP_BYTES) -> bytes | None:
-    """Decompress Kafka's codec number `codec`.
+    """Decompress bytes of Kafka's codec number `codec`.
 
-    None if the result exceeds `limit` bytes (or, for lz4 and zstd, if the bytes may be damaged): read it with
-    `open_stream` then. Raises DamagedBatch.
+    Returns None if the result exceeds `limit` bytes, or, for lz4 and zstd, if the bytes may be damaged: then read it
+    with `open_stream`. Raises DamagedBatch.
     """
     try:
         if codec == _GZIP_ID:

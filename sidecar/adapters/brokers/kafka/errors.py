@@ -1,4 +1,4 @@
-"""Kafka's errors as ours. Every class of aiokafka has a meaning; a test fails if one is left out."""
+"""Translation of Kafka's errors into ours. Every error class of aiokafka is listed; a test fails if one is missing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ UNREACHABLE: tuple[type[Exception], ...] = (
     kafka.ProducerClosed,
     kafka.TooManyInFlightRequests,
 )
-"""The connection is lost, or could not be opened."""
+"""Errors of a connection that was lost, or that could not be opened."""
 
 TRANSIENT: tuple[type[Exception], ...] = (
     kafka.BrokerNotAvailableError,
@@ -135,7 +135,7 @@ TRANSIENT: tuple[type[Exception], ...] = (
     kafka.UnknownTopicOrPartitionError,
     UnstableOffsetCommit,
 )
-"""A retry may succeed. Errors that the broker itself cannot explain (`UnknownError`) count as such, too."""
+"""Errors for which a retry may succeed, also those that the broker itself cannot explain (`UnknownError`)."""
 
 FENCED: tuple[type[Exception], ...] = (
     kafka.DuplicateSequenceNumber,
@@ -151,7 +151,7 @@ FENCED: tuple[type[Exception], ...] = (
     kafka.UnknownMemberIdError,
     kafka.UnknownProducerId,
 )
-"""Another member owns the partition now, or may."""
+"""Errors after which another member owns the partition, or may own it."""
 
 REFUSED: tuple[type[Exception], ...] = (
     kafka.AuthenticationFailedError,
@@ -208,7 +208,7 @@ REFUSED: tuple[type[Exception], ...] = (
     kafka.UnsupportedSaslMechanismError,
     kafka.UnsupportedVersionError,
 )
-"""An operator must change something."""
+"""Errors that last until an operator changes something."""
 
 TOO_LARGE = (kafka.MessageSizeTooLargeError, kafka.RecordListTooLargeError)
 ELSEWHERE = (
@@ -216,7 +216,7 @@ ELSEWHERE = (
     kafka.GroupCoordinatorNotAvailableError,
     kafka.TransactionCoordinatorFenced,
 )
-"""The coordinator is another node than the one that was asked."""
+"""Errors of a node that is not the coordinator: another node must be asked."""
 
 _MEANING: dict[type[BaseException], type[TracecarError]] = {
     **dict.fromkeys(UNREACHABLE, Disconnected),
@@ -251,19 +251,19 @@ _ADVICE: dict[type[BaseException], str] = {
 
 
 def for_code(code: int) -> type[Exception]:
-    """Return the class of an answer's error code; aiokafka's UnknownError for an unknown code."""
+    """Return the error class for an error code of a reply; aiokafka's UnknownError for an unknown code."""
     known: type[Exception] = _LATER.get(code) or kafka.for_code(code)
     return known
 
 
 def check(code: int, what: object = "") -> None:
-    """Raise the error of an answer's code, unless the code is 0."""
+    """Raise the error of a reply's error code, unless the code is 0."""
     if code:
         raise for_code(code)(what)
 
 
 def meaning(error: type[BaseException]) -> type[TracecarError]:
-    """Return our class for an error of Kafka or of the network, by its nearest ancestor with a meaning."""
+    """Return our class for an error of Kafka or of the network, by its nearest base class that is listed."""
     for kind in error.__mro__:
         if kind in _MEANING:
             return _MEANING[kind]
@@ -271,7 +271,7 @@ def meaning(error: type[BaseException]) -> type[TracecarError]:
 
 
 def translate(error: BaseException, what: str) -> TracecarError:
-    """Return our exception for `error`, which occurred while doing `what` ("committing kafka://orders/0")."""
+    """Return our exception for `error`, which occurred during `what` (such as "committing kafka://orders/0")."""
     if isinstance(error, TracecarError):
         return error
     advice = _ADVICE.get(type(error))
@@ -281,7 +281,7 @@ def translate(error: BaseException, what: str) -> TracecarError:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Return whether a retry may succeed."""
+    """Check whether a retry may succeed."""
     return issubclass(meaning(type(error)), Outage)
 
 

@@ -1,9 +1,10 @@
-"""Fetching ahead of the pipeline: each leased partition that is not held keeps a bounded buffer filled.
+"""Fetcher that reads ahead of the pipeline: each leased partition that is not held has a bounded buffer.
 
 A node has up to FETCHES_PER_NODE requests in flight, each on a connection of its own. A partition whose buffer was
-consumed is fetched at once on a free connection, and need not wait for the long poll in which quiet partitions wait.
+consumed is fetched at once on a free connection, and does not wait for the long poll of the quiet partitions.
 
-With `client_rack` set, the leader names a replica in our zone, and the partition is fetched there (KIP-392)."""
+With `client_rack` set, the leader names a replica in our zone, and the partition is fetched there (KIP-392).
+"""
 
 from __future__ import annotations
 
@@ -39,20 +40,21 @@ log = structlog.get_logger(__name__)
 
 FETCHES_PER_NODE = 3
 SMALL_FETCH_PAUSE_S = 0.003
-"""Pause after a fetch that brought little: at a slow stream a fetch for every record would cost more than its work."""
+"""Pause after a fetch that returned little: on a slow stream, one fetch for each record would cost more than its
+work."""
 SMALL_FETCH_BYTES = 32 << 10
 MAX_BUFFERED_BYTES = 32 << 20
-"""Size of all buffers together, about: divided evenly among the partitions."""
+"""Approximate size of all buffers together, divided evenly among the partitions."""
 MIN_PARTITION_FETCH_BYTES = 64 << 10
-"""Bytes asked for of one partition, however many there are."""
+"""Smallest number of bytes requested of one partition, however many partitions there are."""
 FETCH_RETRY_INTERVAL_S = 0.2
 UNAUTHORIZED_RETRY_INTERVAL_S = 15.0
 RESPONSE_TIMEOUT_S = 30.0
-"""Time without any answer after which the connection counts as lost: addresses may have changed."""
+"""Time without any reply after which the connection counts as lost, because addresses may have changed."""
 
 
 class KafkaFetcher:
-    """Fetches until closed."""
+    """Fetches in the background until it is closed."""
 
     def __init__(
         self,
@@ -61,7 +63,7 @@ class KafkaFetcher:
         on_gap: Callable[[KafkaLease, Gap], None],
         on_recreated: Callable[[KafkaLease], None],
     ) -> None:
-        """Fetch in the background.
+        """Start to fetch in the background.
 
         Args:
             cluster: The cluster, connected.
@@ -80,18 +82,18 @@ class KafkaFetcher:
         self._task = asyncio.create_task(self._run(), name="kafka fetching")
 
     def watch(self, leases: Collection[KafkaLease]) -> None:
-        """Fetch these from now on, and no others."""
+        """Fetch these leases from now on, and no others."""
         self._leases = leases
         share = max(MIN_PARTITION_FETCH_BYTES, MAX_BUFFERED_BYTES // (2 * max(1, len(leases))))
         self._fetch_bytes = min(self._options.max_partition_fetch_bytes, share)
         self._wake.set()
 
     def wake(self) -> None:
-        """Look for leases to fetch now: one has room, was released, or jumped."""
+        """Look for leases to fetch now, because one has room, was released, or jumped."""
         self._wake.set()
 
     def check(self) -> None:
-        """Raise Disconnected if nothing has answered for too long, or fetching has failed."""
+        """Raise Disconnected if no node has replied for too long, or the fetch task has failed."""
         if self._task.done():
             raise Disconnected("Kafka: fetching has ended") from self._task.exception()
         if self._leases and time.monotonic() - self._last_response > RESPONSE_TIMEOUT_S and any(self._fetchable()):

@@ -25,9 +25,9 @@ from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.domain.errors import Disconnected, Fenced
 
 LEAVE_TIMEOUT_S = 3.0
-"""Time for leaving the group in good order."""
+"""Longest wait for the group to confirm that we left."""
 NO_POLL_LIMIT_MS = 1 << 40
-"""Interval that never elapses."""
+"""Poll interval that never elapses."""
 
 
 class _TopicMatcher:
@@ -91,7 +91,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
 
     @property
     def identity(self) -> tuple[str, int]:
-        """Member id and generation at this moment."""
+        """Current member id and generation."""
         return self._coordinator.member_id, self._coordinator.generation
 
     @property
@@ -108,7 +108,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             yield
 
     def check(self) -> None:
-        """Raise the error that keeps us out of the group, as one of ours."""
+        """Raise the error that keeps us out of the group, translated into ours."""
         try:
             self._coordinator.check_errors()
         except KafkaError as error:
@@ -118,7 +118,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             raise ours from error
 
     async def await_assignment(self, lease: KafkaLease, within: float) -> None:
-        """Wait until no rebalance is under way, at most `within` seconds.
+        """Wait until no rebalance is in progress, at most `within` seconds.
 
         Raises Fenced if the lease is lost then, and TimeoutError.
         """
@@ -128,7 +128,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
             raise Fenced(f"{lease.partition}: another member owns this partition now")
 
     def rejoin(self, code: int) -> None:
-        """Join again, because the group answered with this error that our generation is over."""
+        """Join again after the group answered with this error that our generation has ended."""
         self._begin_rebalance()
         if code == RebalanceInProgressError.errno:
             self._coordinator.request_rejoin()
@@ -146,10 +146,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         self._coordinator.maybe_leave_group()
 
     def acquire_again(self, lease: KafkaLease) -> KafkaLease | None:
-        """Return a new lease for a partition that is still assigned to us, in place of `lease`, which must be lost.
-
-        None if it is not ours any more.
-        """
+        """Return a new lease in place of a lost one; None if its partition is no longer assigned to us."""
         if self.leases.get(lease.tp) is not lease:
             return None
         self.leases[lease.tp] = new = KafkaLease(lease.tp)
@@ -157,7 +154,10 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         return new
 
     async def leave(self, *, tell: bool = True) -> None:
-        """Give all partitions up. Without `tell` the group notices when the session times out, as after a crash."""
+        """Give up all partitions.
+
+        Without `tell`, the group notices only when the session times out, as after a crash.
+        """
         self._cluster.client.cluster.remove_listener(self._coordinator._handle_metadata_update)
         for lease in self.leases.values():
             lease.lose()

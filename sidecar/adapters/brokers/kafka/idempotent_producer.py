@@ -1,4 +1,4 @@
-"""Sending record batches with sequence numbers, so that a batch that is sent twice is kept once (KIP-98)."""
+"""Producer that sends record batches with sequence numbers (KIP-98): the broker keeps a repeated batch only once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PlacedRecords = Mapping[TopicPartition, Sequence[Numbered]]
 WrittenOffsets = dict[int, tuple[TopicPartition, int]]
 """Partition and offset of each record, by its index."""
 THREAD_MIN_BYTES = 256 << 10
-"""Size from which a batch is compressed in a thread: it takes more than some milliseconds."""
+"""Size from which a batch is compressed in a thread, because that takes more than some milliseconds."""
 PRODUCE_TIMEOUT_MAX_MS = 30_000
 _RECORD_ERRORS = (*TOO_LARGE, InvalidRecord, kafka.InvalidTimestampError)
 """Errors that one record of a batch causes: it is sent again in smaller batches, until the record is known."""
@@ -42,8 +42,8 @@ class ProducerIdentity:
 class BatchSender:
     """Sends records in batches.
 
-    Raises our exceptions. After one of them the identity must not be used again, because it is unknown which of its
-    last batches were kept.
+    Raises our exceptions. After one of them the identity must not be used again, because it is unknown which of the
+    last batches the broker kept.
     """
 
     def __init__(self, cluster: KafkaCluster) -> None:
@@ -54,7 +54,7 @@ class BatchSender:
         self._codec = CODECS.get(options.compression_type or "", 0)
 
     async def send(self, identity: ProducerIdentity, placed: PlacedRecords, codec: int = 0) -> WrittenOffsets:
-        """Publish in order within each partition, compressed as configured, else with `codec`.
+        """Publish records in order within each partition, compressed as configured, else with `codec`.
 
         Raises TooLarge and RecordRefused with the index of a record that is not accepted.
         """
@@ -156,7 +156,7 @@ class IdempotentProducer:
         self._flush: asyncio.Task[None] | None = None
 
     async def publish(self, outgoing: Sequence[Outgoing], counts: Mapping[str, int]) -> WrittenOffsets:
-        """Publish records, in order; returns where each was written. `counts` are the partition counts by topic."""
+        """Publish records in order, and return where each was written. `counts` has the partition counts by topic."""
         if not self._linger_s:
             return await self._publish(assign_partitions(outgoing, counts))
         done: asyncio.Future[WrittenOffsets] = asyncio.get_running_loop().create_future()

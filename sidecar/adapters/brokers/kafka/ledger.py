@@ -60,9 +60,9 @@ log = structlog.get_logger(__name__)
 MAX_ACTS, MAX_TRANSACTION_BYTES = 2_000, 8 << 20
 """Limits of one Kafka transaction."""
 MAX_CLAIM_ATTEMPTS = 30
-"""Claims of one call while other sidecars claim, too."""
+"""Claims that one call tries while other sidecars claim too."""
 REFUSED_RETRY_INTERVAL_S = 60.0
-"""Wait before lost entries are written again, after that was refused."""
+"""Wait before lost entries are written again after the broker refused it."""
 
 
 class LedgerProxy:

@@ -1,4 +1,4 @@
-"""Cache of the ledger's topic, caught up with its end before every use."""
+"""Cache of the ledger's topic. Before each use it reads up to the end of the topic."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ TP = TopicPartition(LEDGER, 0)
 _PARTITION = Partition("kafka", LEDGER, 0)
 _PAGE_RECORDS = 2_000
 MARKER_TIMEOUT_S = 1.0
-"""Wait of a reader for another writer's transaction. One takes some ten milliseconds; one whose writer has died blocks
-readers until it times out, although nothing in it was committed."""
+"""Longest wait of a reader for another writer's transaction. One takes some ten milliseconds. If its writer has died,
+it blocks readers until it times out, although nothing in it was committed."""
 IDENTITY_TTL_S = 1.0
-"""Time for which the ledger counts as the same one while no new record arrives."""
+"""Time for which the ledger counts as the same one, while no new record arrives."""
 
 
 class LedgerCache:
-    """The latest value of each key. Beyond `most` entries it refuses, rather than knowing only a part."""
+    """The latest value of each key. It refuses more than `most` entries instead of holding only a part of them."""
 
     def __init__(self, cluster: KafkaCluster, log_reader: KafkaLogReader, most: int) -> None:
         self._cluster, self._log_reader, self._most = cluster, log_reader, most
@@ -40,11 +40,11 @@ class LedgerCache:
         """Keys without a space: entries that belong to no stream, and few others. They are read every few seconds,
         and a ledger may have a million others."""
         self.next = 0
-        """Offset to read next."""
+        """Next offset to read."""
         self.exists = False
-        """True if the topic existed when it was last asked for."""
+        """True if the topic existed at the last check."""
         self.lost: dict[str, bytes] = {}
-        """Entries that the topic lost when it was deleted or created again. To be written again."""
+        """Entries that the topic lost when it was deleted or created again. They must be written again."""
         self._begin_at = -1
         """Offset of the first entry."""
         self._verified_until = 0.0
@@ -59,14 +59,14 @@ class LedgerCache:
 
     @property
     def verified(self) -> bool:
-        """True if this was found to be the same ledger a moment ago."""
+        """True if the topic was found to hold the same ledger within IDENTITY_TTL_S."""
         return time.monotonic() < self._verified_until
 
     async def catch_up(self, *, thoroughly: bool = False) -> None:
         """Read all committed records.
 
-        Whenever something new is read, and once in a while (`thoroughly`: now), it is made sure first that it is
-        still the same ledger, which costs one more question. Raises Outage, Refused.
+        Checks first that the topic still holds the same ledger, if there is something new to read, if the last check is
+        too old, or if `thoroughly`. The check costs one more request. Raises Outage, Refused.
         """
         ends = await self._stable_ends()
         if ends is None:
@@ -96,7 +96,7 @@ class LedgerCache:
             del self.lost[key]
 
     async def is_another(self) -> bool:
-        """Return whether the topic holds another ledger: our first entry is not at its offset."""
+        """Check whether the topic holds another ledger: our first entry is not at its offset."""
         ours = self.entries.get(BEGIN)
         if ours is None:
             return False
@@ -137,7 +137,7 @@ class LedgerCache:
         self.entries[name] = value
 
     def check_room(self, more: int) -> None:
-        """Raise Refused if `more` further entries would be too many."""
+        """Raise Refused if there is no room for `more` further entries."""
         if len(self.entries) + more > self._most:
             raise Refused(
                 f"{LEDGER} needs more than {self._most} entries, the bound that dead_letters.ledger_entries sets: "
@@ -149,13 +149,13 @@ class LedgerCache:
         return self.lost.get(key) if value is None and self.lost else value
 
     def under(self, prefix: str) -> dict[str, bytes]:
-        """Entries that belong to no stream, by key."""
+        """Return the entries that belong to no stream and whose keys begin with `prefix`."""
         entries = {key: self.get(key) for key in self._unowned_keys if key.startswith(prefix)}
         return {key: value for key, value in entries.items() if value is not None}
 
     @property
     def ledger_started_at(self) -> int | None:
-        """Since when there is this ledger, milliseconds."""
+        """Time of the ledger's first entry, in milliseconds."""
         value = self.entries.get(BEGIN)
         try:
             return None if value is None else int(json.loads(value)["at"])

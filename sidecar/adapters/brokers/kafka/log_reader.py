@@ -1,4 +1,4 @@
-"""Looking back: one record, or a range, without a group and without disturbing the reading of the present."""
+"""Reader of old records: one record or a range, without a consumer group and without delaying the fetcher."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sidecar.domain.position import Partition, Position
 
 _WAIT_MS = 100
 MAX_EMPTY_FETCHES = 20
-"""Fetches that bring nothing, one after the other, after which a scan gives up: a broker that throttles us does so."""
+"""Consecutive fetches without a record after which a scan gives up. A broker that throttles us sends such replies."""
 _MAX_OFFSET = (1 << 63) - 1
 """Positions are also read from headers that anyone may have written."""
 _ONE_BATCH_BYTES = 1
@@ -32,7 +32,7 @@ _ONE_BATCH_BYTES = 1
 
 
 class KafkaLogReader:
-    """Reads on connections of its own, `AT_ONCE` at a time."""
+    """Reads on connections of its own, at most `MAX_CONCURRENCY` requests at a time."""
 
     MAX_CONCURRENCY = 4
 
@@ -74,7 +74,7 @@ class KafkaLogReader:
     async def scan(
         self, partition: Partition, since: int | None, start: int | None, until: int | None, most: int
     ) -> AsyncIterator[Sequence[Record]]:
-        """Pages of at most `most` records, as `ports.Broker.scan` promises."""
+        """Yield pages of at most `most` records. See `Broker.scan`."""
         tp = TopicPartition(partition.stream, partition.number)
         low, high = await self.bounds(partition)
         end = high if until is None else min(until, high)

@@ -1,4 +1,4 @@
-"""Acquiring assigned partitions: fence each, read the group's offset, begin there."""
+"""Acquisition of assigned partitions: fence each one, read the group's offset, and start there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 MAX_CONCURRENT_ACQUISITIONS = 16
 REFUSED_RETRY_INTERVAL_S = 15.0
-"""Wait before a partition that was refused is tried again: the missing right may have been granted."""
+"""Wait before a refused partition is tried again, because an operator may have granted the missing right."""
 FIRST_RETRY_INTERVAL_S, RETRY_INTERVAL_MAX_S = 0.05, 2.0
 
 
@@ -45,16 +45,15 @@ class PartitionAcquirer:
         known: Mapping[TopicPartition, bytes | None],
         on_acquired: Callable[[KafkaLease], None],
     ) -> None:
-        """Wait for leases.
+        """Prepare to acquire leases.
 
         Args:
             cluster: The cluster, connected.
             membership: Our membership in the group.
             committer: Fences partitions and commits their first offset.
-            start: Where partitions of `known` begin if the group has no offset.
-            known: Partitions that existed when the sidecar started, with the topic's id. Any other is new, and read
-            from
-                its beginning.
+            start: Start of the partitions in `known` if the group has no offset.
+            known: Partitions that existed when the sidecar started, with the topic's id. Any other partition is new,
+                and is read from its beginning.
             on_acquired: Called with each lease that was acquired, or that cannot be.
         """
         self._cluster, self._membership, self._committer = cluster, membership, committer
@@ -65,7 +64,7 @@ class PartitionAcquirer:
         self._trouble: TracecarError | None = None
 
     def acquire(self, leases: Collection[KafkaLease]) -> None:
-        """Acquire those that are not acquired yet; stop acquiring those that are lost."""
+        """Acquire the leases that are not acquired yet; stop acquiring those that are lost."""
         for lease, task in self._tasks.items():
             if lease.lost:
                 task.cancel()
@@ -76,7 +75,7 @@ class PartitionAcquirer:
                 task.add_done_callback(partial(self._on_done, lease))
 
     def check(self) -> None:
-        """Raise the error of a partition that cannot be acquired until a person changes something."""
+        """Raise the error of a partition that cannot be acquired until an operator changes something."""
         if self._trouble is not None:
             trouble, self._trouble = self._trouble, None
             raise trouble

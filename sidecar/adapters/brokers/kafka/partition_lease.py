@@ -1,4 +1,4 @@
-"""State of one partition while its lease is ours."""
+"""State of one partition while we hold its lease."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sidecar.domain.position import Partition
 class KafkaLease(Lease):
     """A lease with its buffer and its commits.
 
-    It is `acquired` once the partition was fenced and its committed offset read; nothing is delivered before that.
+    It is `acquired` once the partition was fenced and its committed offset was read. Nothing is delivered before that.
     """
 
     __slots__ = (
@@ -45,47 +45,47 @@ class KafkaLease(Lease):
         self.held = False
         # reading
         self.position = -1
-        """Offset to deliver next."""
+        """Offset of the next record to deliver."""
         self.fetch_at = -1
-        """Offset to fetch next: `position`, plus what `chunks` holds."""
+        """Next offset to fetch: `position`, plus the content of `chunks`."""
         self.chunks: deque[FetchedChunk] = deque()
         self.buffered = 0
         """Bytes in `chunks`."""
         self.fetch_in_flight = False
         self.generation = 0
-        """Number of jumps so far: an answer to a fetch that was sent before a jump is dropped."""
+        """Number of jumps so far. The reply to a fetch that was sent before a jump is dropped."""
         self.not_before = 0.0
-        """Monotonic time of the next fetch after a failure."""
+        """Earliest monotonic time of the next fetch after a failure."""
         self.replica = -1
         """Node to fetch from, as the leader advises for our rack; -1: the leader."""
         self.gap: Gap | None = None
         """Lost records that the next batch reports."""
         # committing
         self.codec = 0
-        """Codec of the latest compressed batch: what is written for its records is compressed with it, too."""
+        """Codec of the latest compressed batch. Records written for its records are compressed with the same codec."""
         self.lock = asyncio.Lock()
         self.committed = -1
         """Committed offset, as far as this lease knows."""
         self.outcome_unknown = False
         """The outcome of a transaction is unknown: fence and read the committed offset before anything else."""
         self.identity: ProducerIdentity | None = None
-        """Producer that fenced the partition; None if we may not write transactions."""
+        """Producer identity that fenced the partition; None if we may not write transactions."""
 
     def acquire(self, offset: int) -> None:
-        """Deliver from this offset: the partition is fenced and its offset is read."""
+        """Start to deliver at this offset: the partition is fenced and its committed offset is read."""
         self.start = self.committed = offset
         self.position = offset
         self.drop()
         self.acquired = True
 
     def jump(self, offset: int) -> None:
-        """Deliver from this offset next, and drop what was fetched."""
+        """Drop the buffer, and deliver from this offset next."""
         self.position = offset
         self.gap = None
         self.drop()
 
     def drop(self) -> None:
-        """Drop what was fetched and not delivered: it is fetched again."""
+        """Drop the buffer. Its records are fetched again."""
         self.fetch_at = self.position
         self.chunks.clear()
         self.buffered = 0

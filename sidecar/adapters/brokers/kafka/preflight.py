@@ -1,7 +1,7 @@
-"""`tracecar check` for Kafka: a finding for each connection and permission that running needs, with the right to grant.
+"""Checks of `tracecar check` for Kafka: one finding for each connection and permission, with the right to grant.
 
-Nothing is changed: requests that would change something have a form that the broker authorizes first and then refuses
-(an empty batch, a producer id that no producer has, a topic that is only validated).
+The checks change nothing: a request that would change something is sent in a form that the broker authorizes first and
+then refuses (an empty batch, an unknown producer id, a topic to validate only).
 """
 
 from __future__ import annotations
@@ -52,10 +52,7 @@ async def inspect(
     naming: StreamNames,
     wants: Callable[[str], bool],
 ) -> list[Finding]:
-    """Return findings about the servers, the group, the topics and their dead letters.
-
-    Errors become findings.
-    """
+    """Return findings about the servers, the group, the topics and their dead letters. Errors become findings."""
     findings = [await _server(connector, host, port) for host, port, _ in collect_hosts(connector.servers)]
     if not any(finding.ok for finding in findings):
         return findings

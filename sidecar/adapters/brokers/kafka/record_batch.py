@@ -16,13 +16,13 @@ from sidecar.domain.errors import TooLarge
 from sidecar.domain.model import Outgoing
 
 hash_key = lru_cache(maxsize=4_096)(murmur2)
-"""The hash of Kafka's own partitioner. Keys repeat, and the hash is plain Python."""
+"""Return the hash of Kafka's own partitioner. It is cached, because keys repeat and the hash is plain Python."""
 Numbered = tuple[int, Outgoing]
-"""A record with its index among the records to publish."""
+"""A record with its index in the list of records to publish."""
 
 
 def record_size(outgoing: Outgoing) -> int:
-    """Return the bytes of key, value and headers."""
+    """Count the bytes of key, value and headers."""
     headers = sum(
         [len(name.encode("utf-8", "surrogateescape")) + len(value or b"") for name, value in outgoing.headers]
     )
@@ -34,9 +34,9 @@ def assign_partitions(
 ) -> dict[TopicPartition, list[Numbered]]:
     """Group records by partition, in order.
 
-    A record goes to the partition asked for, if there is one, else by key as Java's producer does, else to any.
-    `partition_counts` are by topic. Raises TooLarge for a record of more than MAX_RECORD_BYTES: above a broker's
-    `socket.request.max.bytes` (100 MiB by default) the broker closes the connection without a reason.
+    A record goes to its requested partition; without one, its key decides as in Java's producer; without a key, any
+    partition is chosen. `partition_counts` are by topic. Raises TooLarge for a record of more than MAX_RECORD_BYTES:
+    above a broker's `socket.request.max.bytes` (100 MiB by default) the broker closes the connection without a reason.
     """
     by_partition: dict[TopicPartition, list[Numbered]] = {}
     for index, out in enumerate(outgoing):
@@ -62,9 +62,9 @@ def assign_partitions(
 def build_batch(
     records: Sequence[Numbered], most: int, codec: int, producer: int, epoch: int, sequence: int, transactional: bool
 ) -> tuple[bytes, int]:
-    """Return the bytes of a batch with the first of these records, and their number.
+    """Build a batch from the first of these records, and return its bytes and the number of its records.
 
-    At least one record, and more while they stay below `most` bytes before compression.
+    It has at least one record, and more while they stay below `most` bytes before compression.
     """
     escaped = any(not name.isascii() and _needs_escape(name) for _, out in records for name, _ in out.headers)
     kind = _DefaultRecordBatchBuilderPy if escaped else DefaultRecordBatchBuilder

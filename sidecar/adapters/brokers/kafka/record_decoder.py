@@ -33,7 +33,7 @@ from sidecar.domain.position import Partition, Position
 STEP_MAX_S = 0.005
 """Time after which `FetchedChunk.take` pauses."""
 SLICE_BYTES = 64 << 10
-"""Bytes of records that are read between two looks at the clock."""
+"""Bytes of records that are read between two checks of the clock."""
 _FRAME = Struct(">qi")
 _HEADER = Struct(">qiibIhiqqqhii")
 """Base offset, length, leader epoch, magic, CRC, attributes, last offset delta, first and greatest time, producer id
@@ -67,10 +67,10 @@ class _OpenBatch(Protocol):
 
 
 class FetchedChunk:
-    """The batches that one fetch brought of one partition.
+    """Batches of one partition from one fetch.
 
-    Control records and those of aborted transactions are left out. Compressed bytes are kept, and at most one batch
-    of them is inflated. A record that cannot be read comes with its rejection (`Record.defect`), at its position.
+    Control records and those of aborted transactions are left out. Compressed bytes are kept, and at most one batch of
+    them is inflated. A record that cannot be read has a rejection (`Record.defect`), at its position.
     """
 
     __slots__ = (
@@ -81,13 +81,13 @@ class FetchedChunk:
     def __init__(
         self, log: Partition, raw: bytes, fetched_from: int, aborted: Sequence[tuple[int, int]] | None, check: bool
     ) -> None:
-        """Begin at the first batch.
+        """Start at the first batch.
 
         Args:
             log: The partition.
             raw: Batches as the broker sends them; the last one may be cut off.
-            fetched_from: Offset that was asked for; earlier records of the first batch are left out.
-            aborted: Producer ids and first offsets of aborted transactions, from the broker's answer.
+            fetched_from: Requested offset; earlier records of the first batch are left out.
+            aborted: Producer ids and first offsets of aborted transactions, from the broker's reply.
             check: Verify checksums.
         """
         self._log, self._raw, self._check = log, raw, check
@@ -99,7 +99,7 @@ class FetchedChunk:
         """Uncompressed batch that is open, for a second, tolerant reading."""
         self._header: BatchHeader | None = None
         self.next_offset = fetched_from
-        """Offset after the records taken so far, and after what is no record."""
+        """Offset after the records taken so far, and after control records and aborted ones."""
         self.done = False
         self.codec = 0
         """Codec of the latest batch; 0: not compressed."""
@@ -112,8 +112,8 @@ class FetchedChunk:
     def take(self, most: int) -> list[Record]:
         """Return the next records, at most `most`.
 
-        Returns early, perhaps with none, after STEP_MAX_S: call again, after a pause, until the chunk is `done`.
-        Never raises.
+        Returns early, perhaps with none, after STEP_MAX_S: pause and call it again until the chunk is `done`. Never
+        raises.
         """
         records: list[Record] = []
         deadline = time.perf_counter() + STEP_MAX_S

@@ -1,9 +1,10 @@
-"""Records of message format 2, read without aiokafka and in bounded steps (Kafka's protocol guide, "Record").
+"""Reader of message format 2 that works in bounded steps (Kafka's protocol guide, "Record").
 
-aiokafka's compiled reader is faster, but reads a whole record at once, however large, and refuses a batch in
-which a header name is not UTF-8 (clients may send any bytes there, librdkafka does). Batches that are large, that
-hold a record with too many headers, or that aiokafka refuses are read here. Bytes outside UTF-8 become surrogate
-escapes."""
+aiokafka's compiled reader is faster, but it reads a whole record at once, however large, and refuses a batch with a
+header name that is not UTF-8 (clients may send any bytes there; librdkafka does). This module reads the batches that
+are large, that hold a record with too many headers, or that aiokafka refuses. Bytes outside UTF-8 become surrogate
+escapes.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ from sidecar.domain.position import Partition
 
 MAX_HEADERS_PER_RECORD = 10_000
 MIN_HEADER_BYTES = 2
-"""A header with an empty name and a null value."""
+"""Size of the smallest header, with an empty name and a null value."""
 MAX_RECORD_BYTES = 64 << 20
 MAX_INFLATED_BYTES = 1 << 30
-"""Size that one batch may inflate to before its rest is rejected: a second of work, in steps."""
+"""Inflated size of one batch after which its remaining records are rejected: a second of work, in steps."""
 MAX_REJECTED_PER_BATCH_RECORDS = 100_000
-"""Rejected records that one unreadable batch yields; the header that counts them may be damaged, too."""
+"""Rejected records that one unreadable batch yields at most, because the header that counts them may be damaged too."""
 READ_STEP_BYTES = 64 << 10
 _HEAD_BYTES = 64 << 10
 """Bytes of an oversized record that are looked at, to find its offset, time and key."""
@@ -46,7 +47,7 @@ class DamagedRecords(Exception):  # named after the bytes, not after an error of
 
 
 class EscapedName(str):
-    """A header name that encodes its surrogate escapes to the bytes that they were."""
+    """A header name that encodes its surrogate escapes to the original bytes."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         return super().encode("utf-8", "surrogateescape")
@@ -55,8 +56,8 @@ class EscapedName(str):
 def read_records(log: Partition, header: BatchHeader, stream: InflatedStream) -> Iterator[Record | None]:
     """Yield the records of a batch, and None after each READ_STEP_BYTES, for a pause.
 
-    A record that is too large or has too many headers comes without value and headers and with its rejection; so do
-    all records behind damaged bytes. Never raises.
+    A record that is too large or has too many headers has a rejection, and neither value nor headers. The same is true
+    of all records after damaged bytes. Never raises.
     """
     window = _Window(stream)
     number, last = 0, header.base_offset - 1
@@ -83,16 +84,16 @@ def read_records(log: Partition, header: BatchHeader, stream: InflatedStream) ->
 
 
 def reject_rest(log: Partition, header: BatchHeader, number: int, last: int, rejection: Rejection) -> Iterator[Record]:
-    """Yield a rejected record for each of a batch's offsets after `last`, of which `number` records were read."""
+    """Yield a rejected record for each offset of a batch after `last`; `number` of its records were read."""
     count = min(header.count - number, header.last_offset - last, MAX_REJECTED_PER_BATCH_RECORDS)
     for offset in range(last + 1, last + 1 + count):
         yield Record(log.at(offset), None, None, (), header.first_timestamp, defect=rejection)
 
 
 def slice_records(payload: bytes, slice_bytes: int) -> list[int] | None:
-    """Return how many records to read at a time so that a step reads about `slice_bytes` bytes.
+    """Return the number of records to read at a time, so that a step reads about `slice_bytes` bytes.
 
-    None if a record has too many headers, or the bytes are damaged: such a batch is for `read_records`.
+    None if a record has too many headers, or the bytes are damaged: read such a batch with `read_records`.
     """
     slices: list[int] = []
     at, end, limit = 0, len(payload), slice_bytes
@@ -126,7 +127,7 @@ def slice_records(payload: bytes, slice_bytes: int) -> list[int] | None:
 
 
 class RecordReader:
-    """Reads one record from bytes that begin behind its length. Raises DamagedRecords."""
+    """Reads one record from bytes that start after its length. Raises DamagedRecords."""
 
     def __init__(self, payload: bytes, at: int = 0) -> None:
         self._payload, self._at = payload, at
@@ -147,7 +148,7 @@ class RecordReader:
         return Record(log.at(offset), key, value, headers, timestamp)
 
     def too_large(self, log: Partition, header: BatchHeader, length: int) -> Record:
-        """Read the beginning of a record of `length` bytes, with its key if that is near."""
+        """Read the beginning of a record of `length` bytes, with its key if the key is in these bytes."""
         offset, timestamp = self._start(header)
         try:
             key = self._some()
@@ -157,7 +158,7 @@ class RecordReader:
         return Record(log.at(offset), key, None, (), timestamp, defect=Rejection("decode.limit", message))
 
     def skip_to_headers(self) -> None:
-        """Move to the number of headers."""
+        """Move to the field with the number of headers."""
         self._at += 1
         for _ in range(2):
             self.varint()

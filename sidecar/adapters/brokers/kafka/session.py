@@ -1,4 +1,4 @@
-"""The parts of a started broker, from `start` to `close`, and the order in which partitions deliver."""
+"""Session of a started broker: its parts, and the order in which partitions deliver."""
 
 from __future__ import annotations
 
@@ -41,23 +41,23 @@ class KafkaSession:
         naming: StreamNames,
         ledger_entries: int,
     ) -> None:
-        """Join the group and begin to fetch.
+        """Join the group and start to fetch.
 
         Args:
             cluster: The cluster, connected.
             group: Name of the consumer group.
             wants: Returns whether a topic is to be read.
-            start: Where partitions of `known` begin if the group has no offset.
+            start: Start of the partitions in `known` if the group has no offset.
             known: Partitions that exist now, with the topic's id.
-            max_records: Records of a batch, at most.
+            max_records: Maximum number of records in a batch.
             naming: Names of dead-letter topics.
-            ledger_entries: Entries of the ledger to hold in memory, at most.
+            ledger_entries: Maximum number of ledger entries in memory.
         """
         self.cluster = cluster
         self.wakeup = asyncio.Event()
         """Set when there may be something to deliver."""
         self.in_step = False
-        """A large batch is being read in steps: ask for the next batch again, after a pause."""
+        """True while a large batch is read in steps: pause, then ask for the next batch again."""
         self._max_records = max_records
         self._round_robin: deque[KafkaLease] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -73,7 +73,7 @@ class KafkaSession:
         self._acquirer = PartitionAcquirer(cluster, self.membership, self.committer, start, known, self._on_acquired)
 
     async def close(self, *, tell: bool) -> None:
-        """End everything. Without `tell` the group notices when the session times out, as after a crash."""
+        """Close all parts. Without `tell`, the group notices only when the session times out, as after a crash."""
         await self._acquirer.close()
         await self.membership.leave(tell=tell)
         await self.fetcher.close()
@@ -85,7 +85,7 @@ class KafkaSession:
         self.wakeup.set()
 
     def check(self) -> None:
-        """Raise the error that keeps batches from coming."""
+        """Raise the error of a part that prevents further batches."""
         self.membership.check()
         self._acquirer.check()
         self.fetcher.check()

@@ -1,4 +1,4 @@
-"""Topics that we write to: their partition counts and settings, and the creation of missing ones."""
+"""Topics to which we write: their partition counts and settings, and the creation of missing ones."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ _NO_MAX_AGE_MS = (1 << 63) - 1
 
 
 WARNINGS_TTL_S = 60.0
-"""Time for which warnings are used again."""
+"""Time for which warnings are reused."""
 
 
 class TopicAdmin:
-    """Partition counts of topics, cached, and topic creation."""
+    """Partition counts of topics, cached, and creation of topics."""
 
     def __init__(self, cluster: KafkaCluster) -> None:
         self._cluster = cluster
@@ -41,7 +41,7 @@ class TopicAdmin:
         self._warnings_until = 0.0
 
     def forget(self) -> None:
-        """Ask for the partition counts again."""
+        """Drop the cached partition counts."""
         self._counts.clear()
 
     async def partition_counts(self, names: Iterable[str]) -> dict[str, int]:
@@ -57,7 +57,7 @@ class TopicAdmin:
         return {name: self._counts[name] for name in names}
 
     async def counts_or_create(self, names: Iterable[str], like: str) -> dict[str, int]:
-        """Return the partition counts of topics, creating missing ones with the partitions and settings of `like`."""
+        """Return the partition counts of topics; create missing ones with the partitions and settings of `like`."""
         names = list(dict.fromkeys(names))
         if any(name not in self._counts for name in names):
             exists = await self._cluster.retry("asking for topics", lambda: self._cluster.topics([*names, like]))
@@ -68,7 +68,7 @@ class TopicAdmin:
         return await self.partition_counts(names)
 
     async def create_compacted(self, name: str) -> None:
-        """Create a compacted topic of one partition, unless it exists, with as many replicas as any topic has."""
+        """Create a compacted topic of one partition unless it exists, with as many replicas as any topic has."""
         exists = await self._cluster.retry("asking for topics", self._cluster.topics)
         if name not in exists:
             copies = max((count for partitions in exists.values() for count in partitions.values()), default=1)
@@ -106,7 +106,7 @@ class TopicAdmin:
         await self._cluster.retry(f"creating the topic {name}", attempt)
 
     async def retention(self, topic: str) -> Retention:
-        """Return what the topic does with the age of its records; (None, False) if we may not ask."""
+        """Return the topic's retention; `Retention(None, False)` if we may not read its settings."""
         names = ("retention.ms", "cleanup.policy", "message.timestamp.type", *_MAX_AGE_CONFIGS)
         try:
             configs = (await self.topic_configs([topic], names))[topic]
@@ -118,7 +118,7 @@ class TopicAdmin:
             return Retention(None, False)
 
     async def topic_configs(self, topics: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, str]]:
-        """Return settings of topics, those that we may see. Raises aiokafka's errors."""
+        """Return the settings of topics that we may read. Raises aiokafka's errors."""
         request = DescribeConfigsRequest([(ConfigResourceType.TOPIC, topic, list(names)) for topic in topics])
         answer: Any = await self._cluster.ask(self._cluster.any_node(), request)
         return {
@@ -128,7 +128,7 @@ class TopicAdmin:
         }
 
     async def dead_letter_problems(self, origins: Mapping[str, str]) -> list[tuple[str, str]]:
-        """Return topic and sentence for each setting of a dead-letter topic by which letters are lost.
+        """Return topic and sentence for each setting of a dead-letter topic that can lose dead letters.
 
         `origins`: the origin by dead-letter topic. Raises aiokafka's errors.
         """
@@ -143,7 +143,7 @@ class TopicAdmin:
         ]
 
     async def warnings(self, wants: Callable[[str], bool], naming: StreamNames) -> Sequence[str]:
-        """Return a sentence for each setting of a dead-letter topic by which letters are lost; asked once a minute."""
+        """Return a sentence for each setting of a dead-letter topic that can lose dead letters; read once a minute."""
         if time.monotonic() < self._warnings_until or not naming.written:
             return self._warnings
         self._warnings_until = time.monotonic() + WARNINGS_TTL_S

@@ -12,11 +12,11 @@ UNLIMITED_MS = -1
 """Value of `retention.ms` that keeps records forever."""
 COMPARED_CONFIGS = ("cleanup.policy", "retention.ms", "max.message.bytes", "min.insync.replicas")
 DEAD_LETTER_HEADER_BYTES = 64 << 10
-"""A dead letter is its record and some headers more: a record that just fits its topic must fit its letters' topic."""
+"""Room for the headers that a dead letter adds: its topic must accept records that just fit the origin, plus these."""
 
 
 def alter_command(servers: Sequence[str], topic: str, name: str, value: object) -> str:
-    """Return the command that sets a topic's setting."""
+    """Return the shell command that changes a topic's setting."""
     return (
         f"kafka-configs --bootstrap-server {','.join(servers)} --alter --entity-type topics --entity-name {topic} "
         f"--add-config {name}={value}"
@@ -24,7 +24,7 @@ def alter_command(servers: Sequence[str], topic: str, name: str, value: object) 
 
 
 def acl_command(servers: Sequence[str], topic: str, operations: Sequence[str]) -> str:
-    """Return the command that allows operations on a topic."""
+    """Return the shell command that allows operations on a topic."""
     allowed = " ".join(f"--operation {operation}" for operation in operations)
     return (
         f"kafka-acls --bootstrap-server {','.join(servers)} --add --allow-principal User:NAME {allowed} --topic {topic}"
@@ -32,7 +32,7 @@ def acl_command(servers: Sequence[str], topic: str, operations: Sequence[str]) -
 
 
 def refusal_advice(kind: type[Exception], topic: str, servers: Sequence[str], size: int) -> str:
-    """Return what to change so that a topic accepts a batch of `size` bytes that it refused with this error."""
+    """Return the change that makes a topic accept a batch of `size` bytes that it refused with this error."""
     if kind in TOO_LARGE:
         command = alter_command(servers, topic, "max.message.bytes", size + DEAD_LETTER_HEADER_BYTES)
         return f"max.message.bytes of {topic} is smaller; raise it: {command}"

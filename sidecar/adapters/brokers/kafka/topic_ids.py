@@ -1,8 +1,8 @@
-"""Topic ids (KIP-516): which topic a name means now, and fetching by id rather than by name.
+"""Topic ids (KIP-516): find the id of a topic name, and fetch by id rather than by name.
 
-A name that was deleted and created again means another topic with another id. A fetch by id (Kafka 3.1 and later) never
-brings records of the new topic under the old one's offsets: the broker answers UNKNOWN_TOPIC_ID. aiokafka 0.14 knows
-neither request."""
+A topic that is deleted and created again has another id. A fetch by id (Kafka 3.1 and later) never returns records of
+the new topic under the old one's offsets: the broker answers UNKNOWN_TOPIC_ID. aiokafka 0.14 has neither request.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from msgspec import Struct
 
 TOPIC_ID_BYTES = 16
 NO_TOPIC_ID = bytes(TOPIC_ID_BYTES)
-"""Sent by brokers for topics without an id."""
+"""Id that brokers send for topics without an id."""
 _METADATA_API_ID, _METADATA_API_VERSION = 3, 10
 _FETCH_API_ID, _FETCH_API_VERSION = 1, 13
 _RACK_VERSION = 11
@@ -103,7 +103,7 @@ class _MetadataStruct(RequestStruct):  # type: ignore[misc]
 
 
 class TopicIdsRequest(Request[_MetadataStruct]):  # type: ignore[misc]
-    """Asks for the ids of topics. Preparing it raises NotImplementedError for a broker older than Kafka 2.8."""
+    """Request for the ids of topics. Preparing it raises NotImplementedError for a broker older than Kafka 2.8."""
 
     API_KEY = _METADATA_API_ID
 
@@ -190,7 +190,7 @@ class _FetchStruct(RequestStruct):  # type: ignore[misc]
 
 
 class IdentifiedFetchRequest(FetchRequest):  # type: ignore[misc]
-    """A fetch by topic id where the broker knows ids and all are given, else by name. `ids`: by topic name."""
+    """Fetch request by topic id if the broker knows ids and all are given, else by name. `ids`: by topic name."""
 
     API_KEY = _FETCH_API_ID
 
@@ -213,7 +213,7 @@ class IdentifiedFetchRequest(FetchRequest):  # type: ignore[misc]
 
 
 class FetchedPartition(Struct, frozen=True, gc=False):
-    """Part of a fetch answer that belongs to one partition."""
+    """Part of a fetch reply that belongs to one partition."""
 
     topic: str
     number: int
@@ -221,12 +221,12 @@ class FetchedPartition(Struct, frozen=True, gc=False):
     aborted: list[tuple[int, int]] | None
     """Producer ids and first offsets of aborted transactions."""
     preferred_replica: int
-    """Node to fetch from instead; -1: this one."""
+    """Node to fetch from instead; -1: keep this node."""
     raw: bytes | None
 
 
 def fetched_partitions(answer: Any, ids: Mapping[str, bytes]) -> Iterator[FetchedPartition]:
-    """Yield the partitions of an answer to `IdentifiedFetchRequest`, of any version. `ids` as in the request."""
+    """Yield the partitions of a reply to `IdentifiedFetchRequest`, of any version. `ids` as in the request."""
     if answer.API_VERSION >= _FETCH_API_VERSION:
         names = {id: name for name, id in ids.items()}
         for id, partitions, _ in answer.topics:

@@ -1,4 +1,4 @@
-"""Transactions without consumer offsets (KIP-98): taking a transactional id, and writing records as one."""
+"""Transactions without consumer offsets (KIP-98): acquire a transactional id, and write records in one transaction."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ async def claim(cluster: KafkaCluster, transactional_id: str) -> ProducerIdentit
 
 
 async def end(cluster: KafkaCluster, identity: ProducerIdentity, *, commit: bool) -> None:
-    """End the transaction.
+    """End the transaction. Raises our exceptions.
 
-    Asked again after an answer that was lost, the coordinator says again what it decided. Raises our exceptions.
+    It can be repeated after a lost reply: the coordinator repeats its decision.
     """
     who = (identity.transactional_id or "", identity.producer, identity.epoch)
 
@@ -48,7 +48,7 @@ async def end(cluster: KafkaCluster, identity: ProducerIdentity, *, commit: bool
 
 
 async def add(cluster: KafkaCluster, identity: ProducerIdentity, tps: Iterable[TopicPartition]) -> None:
-    """Make these partitions part of the transaction. Raises our exceptions."""
+    """Add these partitions to the transaction. Raises our exceptions."""
     topics: dict[str, list[int]] = {}
     for tp in tps:
         topics.setdefault(tp.topic, []).append(tp.partition)

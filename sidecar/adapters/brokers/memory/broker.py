@@ -1,4 +1,4 @@
-"""The broker in memory: keeps the promises of `sidecar.domain.ports.broker.Broker` without a server, for tests."""
+"""Broker in memory, for tests: keeps the promises of `sidecar.domain.ports.broker.Broker` without a server."""
 
 from __future__ import annotations
 

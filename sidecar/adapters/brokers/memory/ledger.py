@@ -1,4 +1,4 @@
-"""The ledger in memory: compares, sets and publishes in one step of the event loop."""
+"""Ledger in memory: compares, sets and publishes in one step of the event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The log that memory brokers share: streams with partitions, and consumer groups with their members and offsets."""
+"""Log that memory brokers share: streams with partitions, and consumer groups with their members and offsets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class GroupMember(Protocol):
     """A broker in a consumer group, as the log sees it."""
 
     def set_assignment(self, partitions: list[Partition]) -> None:
-        """Own exactly these partitions from now on."""
+        """Own exactly these partitions from now on; others are lost."""
 
     def wake(self) -> None:
         """Look for records again."""
@@ -70,7 +70,7 @@ class MemoryLog:
 
     Args:
         retain: Number of records that a partition keeps.
-        max_bytes: Size of the largest value that is accepted; None: any.
+        max_bytes: Largest accepted value in bytes; None: no limit.
         clock: Returns milliseconds since 1970.
         traits: Scheme and offset format of the positions.
     """

@@ -1,4 +1,4 @@
-"""Redis Streams as the composition root sees them."""
+"""Adapter of Redis Streams for the composition root."""
 
 from __future__ import annotations
 

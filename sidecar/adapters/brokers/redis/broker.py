@@ -1,7 +1,7 @@
-"""Redis Streams as a broker: `Broker` on a Redis or Valkey server, behind Sentinels, or on a Cluster.
+"""Broker adapter for Redis Streams, on a Redis or Valkey server, behind Sentinels, or on a Cluster.
 
-There is one lease for each stream. It is not exclusive: members share a stream, and each entry goes to one of them. A
-record is not dead-lettered twice because an entry can be committed only once (see `committer`).
+It holds one lease for each stream. The lease is not exclusive: members share a stream, and each entry goes to one of
+them. No record is dead-lettered twice, because an entry can be committed only once (see `committer`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from sidecar.domain.stream_names import StreamNames
 log = structlog.get_logger()
 
 MAX_READY_BATCHES = 2
-"""Batches that wait to be taken."""
+"""Batches that wait for the pipeline."""
 DISCOVERY_INTERVAL_S, SCAN_STEP_PAUSE_S = 1.0, 0.01
 """Pauses between two searches for new streams, and between two steps of one."""
 CLOSE_TIMEOUT_S = 3.0
@@ -333,7 +333,7 @@ class RedisBroker:
         return self._ledger
 
     async def retention(self, stream: str) -> Retention:
-        """Return no limit: streams are trimmed by length or by hand, not by age."""
+        """Return no limit: Redis trims streams by length or on command, not by age."""
         return Retention(None, False)
 
     # --- entries that other groups cannot process (`sidecar.pipeline.pending_entry_reaper.PendingEntryBroker`)

@@ -18,16 +18,16 @@ __all__ = [
 
 
 def add_hash_tag(stream: str) -> str:
-    """Return a stream's name for use within other names, so that they share its hash slot.
+    """Return a stream's name as part of other names, so that these names share its hash slot.
 
-    It is in braces, unless the name carries a hash tag itself.
+    The name is put in braces, unless it has a hash tag already.
     """
     key = stream.encode("utf-8", "surrogateescape")
     return stream if hash_tag(key) != key else f"{{{stream}}}"
 
 
 def remove_hash_tag(stream: str) -> str:
-    """Return the stream for a name that `add_hash_tag` gave."""
+    """Return the stream of a name that `add_hash_tag` returned."""
     inner = stream[1:-1]
     return inner if stream == f"{{{inner}}}" and add_hash_tag(inner) == stream else stream
 
@@ -38,11 +38,11 @@ def cluster_dead_letter_stream(naming: StreamNames, stream: str) -> str:
 
 
 def cluster_dead_letter_streams(naming: StreamNames, stream: str) -> list[str]:
-    """List the names under which dead letters of `stream` are searched on a Cluster: in its slot, and as elsewhere."""
+    """List the names that the dead-letter stream of `stream` can have on a Cluster: within its hash slot, and plain."""
     names = (*naming.dead_letter_streams(add_hash_tag(stream)), *naming.dead_letter_streams(stream))
     return list(dict.fromkeys(names))
 
 
 def crosses(stream: str, other: str) -> bool:
-    """Check whether two streams are in different hash slots, so that a Cluster cannot change both in one step."""
+    """Check whether two streams are in different hash slots, so that one atomic step cannot change both."""
     return slot(stream.encode("utf-8", "surrogateescape")) != slot(other.encode("utf-8", "surrogateescape"))

@@ -1,13 +1,14 @@
-"""Commits a batch of a Redis stream: rejected entries are dead-lettered and acknowledged, all others acknowledged.
+"""Committer of a batch of a Redis stream: dead-letters and acknowledges rejected entries, acknowledges all others.
 
-Each entry is committed by itself, by a Lua script: its dead letter is added and it is acknowledged, or neither happens.
-So the calls of one commit need no common transaction:
+A Lua script commits each entry atomically: it adds the dead letter and acknowledges the entry, or does neither. So the
+calls of one commit need no common transaction:
 
-- A crash before, within or after the calls: committed entries stay committed, the others are pending and are delivered
-  again.
-- Two commits of the same entries (this member is slow and another has claimed them): the first acknowledges and
-  dead-letters an entry, the second finds it not pending and does nothing.
-- The reply is late or lost: the same call finds committed entries not pending, and commits the others.
+- A crash before, during or after the calls: committed entries stay committed; the others stay pending and are
+  delivered again.
+- Two members commit the same entries (one is slow, and the other has claimed them): the first acknowledges and
+  dead-letters an entry; the second finds that it is not pending and does nothing.
+- The reply is late or lost: repeating the call skips committed entries, which are no longer pending, and commits the
+  others.
 - The stream was deleted and created again meanwhile, with the same ids: the scripts refuse, because the group lacks our
   sentinel consumer.
 """
@@ -29,11 +30,11 @@ from sidecar.domain.stream_names import StreamNames
 
 MAX_IDS_PER_CALL = 1000
 MAX_VALUES_PER_CALL, MAX_BYTES_PER_CALL = 6_000, 4_000_000
-"""Approximate size of one script call: the server does nothing else while a script runs."""
+"""Approximate size of one script call. The server does nothing else while a script runs."""
 DEFAULT_ARGUMENT_MAX_BYTES = 512 * 1024 * 1024
-"""The server's default limit of one argument (`proto-max-bulk-len`), used if it does not show its setting."""
+"""The server's default limit of one argument (`proto-max-bulk-len`), used if the setting cannot be read."""
 SMALLEST_ARGUMENT_LIMIT_BYTES = 1024 * 1024
-"""The server accepts no lower setting: smaller arguments need no check."""
+"""Smallest limit that the server accepts in its settings: arguments below it need no check."""
 
 
 class RedisCommit:
@@ -50,7 +51,7 @@ class RedisCommit:
         batches: Sequence[Batch],
         outgoing: Sequence[Outgoing],
     ) -> None:
-        """Commit. Raises Outage, TooLarge or Refused."""
+        """Run the commit. Raises Outage, TooLarge or Refused."""
         letters: dict[int, list[tuple[bytes, list[bytes]]]] = {}
         for index, out in enumerate(outgoing):
             if out.origin is None:
@@ -133,7 +134,7 @@ async def max_argument_bytes(servers: RedisPool, key: bytes) -> int:
 
 
 def dead_letter_target(out: Outgoing, servers: RedisPool, naming: StreamNames) -> str:
-    """Return the stream for a dead letter: on a Cluster one in the hash slot of its origin.
+    """Return the stream for a dead letter; on a Cluster, a stream in the hash slot of its origin.
 
     Raises Refused if the configured name is in another slot.
     """

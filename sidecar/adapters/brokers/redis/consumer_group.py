@@ -22,9 +22,9 @@ from sidecar.config.value_types import StartPosition
 PAGE_ENTRIES = 1000
 """Entries that one command lists or claims."""
 CONSUMER_MAX_IDLE_MS = 7 * 86_400_000
-"""A consumer that was idle for so long and has nothing pending is removed."""
+"""Idle time after which a consumer without pending entries is removed."""
 IDENTITY_PREFIX = b"tracecar.stream:"
-"""Prefix of the group that gives a stream its identity."""
+"""Prefix of the name of the group that identifies a stream."""
 _MAX_SEQUENCE_NUMBER = (1 << 64) - 1
 
 
@@ -32,20 +32,20 @@ class RedisGroupState(Struct, frozen=True):
     """Progress of a group on a stream, in offsets."""
 
     delivered: int
-    """The newest entry that any member was given; 0 for none."""
+    """Newest entry that was delivered to any member; 0 for none."""
     pending: int
     oldest_pending: int | None
     lag: int | None
-    """Number of entries that no member was given yet; None if the server cannot tell."""
+    """Number of entries that were not delivered to any member yet; None if the server cannot tell."""
 
     @property
     def committed(self) -> int:
-        """The offset below which everything is committed."""
+        """Offset below which all entries are committed."""
         return self.oldest_pending if self.oldest_pending is not None else self.delivered + 1
 
 
 async def find_start_id(connection: RedisConnection, start: StartPosition) -> str:
-    """Return the entry id behind which a new group begins. Raises as `RedisConnection.call` does."""
+    """Return the entry id after which a new group starts. Raises as `RedisConnection.call` does."""
     if start.kind in ("latest", "earliest"):
         return "$" if start.kind == "latest" else "0"
     since = start.value
@@ -56,9 +56,10 @@ async def find_start_id(connection: RedisConnection, start: StartPosition) -> st
 
 
 async def create_group(connection: RedisConnection, key: bytes, group: str, behind: str) -> bool:
-    """Create the group, and the stream if there is none. Returns False if the group exists.
+    """Create the group, and the stream if it does not exist. Returns False if the group exists.
 
-    Entry ids that are no times are all observed now, so a group that begins at a time begins with the first of them.
+    Entry ids that do not encode times count as observed now, so a group that starts at a time starts with the first of
+    them.
     """
     try:
         if behind not in ("0", "$") and not await _can_begin_at_time(connection, key):
@@ -128,12 +129,12 @@ async def group_state(connection: RedisConnection, key: bytes, group: str) -> Re
 
 
 async def restore_group(connection: RedisConnection, lease: StreamLease, group: str, consumer: str) -> str:
-    """Create a deleted group as it was, as far as this member knows.
+    """Create a deleted group again in its last state, as far as this member knows it.
 
-    It begins behind the entries that this member was given, and has its uncommitted entries pending again. If another
-    member has created it already, it is only moved forward. Returns what happened, as a sentence for a person.
+    It starts after the entries that were delivered to this member, whose uncommitted entries become pending again. If
+    another member has created it already, it is only moved forward. Returns a sentence that tells what was done.
 
-    - Two members do this at the same time: the group ends behind the newest entry of both, and each has its own entries
+    - Two members do this at the same time: the group ends at the newest entry of both, and the entries of each are
       pending again.
     - A crash in between: entries that were not made pending again are lost to the group, as are those of every member
       that was not running. The returned sentence says so.
@@ -189,7 +190,7 @@ async def _make_pending(
 async def find_dead_consumers(
     connection: RedisConnection, key: bytes, group: str, consumer: str, idle_ms: int
 ) -> list[bytes]:
-    """List other consumers with pending entries that have not read for `idle_ms`, and the one of released entries.
+    """List other consumers with pending entries that have not read for `idle_ms`, and the consumer of released entries.
 
     A member that is merely slow keeps reading. Consumers that have been idle for very long are removed.
     """
@@ -217,7 +218,7 @@ async def find_dead_consumers(
 async def claim_page(
     connection: RedisConnection, key: bytes, group: str, consumer: str, owner: bytes, idle_ms: int
 ) -> tuple[list[RawEntry], list[bytes], bool]:
-    """Claim a page of the entries that `owner` has pending and has not been given for `idle_ms`.
+    """Claim a page of the entries that have been pending for `owner` and idle for `idle_ms`.
 
     Returns the entries, the ids of those that the stream no longer holds, and whether there may be more. If two members
     claim at once, each entry goes to one of them.
@@ -255,11 +256,11 @@ async def claim_entries(
 async def find_forgotten(
     connection: RedisConnection, lease: StreamLease, group: str, consumer: str
 ) -> AsyncIterator[list[bytes]]:
-    """Yield pages of our pending entries that belong to no batch in work.
+    """Yield pages of our pending entries that belong to no tracked batch.
 
-    There should be none: each entry that was read was delivered, and is tracked until it is committed or the stream
-    rewound. A reply that a canceled call or a moved slot discarded leaves such entries behind, and as their consumer
-    lives, no other member ever claims them.
+    There should be none: each entry that we read is tracked until it is committed or the stream is rewound. A reply
+    that was discarded by a canceled call or a moved slot leaves such entries behind. No other member claims them,
+    because their consumer is alive.
     """
     after = "-"
     while True:
@@ -281,7 +282,7 @@ async def find_forgotten(
 async def release_entries(
     connection: RedisConnection, lease: StreamLease, group: str, consumer: str, idle_ms: int
 ) -> None:
-    """Hand our pending entries to the consumer RELEASED, so that the next reader gets them at once, and leave."""
+    """Give our pending entries to the consumer RELEASED, and leave the group: the next reader gets them at once."""
     after = "-"
     while True:
         rows = await connection.call("XPENDING", lease.key, group, after, "+", PAGE_ENTRIES, consumer)

@@ -19,11 +19,14 @@ from sidecar.domain.position import Partition
 
 MAX_GROUPS = 1_000
 MAX_LISTED_ENTRIES = 100
-"""Pending entries of a group that are read, oldest first."""
+"""Pending entries of a group that are listed at most, oldest first."""
 
 
 async def read_group_progress(servers: RedisPool, streams: Iterable[str], own: str) -> list[GroupProgress]:
-    """Implement `Broker.groups`. A stream that is gone, or that we may not inspect, is left out."""
+    """Return the progress of the groups. See `Broker.groups`.
+
+    A stream that is gone, or that we may not inspect, is left out.
+    """
     members: dict[str, int] = defaultdict(int)
     partitions: dict[str, list[GroupPartition]] = defaultdict(list)
     for stream in streams:

@@ -1,7 +1,6 @@
-"""The name of this consumer in its groups.
+"""Name of this consumer in its groups.
 
-It is stable over restarts, so that a member gets its own pending entries back at once, and two living members never
-share it.
+It survives restarts, so that a member gets its own pending entries back at once. Two living members never share it.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ from pathlib import Path
 from typing import IO
 
 RELEASED = "tracecar.released"
-"""Consumer that holds the entries a member gave back when it closed. Every member may claim them at once."""
+"""Consumer that holds the entries of members that have closed. Every member may claim them at once."""
 SENTINEL_SUFFIX = ":mark"
 """Suffix of the sentinel consumer that each member creates in a group and never reads with.
 
-A read creates the reader's consumer, so only the sentinel shows a member that its group was deleted and created again.
+A read creates the reader's consumer again, so only a missing sentinel shows that the group was deleted and created
+again.
 """
 MAX_CONSUMER_SLOTS = 1000
 _ABSTRACT_SOCKETS = sys.platform.startswith("linux")

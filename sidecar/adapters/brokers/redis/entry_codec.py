@@ -1,6 +1,6 @@
-"""Converts entries of Redis streams into records, and records into entries.
+"""Codec between entries of Redis streams and records.
 
-Raw replies keep what a dict of fields loses: repeated names, and their order.
+It works on raw replies, because a dict of fields loses repeated names and their order.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from sidecar.domain.position import Position
 
 SYSTEM = "redis"
 RawEntry = tuple[bytes, list[bytes] | None]
-"""An entry as the server sends it: its id, and field names and values in turn (None: deleted or trimmed)."""
+"""An entry as the server sends it: its id, then field names and values alternately (None: deleted or trimmed)."""
 MAX_SHAPES = 1024
 MAX_FIELDS_PER_SHAPE = 64
 MAX_NAME_BYTES_PER_SHAPE = 1024
 
 
 class EntryCodec:
-    """Turns raw entries into records.
+    """Converts raw entries into records.
 
-    Entries of one producer have the same field names, so what follows from the names (the position of the body, the
-    names as text) is cached, within bounds.
+    Entries of one producer have the same field names, so everything derived from the names (the position of the body,
+    the names as text) is cached, within bounds.
     """
 
     def __init__(self, body_field: str) -> None:
@@ -31,7 +31,7 @@ class EntryCodec:
         self._shapes: dict[tuple[bytes, ...], tuple[int, tuple[str, ...]]] = {}
 
     def records(self, stream: str, entries: Sequence[RawEntry]) -> list[Record]:
-        """Build the records of entries; none of them may be deleted."""
+        """Build the records of entries, none of which may be deleted."""
         records: list[Record] = []
         shapes, append = self._shapes, records.append
         for entry_id, fields in entries:
@@ -68,7 +68,7 @@ class EntryCodec:
         return shape
 
     def fields(self, outgoing: Outgoing) -> list[bytes]:
-        """List field names and values in turn, as `XADD` takes them. Raises Refused for records that fit no entry."""
+        """List field names and values alternately, as `XADD` takes them. Raises Refused if the record fits no entry."""
         if outgoing.key is not None:
             raise Refused(f"{outgoing.stream}: a Redis stream has no keys; publish the record without its key")
         fields = [part for name, value in outgoing.headers for part in (raw(name), value or b"")]
@@ -109,6 +109,6 @@ def pairs(flat: Sequence[object]) -> dict[bytes, object]:
 
 
 def as_bytes(value: object) -> bytes:
-    """Assert that a part of a reply is a byte string."""
+    """Return a part of a reply that must be a byte string."""
     assert isinstance(value, bytes)
     return value

@@ -1,10 +1,11 @@
-"""Finds entries that other groups cannot process in their pending lists, and takes them from the groups.
+"""Search for entries that other groups cannot process, in their pending lists, and their dead-lettering.
 
-One Lua script takes an entry: its dead letter is added and it is acknowledged for that group, or neither happens.
+A Lua script takes an entry atomically: it adds the dead letter and acknowledges the entry for that group, or does
+neither.
 
-- A crash before or after it: the entry is still pending, or it is dead-lettered and acknowledged.
-- Two members do it, or the group's own consumer acknowledges the entry or is given it again meanwhile: the second finds
-  the entry not pending, or delivered once more, and does nothing.
+- A crash before or after the script: the entry is still pending, or it is dead-lettered and acknowledged.
+- Two members take an entry at once, or the group's own consumer acknowledges it or receives it again meanwhile: the
+  second finds that the entry is not pending, or was delivered once more, and does nothing.
 - The reply is lost: the next search does not find the entry pending.
 """
 
@@ -29,14 +30,14 @@ PAGE_ENTRIES, MAX_PAGES = 100, 10
 
 
 class StuckEntry(Struct, frozen=True):
-    """An entry that a group was given and has not acknowledged."""
+    """An entry that was delivered to a consumer of a group and is not acknowledged."""
 
     group: str
     position: Position
     consumer: str
     deliveries: int
     idle_ms: int
-    """Time since it was last delivered."""
+    """Time since its last delivery."""
 
 
 Cursors = MutableMapping[tuple[str, str], bytes]
@@ -46,9 +47,9 @@ Cursors = MutableMapping[tuple[str, str], bytes]
 async def find_stuck_entries(
     servers: RedisPool, streams: Iterable[str], group: str, idle_ms: int, cursors: Cursors
 ) -> list[StuckEntry]:
-    """List pending entries of a group that were idle for `idle_ms`, in the streams that have such a group.
+    """List entries of a group that have been pending and idle for `idle_ms`, in the streams that have such a group.
 
-    One search reads a bounded number; the next one continues there. Raises Outage, Refused.
+    One search reads a bounded number of entries; the next search continues there. Raises Outage, Refused.
     """
     entries: list[StuckEntry] = []
     for stream in streams:
@@ -75,9 +76,9 @@ async def find_stuck_entries(
 async def dead_letter_and_ack(
     servers: RedisPool, entries: EntryCodec, naming: StreamNames, entry: StuckEntry, letter: Outgoing
 ) -> bool:
-    """Dead-letter and acknowledge an entry. Returns False if the group has processed it since, or was given it again.
+    """Dead-letter and acknowledge an entry.
 
-    Raises Outage, Refused, TooLarge.
+    Returns False if the group has processed the entry since, or received it again. Raises Outage, Refused, TooLarge.
     """
     key, target = raw(entry.position.stream), raw(dead_letter_target(letter, servers, naming))
     fields = entries.fields(letter)

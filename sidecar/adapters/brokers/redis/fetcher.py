@@ -1,16 +1,16 @@
-"""Reads the streams of one hash slot (outside a Cluster: all streams) over one connection.
+"""Reader of the streams of one hash slot (outside a Cluster: of all streams) over one connection.
 
 Each step first checks what happened since the last read (`CHECK_STREAMS`), then reads: our own pending entries of a
 stream that still has some to deliver, new entries of all other streams that are not held. Both commands are sent
 together, so that nothing happens between them. If the last read found nothing, a blocking XREAD is sent before them.
-XREADGROUP itself never blocks: an entry that was trimmed while it blocks cannot be told from one that never existed.
+XREADGROUP itself never blocks: an entry that is trimmed while it blocks looks like one that never existed.
 
 - A crash after a read: the entries are pending under our consumer name and are delivered first when we read again. If
   we never do, another member claims them after our consumer was idle for `claim_idle`.
 - Two members read: the server gives each entry to one of them.
 - The reply is late or lost: the connection is closed, and the entries are pending as above. Where reading continues
-  without a restart (a moved slot), they are found by comparing our pending entries with our work, which happens all the
-  time.
+  without a restart (a moved slot), they are found by comparing our pending entries with the tracked batches, once every
+  RECONCILE_INTERVAL_S.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ log = structlog.get_logger()
 MAX_BLOCK_MS, MAX_BLOCK_WHILE_HELD_MS = 250, 20
 """Longest wait for new entries; shorter while a stream is held that may be released meanwhile."""
 RESTORE_GRACE_S = 1.0
-"""Time for the other members to move a restored group forward; less if the pause could look like a crash."""
+"""Time for the other members to move a restored group forward. It is less if the pause could look like a crash."""
 RECONCILE_INTERVAL_S = 5.0
-"""Time between two comparisons of our pending entries with our work."""
+"""Pause between two comparisons of our pending entries with the tracked batches."""
 REPLY_MAX_BYTES = 4_000_000
 """Approximate size of one reply."""
 FIRST_READ_ENTRIES = 100
@@ -68,7 +68,10 @@ class SlotReader:
         deliver: Callable[[StreamLease, int, RedisBatch], Awaitable[None]],
         abandon: Callable[[StreamLease, str], None],
     ) -> None:
-        """`deliver` takes a batch with its generation, and waits for room; `abandon` takes a stream that ended."""
+        """Prepare to read.
+
+        `deliver` takes a batch with its generation, and waits for room; `abandon` takes a stream that ended.
+        """
         self._servers, self._entries = servers, entries
         self._member, self._sentinel = (group, consumer), (group, consumer + SENTINEL_SUFFIX)
         self._max_records, self._claim_idle_ms = max_records, claim_idle_ms

@@ -1,9 +1,9 @@
-"""The ledger on Redis: a hash beside each dead-letter stream, and one for entries that belong to no stream.
+"""Ledger on Redis: one hash beside each dead-letter stream, and one for entries that belong to no stream.
 
-One Lua script carries out transactions: it compares, adds and sets, and nothing happens in between.
+One Lua script executes transactions: it compares, adds and sets, and nothing happens in between.
 
-- A crash before, within or after a call: transactions that the server carried out are complete, the others are not. The
-  same call finds out which, because a transaction whose new values are there was carried out.
+- A crash before, during or after a call: transactions that the server executed are complete, the others are not. The
+  same call finds out which, because an executed transaction left its new values.
 - Two members act at once: the server runs one script after the other; the second finds the values changed.
 - The reply is late or lost: the same call is made again.
 
@@ -51,7 +51,7 @@ class RedisLedger:
         self._servers, self._entries, self._naming = servers, entries, naming
 
     def hash(self, stream: str | None) -> str:
-        """Return the hash with a stream's entries: beside its dead-letter stream, in the stream's hash slot."""
+        """Return the key of the hash with a stream's entries. It is in the hash slot of the stream."""
         if stream is None:
             return LEDGER
         if self._naming.is_dead_letter(stream):

@@ -1,4 +1,4 @@
-"""Reads streams outside the consumer group: positions, ranges, bounds, names."""
+"""Reader of streams outside the consumer group: positions, ranges, bounds, names."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ async def read(servers: RedisPool, entries: EntryCodec, position: Position) -> R
 
 
 async def exists(servers: RedisPool, stream: str) -> bool:
-    """Check whether there is a stream of this name."""
+    """Check whether a stream of this name exists."""
     key = raw(stream)
     return bool(await servers.call(key, "TYPE", key) == b"stream")
 
 
 async def bounds(servers: RedisPool, partition: Partition) -> tuple[int, int]:
-    """Return the first offset that the stream holds, and the one behind the newest it ever held."""
+    """Return the first offset that the stream holds, and the one after the newest that it ever held."""
     key = raw(partition.stream)
     try:
         info = pairs(await servers.call(key, "XINFO", "STREAM", key))

@@ -1,4 +1,4 @@
-"""The broker's Lua scripts; each `.lua` file in this folder says what it does, expects and returns."""
+"""Lua scripts of the broker. Each `.lua` file in this folder describes its arguments and its reply."""
 
 from __future__ import annotations
 

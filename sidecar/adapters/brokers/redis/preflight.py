@@ -1,4 +1,4 @@
-"""Tries everything that running needs of a Redis server, without changing anything."""
+"""Checks of `tracecar check` for Redis: every connection and permission that running needs. They change nothing."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ OLDEST_VERSION = (6, 2)
 MAX_CHECKED_STREAMS = 5
 """Streams that are checked for each pattern."""
 SEARCH_TIMEOUT_S = 3.0
-"""Limit of the search for dead-letter streams that are not read, among all keys of the server."""
+"""Time limit of the search for unread dead-letter streams among all keys of the server."""
 
 
 async def inspect_server(config: RedisConfig, servers: RedisPool, naming: StreamNames, group: str) -> list[Finding]:
-    """Implement `Broker.inspect`."""
+    """Return findings about the server, the groups and the streams. See `Broker.inspect`."""
     findings: list[Finding] = []
     try:
         await servers.start()

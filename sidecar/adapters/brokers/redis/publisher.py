@@ -1,4 +1,4 @@
-"""Publishes records to Redis streams outside a commit."""
+"""Publication of records to Redis streams outside a commit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_RECORDS_PER_CALL = 500
 
 
 async def publish_records(servers: RedisPool, entries: EntryCodec, outgoing: Sequence[Outgoing]) -> list[Position]:
-    """Publish in order; every entry gets an id of now, because a stream accepts no id older than its newest.
+    """Publish records in order. Every entry gets a new id, because a stream accepts no id older than its newest.
 
     After an error some of the records may have been published.
     """

@@ -1,4 +1,4 @@
-"""State of one stream that this member reads: progress, hold, and entries that were delivered and not committed."""
+"""State of one stream that this member reads: progress, hold, and the delivered entries that are not committed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ class RedisBatch(Batch, gc=False):
     """A batch that remembers its entries' ids as the server wrote them."""
 
     ids: Sequence[bytes] = ()
-    """Ids to acknowledge when the batch is committed: of its records, and of pending entries that no longer exist."""
+    """Ids to acknowledge when the batch is committed: those of its records, and of pending entries that no longer
+    exist."""
     contiguous: bool = False
-    """True if the entries were read as new ones: every entry between the first id and the last was given to us."""
+    """True if the entries were read as new ones: every entry between the first id and the last was delivered to us."""
     number: int = 0
     """Number under which the lease tracks the batch; 0: it is not tracked."""
 
@@ -30,35 +31,37 @@ class StreamLease:
     def __init__(self, stream: str, start: int, last: int, identity: bytes = b"") -> None:
         self.stream, self.key = stream, raw(stream)
         self.identity = identity
-        """Name of the group that marks this stream (see `ensure_identity`): a stream created again has another one."""
+        """Name of the group that marks this stream (see `ensure_identity`). A stream that was created again has another
+        one."""
         self.lease = Lease(Partition(SYSTEM, stream, 0), start)
         self.held = False
         self.deleted = False
-        """The stream was deleted: one that appears under its name is another stream."""
+        """True if the stream was deleted: a stream that appears under its name is another one."""
         self.ended = False
-        """The key is no longer this stream; the lease is lost once the batches in the queue are taken."""
+        """True if the key is no longer this stream; the lease is lost once the queued batches are taken."""
         self.pending_cursor: bytes | None = b"0"
-        """Own pending entries behind this id are still to be delivered; None: all are, and new entries are read."""
+        """Id after which own pending entries are still to be delivered; None: all are delivered, and new entries are
+        read."""
         self.generation = 0
         """Number of rewinds: batches of an earlier generation are not delivered."""
         self.last = last
         """Offset of the newest entry delivered to us, or to the group when we joined."""
         self.trimmed: tuple[int, int] | None = None
-        """Number of entries that were trimmed before the group read them, and the last offset that the group was given:
-        reported as a gap with the next batch."""
+        """Number of entries that were trimmed before the group read them, and the last offset delivered to the group.
+        Both are reported as a gap with the next batch."""
         self.parked: deque[tuple[int, RedisBatch]] = deque()
-        """Batches with their generation that wait while the stream is held."""
+        """Batches, with their generation, that wait while the stream is held."""
         self.next_claim_at = 0.0
-        """Time of the event loop at which entries of dead consumers are looked for next."""
+        """Event-loop time of the next search for entries of dead consumers."""
         self.next_reconciliation_at = 0.0
-        """Time of the event loop at which our pending entries are compared with our work next."""
+        """Event-loop time of the next comparison of our pending entries with the tracked batches."""
         self.tracking_incomplete = False
-        """More batches are uncommitted than are tracked."""
+        """True if more batches are uncommitted than are tracked."""
         self._tracked: dict[int, RedisBatch | tuple[bytes, bytes]] = {}
         self._batch_count = 0
 
     def track(self, batch: RedisBatch) -> None:
-        """Remember a batch until it is committed or the stream rewound."""
+        """Track a batch until it is committed or the stream is rewound."""
         if not batch.ids:
             return
         if len(self._tracked) >= MAX_TRACKED_BATCHES:
@@ -79,19 +82,19 @@ class StreamLease:
             self._tracked.pop(batch.number, None)
 
     def list_uncommitted(self) -> tuple[list[tuple[bytes, bytes]], list[bytes]]:
-        """List what was delivered and is not committed: ranges of entry ids, and single ids."""
+        """List the delivered entries that are not committed: ranges of entry ids, and single ids."""
         ranges = [tracked for tracked in self._tracked.values() if isinstance(tracked, tuple)]
         batches = [tracked for tracked in self._tracked.values() if not isinstance(tracked, tuple)]
         return ranges, [entry_id for batch in batches for entry_id in batch.ids]
 
     def first_uncommitted(self) -> int:
-        """Return the lowest offset that was delivered and is not committed, else the one behind the newest."""
+        """Return the lowest offset that was delivered and is not committed; else the one after the newest."""
         ranges, single = self.list_uncommitted()
         ids = (*(first for first, _ in ranges), *single)
         return min(map(offset, ids), default=self.last + 1)
 
     def work_filter(self) -> Callable[[bytes], bool]:
-        """Return a test whether an entry id belongs to a tracked batch, as of now."""
+        """Return a predicate that tells whether an entry id belongs to a batch that is tracked now."""
         ranges, single = self.list_uncommitted()
         spans = sorted((offset(first), offset(last)) for first, last in ranges)
         starts = [first for first, _ in spans]
@@ -105,7 +108,7 @@ class StreamLease:
         return is_in_work
 
     def rewind(self) -> None:
-        """Deliver again everything that is not committed."""
+        """Deliver all uncommitted entries again."""
         self.generation += 1
         self.pending_cursor = b"0"
         self.parked.clear()

@@ -7,10 +7,10 @@ import re
 from sidecar.domain.broker_traits import BrokerTraits
 
 SEQUENCE_BITS = 64
-"""An entry id `MILLISECONDS-SEQUENCE` is kept as one integer, `milliseconds << 64 | sequence`, so that offsets of all
-brokers compare as integers."""
+"""Bits of the sequence in an offset. An entry id `MILLISECONDS-SEQUENCE` is kept as one integer, `milliseconds << 64 |
+sequence`, so that offsets of all brokers compare as integers."""
 MIN_TIME_MS, MAX_TIME_MS = 946_684_800_000, 4_102_444_800_000
-"""The years 2000 and 2100: entry ids outside are no times, but numbers that a producer chose."""
+"""The years 2000 and 2100: entry ids outside them are not times, but numbers that a producer chose."""
 _ENTRY_ID = re.compile(r"([0-9]{1,20})(?:-([0-9]{1,20}))?")
 
 
