@@ -1,0 +1,67 @@
+"""A finding of the linter, and the evidence that it rests on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from sidecar.domain.model import Event
+from sidecar.domain.position import Position
+
+MAX_EVIDENCE_PER_FINDING = 5
+"""Positions that a finding lists; its count covers all."""
+
+
+class Severity(StrEnum):
+    """Seriousness of a finding, in SARIF's words."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class LintFinding(Struct, kw_only=True):
+    """Something that is wrong with events: one finding for each rule and subject."""
+
+    rule: str
+    severity: Severity
+    subject: str
+    """The stream, type or group that the finding is about."""
+    message: str
+    """What was found, in a sentence. It quotes no value of an event."""
+    stream: str | None = None
+    """The stream on which it was found; None where it concerns several."""
+    type: str | None = None
+    """The type of its events; None where it concerns several."""
+    evidence: list[Position]
+    """Positions of events that show it, newest first, at most five."""
+    count: int
+    """Number of events that show it."""
+    first_seen: int | None
+    """Milliseconds: append time of the earliest of them."""
+    last_seen: int | None
+    """Milliseconds: append time of the latest of them."""
+
+
+class Evidence:
+    """The events that show a finding: their number, their span of time, and the positions of a few."""
+
+    __slots__ = ("count", "first_ms", "last_ms", "positions")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first_ms: int | None = None
+        self.last_ms: int | None = None
+        self.positions: list[Position] = []
+
+    def add(self, event: Event) -> None:
+        """Count an event. The first ones that are added are listed."""
+        self.count += 1
+        at = event.appended_at
+        if self.last_ms is None or at > self.last_ms:
+            self.last_ms = at
+        if self.first_ms is None or at < self.first_ms:
+            self.first_ms = at
+        if len(self.positions) < MAX_EVIDENCE_PER_FINDING:
+            self.positions.append(event.position)

@@ -1,0 +1,91 @@
+"""The linter: all rules over one look at the events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sidecar.domain.ports.index import Flow, Node
+from sidecar.domain.redaction import HIDDEN
+from sidecar.insights.lint.finding import LintFinding, Severity
+from sidecar.insights.lint.rule import EventRule, FlowRule, LintContext, LintRule, PayloadRule, PayloadSample, RuleInfo
+from sidecar.insights.lint.rules.aggregates import AggregateRule
+from sidecar.insights.lint.rules.consumption import ConsumptionRule
+from sidecar.insights.lint.rules.envelope import EnvelopeRule
+from sidecar.insights.lint.rules.failures import FailureRule
+from sidecar.insights.lint.rules.flows import DEFAULT_MAX_CHAIN, ChainRule, ClockRule, RequestReplyRule
+from sidecar.insights.lint.rules.identity import IdentityRule
+from sidecar.insights.lint.rules.naming import NamingRule
+from sidecar.insights.lint.rules.payloads import PayloadGrowthRule, PersonalDataRule
+from sidecar.insights.lint.rules.schemas import DeprecatedFieldRule, SchemaVersionRule
+
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+
+
+class Linter:
+    """Shows each event, flow and sample to the rules that look at it."""
+
+    def __init__(self, *, max_chain: int = DEFAULT_MAX_CHAIN, ignore: Sequence[str] = ()) -> None:
+        """Create a linter.
+
+        Args:
+            max_chain: Events in a chain of causes that are not reported.
+            ignore: Findings to leave out: `RULE`, `RULE:STREAM` or `RULE:TYPE`.
+        """
+        clock, failures = ClockRule(), FailureRule()
+        self._ignore = frozenset(ignore)
+        self._event_rules: tuple[EventRule, ...] = (
+            failures,
+            EnvelopeRule(),
+            IdentityRule(),
+            AggregateRule(),
+            NamingRule(),
+            SchemaVersionRule(),
+            clock,
+            ConsumptionRule(),
+        )
+        self._flow_rules: tuple[FlowRule, ...] = (ChainRule(max_chain), RequestReplyRule(), clock)
+        self._payload_rules: tuple[PayloadRule, ...] = (
+            PayloadGrowthRule(),
+            PersonalDataRule(HIDDEN),
+            DeprecatedFieldRule(),
+            failures,
+        )
+
+    @property
+    def rules(self) -> Sequence[LintRule]:
+        """Every rule once."""
+        return list(dict.fromkeys([*self._event_rules, *self._flow_rules, *self._payload_rules]))
+
+    def observe(self, nodes: Iterable[Node]) -> None:
+        """Take in events, newest first."""
+        observers = [rule.observe for rule in self._event_rules]
+        for node in nodes:
+            for observe in observers:
+                observe(node)
+
+    def observe_flow(self, flow: Flow) -> None:
+        """Take in a whole flow."""
+        for rule in self._flow_rules:
+            rule.observe_flow(flow)
+
+    def observe_payload(self, sample: PayloadSample) -> None:
+        """Take in an event whose record was read back."""
+        for rule in self._payload_rules:
+            rule.observe_payload(sample)
+
+    def findings(self, context: LintContext) -> list[LintFinding]:
+        """Return what the rules found and the configuration does not silence, the most serious first."""
+        found = [finding for rule in self.rules for finding in rule.findings(context) if not self._is_ignored(finding)]
+        return sorted(found, key=lambda finding: (_ORDER[finding.severity], finding.rule, finding.subject))
+
+    def _is_ignored(self, finding: LintFinding) -> bool:
+        names = {finding.rule}
+        names.update(
+            f"{finding.rule}:{name}" for name in (finding.subject, finding.stream, finding.type) if name is not None
+        )
+        return not names.isdisjoint(self._ignore)
+
+
+def list_rules() -> list[RuleInfo]:
+    """Return every rule, by its name."""
+    return sorted((info for rule in Linter().rules for info in rule.infos), key=lambda info: info.name)

@@ -1,0 +1,106 @@
+"""The interface of a rule, and what it sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from sidecar.domain.ports.index import Flow, Node
+from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+
+
+class RuleInfo(Struct, frozen=True, kw_only=True):
+    """Name, severity and explanation of one rule. `docs/lint.md` is generated from it."""
+
+    name: str
+    """Name in findings and in `lint.ignore`, such as `missing-id`. It never changes."""
+    severity: Severity
+    summary: str
+    """What the rule reports, in a sentence."""
+    reason: str
+    """Why that is a problem."""
+    remedy: str
+    """What to do about it, and when to silence the rule."""
+
+    def finding(
+        self, message: str, evidence: Evidence, *, subject: str, stream: str | None = None, type: str | None = None
+    ) -> LintFinding:
+        """Build a finding of this rule."""
+        return LintFinding(
+            rule=self.name,
+            severity=self.severity,
+            subject=subject,
+            message=message,
+            stream=stream,
+            type=type,
+            evidence=list(evidence.positions),
+            count=evidence.count,
+            first_seen=evidence.first_ms,
+            last_seen=evidence.last_ms,
+        )
+
+
+class PayloadSample(Struct, frozen=True):
+    """An event whose record was read back."""
+
+    node: Node
+    headers: Mapping[str, str]
+    """Redacted, names in lower case; of a repeated name the last value."""
+    body: Any
+    """Redacted. None where the record has no body."""
+    size_bytes: int
+    """Size of the record's value."""
+    deprecated_fields: frozenset[str]
+    """Paths of fields that the schema of the event marks as deprecated."""
+
+
+class ConsumptionFacts(Struct, frozen=True):
+    """Which watched streams other consumer groups consume."""
+
+    polled_systems: frozenset[str]
+    """Brokers whose groups were polled; of the others nothing is known."""
+    groups_by_stream: Mapping[tuple[str, str], Sequence[str]]
+    """Names of the groups by broker and stream."""
+
+
+class LintContext(Struct, frozen=True):
+    """What a rule may need beside the events."""
+
+    consumption: ConsumptionFacts
+    complete_since: int | None
+    """Milliseconds: every event that was appended from here on is among those that the rules saw. None: unknown."""
+
+
+class LintRule(Protocol):
+    """Looks at each event, flow and sample once, and reports at the end.
+
+    Events come newest first. A rule keeps counts and positions, never bodies.
+    """
+
+    infos: tuple[RuleInfo, ...]
+
+    def findings(self, context: LintContext) -> Iterable[LintFinding]:
+        """Return what was found."""
+
+
+class EventRule(LintRule, Protocol):
+    """A rule that looks at single events."""
+
+    def observe(self, node: Node) -> None:
+        """Take in one event."""
+
+
+class FlowRule(LintRule, Protocol):
+    """A rule that looks at whole flows."""
+
+    def observe_flow(self, flow: Flow) -> None:
+        """Take in one flow."""
+
+
+class PayloadRule(LintRule, Protocol):
+    """A rule that looks at sampled payloads."""
+
+    def observe_payload(self, sample: PayloadSample) -> None:
+        """Take in one sample."""
