@@ -356,6 +356,21 @@ class HealthConfig(StrictStruct, frozen=True):
     port: Annotated[Port | None, Meta(description="Port to listen on. Default: no such listener.")] = None
 
 
+class LintConfig(StrictStruct, frozen=True):
+    """The checks of the events themselves (`tracecar lint`)."""
+
+    ignore: Annotated[
+        list[Text],
+        Meta(
+            description="Findings to silence: `RULE`, `RULE:STREAM` or `RULE:TYPE`, such as `missing-version` or "
+            "`personal-data:CustomerRegistered`."
+        ),
+    ] = []
+    max_chain: Annotated[
+        Count, Meta(description="Events in a chain of causes from which `long-chain` reports it, without this one.")
+    ] = 10
+
+
 class Config(StrictStruct, frozen=True):
     """The configuration of one sidecar. Texts may contain ${VAR} and ${VAR:-default} from the environment."""
 
@@ -370,6 +385,7 @@ class Config(StrictStruct, frozen=True):
     exporters: ExportersConfig = ExportersConfig()
     api: ApiConfig = ApiConfig()
     health: HealthConfig = HealthConfig()
+    lint: LintConfig = LintConfig()
     redact: Annotated[
         list[Redacted],
         Meta(

@@ -10,6 +10,7 @@ from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
 from sidecar.api.services.letter_queries import LetterQueryCompiler
+from sidecar.api.services.lint import LintService
 from sidecar.api.services.origin_payloads import OriginPayloads
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.ports import DeadLetterSource, HeldStreams, MetricsWriter, StatusProvider
@@ -17,8 +18,10 @@ from sidecar.api.services.schemas import SchemaService
 from sidecar.api.services.search import EventSearch, SearchableIndex
 from sidecar.api.services.stream_visibility import StreamVisibility, WatchedStreams
 from sidecar.api.services.streams import StreamService
+from sidecar.config.schema import LintConfig
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.broker import Broker
+from sidecar.insights.lint.linter import Linter
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.replay.ports import DeadLetterOperations
@@ -53,6 +56,7 @@ def build_api_services(
     status: StatusProvider,
     metrics: MetricsWriter,
     held: HeldStreams,
+    lint: LintConfig,
 ) -> ApiServices:
     """Build the services of all routes."""
     return ApiServices(
@@ -73,6 +77,14 @@ def build_api_services(
             mapper=mapper,
         ),
         schemas=SchemaService(catalog, index),
+        lint=LintService(
+            index=index,
+            payloads=payloads,
+            mapper=mapper,
+            catalog=catalog,
+            groups=groups,
+            build_linter=lambda hidden: Linter(max_chain=lint.max_chain, ignore=lint.ignore, hidden_fields=hidden),
+        ),
         streams=StreamService(status=status, held=held, groups=groups),
         operations=operations,
         status=status,

@@ -260,6 +260,7 @@ def build_service(config: Config) -> SidecarService:
         status=status,
         metrics=base.telemetry.metrics,
         held=HeldStreamControl(pipelines),
+        lint=config.lint,
     )
     return SidecarService(
         server=ApiServer(services, config),

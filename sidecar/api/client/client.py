@@ -156,6 +156,10 @@ class Client(DeadLetterClient):
     async def dead_letter(self, id: str) -> models.DeadLetterModel:
         return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetterModel)
 
+    async def lint(self, query: str = "") -> models.LintPage:
+        """Return what is wrong with the events that match."""
+        return await self._get("/v1/lint", models.LintPage, {"query": query})
+
     async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
         path = "/v1/schemas" if subject is None else f"/v1/schemas/{_segment(subject)}"
         return await self._get(path, models.SubjectPage, {"version": version})

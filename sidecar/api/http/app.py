@@ -25,6 +25,7 @@ from sidecar.api.http.routes import (
     flows,
     groups,
     health,
+    lint,
     live,
     replays,
     schemas,
@@ -36,6 +37,7 @@ from sidecar.api.http.typed_request import TypedRequest
 from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
+from sidecar.api.services.lint import LintService
 from sidecar.api.services.ports import MetricsWriter, StatusProvider
 from sidecar.api.services.schemas import SchemaService
 from sidecar.api.services.streams import StreamService
@@ -58,6 +60,7 @@ class ApiServices:
     flows: FlowService
     dead_letters: DeadLetterService
     schemas: SchemaService
+    lint: LintService
     streams: StreamService
     operations: DeadLetterOperations
     status: StatusProvider
@@ -74,6 +77,7 @@ def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> A
         *aggregates.routes(services.flows),
         *dead_letters.routes(services.dead_letters, services.operations),
         *schemas.routes(services.schemas),
+        *lint.routes(services.lint),
         *streams.routes(services.streams),
         *groups.routes(services.streams),
         *status.routes(services.streams),

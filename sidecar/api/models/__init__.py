@@ -37,6 +37,7 @@ from sidecar.api.models.groups import (
     GroupStopModel,
     GroupStreamModel,
 )
+from sidecar.api.models.lint import LintFindingModel, LintPage, LintRuleModel
 from sidecar.api.models.schemas import SeenSchemaModel, SubjectModel, SubjectPage
 from sidecar.api.models.status import (
     DemoSummary,
@@ -83,6 +84,9 @@ __all__ = [
     "HoldModel",
     "IndexStatus",
     "LedgerActionModel",
+    "LintFindingModel",
+    "LintPage",
+    "LintRuleModel",
     "LiveStatus",
     "MemberModel",
     "MemberShareModel",

@@ -98,6 +98,9 @@ class CompiledSchema(Protocol):
     def outline(self) -> list[OutlineLine]:
         """Describe the schema for people: each field, in order, indented below its parent."""
 
+    def deprecated_fields(self) -> frozenset[str]:
+        """Return the dotted paths of the fields that the schema marks as deprecated."""
+
 
 class SelfDescribedValue(Struct):
     """A value that carried its own schema."""

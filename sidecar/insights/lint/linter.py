@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 
 from sidecar.domain.ports.index import Flow, Node
 from sidecar.domain.redaction import HIDDEN
-from sidecar.insights.lint.finding import LintFinding, Severity
+from sidecar.insights.lint.evidence import LintFinding, Severity
 from sidecar.insights.lint.rule import EventRule, FlowRule, LintContext, LintRule, PayloadRule, PayloadSample, RuleInfo
 from sidecar.insights.lint.rules.aggregates import AggregateRule
 from sidecar.insights.lint.rules.consumption import ConsumptionRule
 from sidecar.insights.lint.rules.envelope import EnvelopeRule
 from sidecar.insights.lint.rules.failures import FailureRule
-from sidecar.insights.lint.rules.flows import DEFAULT_MAX_CHAIN, ChainRule, ClockRule, RequestReplyRule
+from sidecar.insights.lint.rules.flows import MAX_CHAIN_EVENTS, ChainRule, ClockRule, RequestReplyRule
 from sidecar.insights.lint.rules.identity import IdentityRule
-from sidecar.insights.lint.rules.naming import NamingRule
 from sidecar.insights.lint.rules.payloads import PayloadGrowthRule, PersonalDataRule
 from sidecar.insights.lint.rules.schemas import DeprecatedFieldRule, SchemaVersionRule
+from sidecar.insights.lint.rules.type_names import NamingRule
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -24,18 +24,25 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 class Linter:
     """Shows each event, flow and sample to the rules that look at it."""
 
-    def __init__(self, *, max_chain: int = DEFAULT_MAX_CHAIN, ignore: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        max_chain: int = MAX_CHAIN_EVENTS,
+        ignore: Sequence[str] = (),
+        hidden_fields: frozenset[str] = frozenset(),
+    ) -> None:
         """Create a linter.
 
         Args:
             max_chain: Events in a chain of causes that are not reported.
             ignore: Findings to leave out: `RULE`, `RULE:STREAM` or `RULE:TYPE`.
+            hidden_fields: Fields of an event that are redacted; events come without them.
         """
         clock, failures = ClockRule(), FailureRule()
         self._ignore = frozenset(ignore)
         self._event_rules: tuple[EventRule, ...] = (
             failures,
-            EnvelopeRule(),
+            EnvelopeRule(hidden_fields),
             IdentityRule(),
             AggregateRule(),
             NamingRule(),
@@ -75,8 +82,9 @@ class Linter:
 
     def findings(self, context: LintContext) -> list[LintFinding]:
         """Return what the rules found and the configuration does not silence, the most serious first."""
-        found = [finding for rule in self.rules for finding in rule.findings(context) if not self._is_ignored(finding)]
-        return sorted(found, key=lambda finding: (_ORDER[finding.severity], finding.rule, finding.subject))
+        findings = [finding for rule in self.rules for finding in rule.findings(context)]
+        audible = [finding for finding in findings if not self._is_ignored(finding)]
+        return sorted(audible, key=lambda finding: (_ORDER[finding.severity], finding.rule, finding.subject))
 
     def _is_ignored(self, finding: LintFinding) -> bool:
         names = {finding.rule}

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from sidecar.domain.ports.index import Flow, Node
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 
 
 class RuleInfo(Struct, frozen=True, kw_only=True):
@@ -18,11 +18,11 @@ class RuleInfo(Struct, frozen=True, kw_only=True):
     """Name in findings and in `lint.ignore`, such as `missing-id`. It never changes."""
     severity: Severity
     summary: str
-    """What the rule reports, in a sentence."""
+    """A sentence about the events that the rule reports."""
     reason: str
-    """Why that is a problem."""
+    """The problem that they cause."""
     remedy: str
-    """What to do about it, and when to silence the rule."""
+    """The way to correct them, and when to silence the rule."""
 
     def finding(
         self, message: str, evidence: Evidence, *, subject: str, stream: str | None = None, type: str | None = None
@@ -57,7 +57,7 @@ class PayloadSample(Struct, frozen=True):
 
 
 class ConsumptionFacts(Struct, frozen=True):
-    """Which watched streams other consumer groups consume."""
+    """The watched streams that other consumer groups consume."""
 
     polled_systems: frozenset[str]
     """Brokers whose groups were polled; of the others nothing is known."""
@@ -66,7 +66,7 @@ class ConsumptionFacts(Struct, frozen=True):
 
 
 class LintContext(Struct, frozen=True):
-    """What a rule may need beside the events."""
+    """Facts that a rule may need beside the events."""
 
     consumption: ConsumptionFacts
     complete_since: int | None
@@ -79,7 +79,9 @@ class LintRule(Protocol):
     Events come newest first. A rule keeps counts and positions, never bodies.
     """
 
-    infos: tuple[RuleInfo, ...]
+    @property
+    def infos(self) -> tuple[RuleInfo, ...]:
+        """The rules that it reports."""
 
     def findings(self, context: LintContext) -> Iterable[LintFinding]:
         """Return what was found."""

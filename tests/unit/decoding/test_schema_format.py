@@ -42,6 +42,9 @@ class PairsSchema:
     def outline(self) -> list[OutlineLine]:
         return [OutlineLine(1, name, "text") for name in sorted(self.fields)]
 
+    def deprecated_fields(self) -> frozenset[str]:
+        return frozenset()
+
 
 class PairsFormat:
     """A schema format of its own, known to the tests only."""

@@ -14,6 +14,7 @@ from sidecar.decoding.formats.avro import json_validator, payload_limits, schema
 from sidecar.decoding.formats.avro.container_file import ContainerReader
 from sidecar.decoding.formats.avro.datum_editor import edit_datum, encode_edited_datum
 from sidecar.decoding.formats.avro.datum_tree import read_long
+from sidecar.decoding.formats.avro.deprecation import list_deprecated_fields
 from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.formats.avro.outline import outline_text
@@ -108,6 +109,10 @@ class AvroSchema:
     def outline(self) -> list[OutlineLine]:
         """List the fields with their types and defaults."""
         return outline_text(self._texts[-1])
+
+    def deprecated_fields(self) -> frozenset[str]:
+        """Return the fields that a property or the documentation marks as deprecated."""
+        return list_deprecated_fields(self._texts[-1])
 
 
 def parse_registered(schema: RegisteredSchema) -> schema_parser.Type:

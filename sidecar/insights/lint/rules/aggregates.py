@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Partition
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import LintContext, RuleInfo
 
 VERSION_GAP = RuleInfo(
@@ -45,7 +46,7 @@ MIN_SEQUENCE_EVENTS = 3
 """Events of an aggregate from which its versions can be told from a constant schema version."""
 MIN_SEQUENCED_SHARE = 0.8
 """Share of a stream's aggregates whose versions must go up for the versions to count as sequences."""
-MAX_VERSION = 1 << 53
+MAX_VERSION_DIGITS = 15
 
 _Aggregate = tuple[str | None, str]
 
@@ -74,7 +75,7 @@ class AggregateRule:
             elif self._partitions.setdefault((log.system, log.stream, id), log) != log:
                 self._spread.setdefault(log.stream, Evidence()).add(event)
         version = event.version
-        if version is not None and version.isascii() and version.isdigit() and len(version) < 16:
+        if version is not None and version.isascii() and version.isdigit() and len(version) <= MAX_VERSION_DIGITS:
             self._versions.setdefault((event.aggregate_type, id), []).append((int(version), event))
 
     def findings(self, context: LintContext) -> Iterable[LintFinding]:
@@ -133,7 +134,7 @@ def _list_gaps(numbered: list[tuple[int, Event]], since: int | None) -> Iterable
     """
     known = [pair for pair in numbered if since is None or pair[1].appended_at >= since]
     in_order = sorted(known, key=lambda pair: pair[0])
-    for (before, _), (version, event) in zip(in_order, in_order[1:], strict=False):
+    for (before, _), (version, event) in pairwise(in_order):
         if version - before > 1:
             yield event, version - before - 1
 

@@ -1,18 +1,18 @@
-"""Rules about who consumes what."""
+"""A rule about streams without consumers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from sidecar.domain.ports.index import Node
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import LintContext, RuleInfo
 
 NOT_CONSUMED = RuleInfo(
     name="stream-without-consumer",
     severity=Severity.NOTE,
     summary="No consumer group consumes a stream on which events arrive.",
-    reason="Somebody pays for events that nobody uses, or a consumer was lost unnoticed.",
+    reason="Events are stored that no service uses, or a consumer was lost unnoticed.",
     remedy="Start the consumer, or stop the producer. A consumer that commits no offsets cannot be seen: silence the "
     "rule for its stream.",
 )

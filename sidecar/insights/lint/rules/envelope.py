@@ -6,14 +6,14 @@ from collections.abc import Iterable
 
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import LintContext, RuleInfo
 
 MISSING_ID = RuleInfo(
     name="missing-id",
     severity=Severity.WARNING,
     summary="Events have no id.",
-    reason="Without an id a consumer cannot recognize an event that is delivered twice, and nobody can point at it.",
+    reason="Without an id a consumer cannot recognize an event that is delivered twice, and no person can refer to it.",
     remedy="Set the header `ce_id` (CloudEvents) or `event-id`, or name the place in `envelope.event_id`.",
 )
 MISSING_TIME = RuleInfo(
@@ -47,7 +47,12 @@ class EnvelopeRule:
 
     infos = MISSING_ID, MISSING_TIME, MISSING_VERSION, MISSING_TYPE
 
-    def __init__(self) -> None:
+    def __init__(self, hidden_fields: frozenset[str] = frozenset()) -> None:
+        """Create the rule. `hidden_fields`: fields of an event that are redacted, and cannot be judged."""
+        self._judges_id = "event_id" not in hidden_fields
+        self._judges_type = "type" not in hidden_fields
+        self._judges_version = "version" not in hidden_fields
+        self._judges_time = "occurred_at" not in hidden_fields
         self._totals: dict[tuple[str, str | None], int] = {}
         self._missing: dict[tuple[str, str, str | None], Evidence] = {}
 
@@ -57,13 +62,13 @@ class EnvelopeRule:
             return
         kind = (event.position.stream, event.type)
         self._totals[kind] = self._totals.get(kind, 0) + 1
-        if event.event_id is None:
+        if event.event_id is None and self._judges_id:
             self._miss(MISSING_ID, event)
-        if event.occurred_at is None:
+        if event.occurred_at is None and self._judges_time:
             self._miss(MISSING_TIME, event)
-        if event.version is None and event.schema is None:
+        if event.version is None and event.schema is None and self._judges_version:
             self._miss(MISSING_VERSION, event)
-        if event.type is None:
+        if event.type is None and self._judges_type:
             self._miss(MISSING_TYPE, event)
 
     def _miss(self, info: RuleInfo, event: Event) -> None:

@@ -9,7 +9,7 @@ from sidecar.domain.failure_fingerprint import normalize_message
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.timestamps import format_rfc3339
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import LintContext, PayloadSample, RuleInfo
 
 FAILING = RuleInfo(
@@ -54,12 +54,12 @@ class TraitCounts:
 
     def list_distinctive(self, others: TraitCounts) -> list[str]:
         """Return what all of these events have, and none of the others."""
-        found = []
+        traits = []
         if len(self.producers) == 1 and (producer := next(iter(self.producers))) and producer not in others.producers:
-            found.append(f"the producer {producer}")
+            traits.append(f"the producer {producer}")
         if len(self.schemas) == 1 and (schema := next(iter(self.schemas))) and schema not in others.schemas:
-            found.append(schema)
-        return found if others.events else []
+            traits.append(schema)
+        return traits if others.events else []
 
     def list_shared(self) -> list[str]:
         """Return what all of these events have."""

@@ -9,15 +9,15 @@ from statistics import median
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, Node
 from sidecar.domain.position import Position
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import LintContext, RuleInfo
-from sidecar.insights.lint.type_names import type_words
+from sidecar.insights.lint.type_grammar import type_words
 
 LONG_CHAIN = RuleInfo(
     name="long-chain",
     severity=Severity.NOTE,
     summary="A chain of events that cause one another is longer than `lint.max_chain`.",
-    reason="Each step adds delay and a place to fail, and nobody owns the whole.",
+    reason="Each step adds delay and a place to fail, and no team owns the whole.",
     remedy="Let one service orchestrate the process, or publish the fact that the last service needs at the start.",
 )
 CYCLE = RuleInfo(
@@ -39,10 +39,10 @@ CLOCK_SKEW = RuleInfo(
     name="clock-skew",
     severity=Severity.WARNING,
     summary="Producers' clocks disagree: an effect is earlier than its cause, or an event is from the future.",
-    reason="Whatever sorts by the time of occurrence sees the events in a wrong order.",
+    reason="A consumer that sorts by the time of occurrence sees the events in a wrong order.",
     remedy="Synchronize the clock of the producer that the finding names (NTP), and check the unit of its times.",
 )
-DEFAULT_MAX_CHAIN = 10
+MAX_CHAIN_EVENTS = 10
 MAX_SKEW_US = 1_000_000
 """Difference of two clocks that is not reported."""
 MAX_SYNCHRONOUS_MS = 1_000.0
@@ -60,7 +60,7 @@ class ChainRule:
 
     infos = LONG_CHAIN, CYCLE
 
-    def __init__(self, max_chain: int = DEFAULT_MAX_CHAIN) -> None:
+    def __init__(self, max_chain: int = MAX_CHAIN_EVENTS) -> None:
         self._max_chain = max_chain
         self._long: dict[str, tuple[Evidence, int]] = {}
         self._cycles: dict[str, tuple[Evidence, str]] = {}

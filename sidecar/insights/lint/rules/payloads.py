@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from statistics import median
 from typing import Any
 
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import LintContext, PayloadSample, RuleInfo
 
 PAYLOAD_GROWTH = RuleInfo(
@@ -21,7 +21,7 @@ PERSONAL_DATA = RuleInfo(
     name="personal-data",
     severity=Severity.WARNING,
     summary="Fields hold what looks like personal data, and are not redacted.",
-    reason="Everyone who may open the dashboard can read it, and so can each consumer for as long as the stream keeps it.",
+    reason="Everyone who may open the dashboard can read it, and so can each consumer as long as the stream keeps it.",
     remedy="Add the path to `redact`, or keep the data out of the event. Silence the rule for the type where the data "
     "is meant to be there.",
 )

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sidecar.domain.ports.index import Node
 from sidecar.domain.timestamps import format_duration
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import LintContext, PayloadSample, RuleInfo
 
 OLD_SCHEMA = RuleInfo(

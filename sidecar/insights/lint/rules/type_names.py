@@ -6,16 +6,17 @@ import re
 from collections.abc import Iterable
 
 from sidecar.domain.ports.index import Node
-from sidecar.insights.lint.finding import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import LintContext, RuleInfo
-from sidecar.insights.lint.type_names import is_command_stream, reads_as_command, reads_as_event, type_words
+from sidecar.insights.lint.type_grammar import is_command_stream, reads_as_command, reads_as_event, type_words
 
 EVENT_AS_COMMAND = RuleInfo(
     name="event-named-as-command",
     severity=Severity.NOTE,
     summary="A type on an event stream is named as an order, such as `SendInvoice`.",
     reason="The producer decides what others have to do. A change of the process then needs a change of the producer.",
-    remedy="Name what happened (`OrderConfirmed`), or move commands to a stream whose name says so (`billing.commands`).",
+    remedy="Name what happened (`OrderConfirmed`), or move commands to a stream whose name says so "
+    "(`billing.commands`).",
 )
 COMMAND_AS_EVENT = RuleInfo(
     name="command-named-as-event",
@@ -28,7 +29,7 @@ ROW_CHANGE = RuleInfo(
     name="row-change",
     severity=Severity.WARNING,
     summary="Changes of database rows are published as domain events.",
-    reason="Consumers depend on the columns of a table, and nobody says what a change means.",
+    reason="Consumers depend on the columns of a table, and no event says what a change means.",
     remedy="Publish domain events through an outbox table, and keep the stream of changes for replication; silence the "
     "rule for that stream.",
 )

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+")
 _VERSION = re.compile(r"(?:^|[._:/-])v[0-9]+$|(?<=[a-z])V[0-9]+$")
 _COMMAND_STREAM = re.compile(r"(?:^|[._:/-])(?:commands?|cmds?|requests?)(?:$|[._:/-])", re.IGNORECASE)
 _SUFFIXES = frozenset({"event", "message", "notification", "domain", "integration"})
 COMMAND_SUFFIX = "command"
-_IMPERATIVES = frozenset(
+_IMPERATIVES = _words(
     """
     accept activate add allocate apply approve archive assign authorize block book bill calculate cancel capture change
     charge check clear close collect complete compute confirm convert copy create credit deactivate debit decline
@@ -18,18 +23,18 @@ _IMPERATIVES = frozenset(
     initiate insert install invoice issue join launch leave load lock log make mark merge migrate modify move notify
     open pay perform pick place post prepare print process provision publish purchase put queue reactivate receive
     record refresh refund register reject release remove rename renew replace request reserve reset resolve restart
-    restore resume retry return revoke run save schedule sell send set settle ship sign start stop store submit
+    restore resume retry return revoke run save schedule sell send set ship sign start stop store submit
     subscribe suspend sync terminate track transfer trigger unlock unsubscribe update upload validate verify withdraw
     write
-    """.split()
+    """
 )
-_IRREGULAR_PARTICIPLES = frozenset(
+_IRREGULAR_PARTICIPLES = _words(
     """
     begun become bought broken brought built burnt caught chosen come cut dealt done drawn driven eaten fallen fed felt
     forgotten found frozen given gone gotten grown held hidden hit kept known laid led left lent lost made meant met
     paid proven put read rebuilt reset ridden rung run said seen sent set shown shut sold spent split spoken stolen
     stood sworn taken taught thrown told understood withdrawn won written
-    """.split()
+    """
 )
 _NOT_PARTICIPLES = frozenset({"need", "feed", "seed", "speed", "embed", "shared", "bed", "red", "advanced", "unified"})
 
@@ -51,7 +56,7 @@ def type_words(name: str) -> tuple[str, ...]:
 
 @lru_cache(maxsize=4_096)
 def reads_as_command(name: str) -> bool:
-    """Return True if a type name is an order to somebody, such as `PlaceOrder` or `order.place`."""
+    """Return True if a type name is an order to another service, such as `PlaceOrder` or `order.place`."""
     words = type_words(name)
     if not words:
         return False

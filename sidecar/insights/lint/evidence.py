@@ -29,7 +29,7 @@ class LintFinding(Struct, kw_only=True):
     subject: str
     """The stream, type or group that the finding is about."""
     message: str
-    """What was found, in a sentence. It quotes no value of an event."""
+    """A sentence about the finding. It quotes no value of an event."""
     stream: str | None = None
     """The stream on which it was found; None where it concerns several."""
     type: str | None = None
