@@ -25,6 +25,7 @@ from sidecar.config.schema import (
     Config,
     EnvelopeConfig,
     HealthConfig,
+    LintConfig,
     RedisConfig,
     RegistryConfig,
     SourcesConfig,
@@ -73,7 +74,15 @@ class Sidecar:
 
     operations: ReplayService
 
-    def __init__(self, token_file: Path, *, redact: Sequence[str] = (), probes: bool = False, port: int = 0) -> None:
+    def __init__(
+        self,
+        token_file: Path,
+        *,
+        redact: Sequence[str] = (),
+        silenced: Sequence[str] = (),
+        probes: bool = False,
+        port: int = 0,
+    ) -> None:
         self.config = Config(
             service="shop",
             sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1", streams=["orders", "payments"])),
@@ -89,6 +98,7 @@ class Sidecar:
             ),
             health=HealthConfig(port=0 if probes else None),
             redact=list(redact),
+            lint=LintConfig(ignore=list(silenced)),
         )
         self.log, self.registry = MemoryLog(), MemoryRegistry()
         self.log.create("orders", 4)
@@ -147,6 +157,7 @@ class Sidecar:
             status=self,
             metrics=self.metrics,
             held=self,
+            lint=self.config.lint,
         )
         self.serving = ApiServer(self.services, self.config)
 
@@ -231,10 +242,15 @@ class Sidecar:
 
 @asynccontextmanager
 async def serving(
-    token_file: Path, *, redact: Sequence[str] = (), probes: bool = False, port: int = 0
+    token_file: Path,
+    *,
+    redact: Sequence[str] = (),
+    silenced: Sequence[str] = (),
+    probes: bool = False,
+    port: int = 0,
 ) -> AsyncIterator[Sidecar]:
     """A sidecar's API on a free port of loopback."""
-    sidecar = Sidecar(token_file, redact=redact, probes=probes, port=port)
+    sidecar = Sidecar(token_file, redact=redact, silenced=silenced, probes=probes, port=port)
     await sidecar.broker.start()
     await sidecar.serving.start()
     try:

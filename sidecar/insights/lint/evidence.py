@@ -65,3 +65,8 @@ class Evidence:
             self.first_ms = at
         if len(self.positions) < MAX_EVIDENCE_PER_FINDING:
             self.positions.append(event.position)
+
+
+def count_events(count: int) -> str:
+    """Write a number of events: `1 event`, `2,500 events`."""
+    return "1 event" if count == 1 else f"{count:,} events"

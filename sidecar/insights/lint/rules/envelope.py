@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
-from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity, count_events
 from sidecar.insights.lint.rule import LintContext, RuleInfo
 
 MISSING_ID = RuleInfo(
@@ -88,7 +88,7 @@ class EnvelopeRule:
         }
         for (name, stream, type), evidence in self._missing.items():
             total = self._totals[stream, type]
-            what = f"{evidence.count:,} of {total:,} events" if evidence.count < total else f"all {total:,} events"
+            what = f"{evidence.count:,} of {total:,} events" if evidence.count < total else f"all {count_events(total)}"
             of_type = "" if type is None else f" of type {type}"
             yield by_name[name].finding(
                 f"{what}{of_type} on {stream} lack {fields[name]}",

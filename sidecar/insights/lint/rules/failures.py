@@ -9,7 +9,7 @@ from sidecar.domain.failure_fingerprint import normalize_message
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.timestamps import format_rfc3339
-from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
+from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity, count_events
 from sidecar.insights.lint.rule import LintContext, PayloadSample, RuleInfo
 
 FAILING = RuleInfo(
@@ -60,15 +60,6 @@ class TraitCounts:
         if len(self.schemas) == 1 and (schema := next(iter(self.schemas))) and schema not in others.schemas:
             traits.append(schema)
         return traits if others.events else []
-
-    def list_shared(self) -> list[str]:
-        """Return what all of these events have."""
-        shared = []
-        if len(self.producers) == 1 and (producer := next(iter(self.producers))):
-            shared.append(f"the producer {producer}")
-        if len(self.schemas) == 1 and (schema := next(iter(self.schemas))):
-            shared.append(schema)
-        return shared
 
 
 class FailureProfile:
@@ -127,13 +118,11 @@ class FailureRule:
             of_type = f" of type {', '.join(types[:3])}" if types else ""
             since = format_rfc3339(None if profile.evidence.first_ms is None else profile.evidence.first_ms * 1000)
             sentences = [
-                f"{profile.evidence.count:,} events{of_type} on {stream} are rejected: {code}{at}, since {since}"
+                f"{count_events(profile.evidence.count)}{of_type} on {stream} rejected: {code}{at}, since {since}"
             ]
             blamed = [*profile.traits.list_distinctive(passing), *self._list_distinctive_deployments(stream)]
             if blamed:
                 sentences.append(f"all of them, and no event that passes, have {' and '.join(blamed)}")
-            elif shared := profile.traits.list_shared():
-                sentences.append(f"all of them have {' and '.join(shared)}")
             yield FAILING.finding(
                 "; ".join(sentences),
                 profile.evidence,
