@@ -58,7 +58,8 @@ class AggregateRule:
 
     def __init__(self) -> None:
         self._versions: dict[_Aggregate, list[tuple[int, Event]]] = {}
-        self._partitions: dict[tuple[str, str, str], Partition] = {}
+        self._partitions: dict[tuple[str, str, str], int] = {}
+        self._is_partitioned: dict[str, bool] = {}
         self._without_key: dict[tuple[str, str | None], Evidence] = {}
         self._spread: dict[str, Evidence] = {}
 
@@ -68,15 +69,23 @@ class AggregateRule:
         if id is None or event.replay_of is not None or event.hop_of is not None or node.status == "duplicate":
             return
         position = event.position
-        log = position.log
-        if traits_of(log.system).partitioned:
+        system, stream = position.system, position.stream
+        is_partitioned = self._is_partitioned.get(system)
+        if is_partitioned is None:
+            is_partitioned = self._is_partitioned[system] = traits_of(system).partitioned
+        if is_partitioned:
+            partition = position.partition
             if event.key is None:
-                self._without_key.setdefault((log.stream, event.type), Evidence()).add(event)
-            elif self._partitions.setdefault((log.system, log.stream, id), log) != log:
-                self._spread.setdefault(log.stream, Evidence()).add(event)
+                self._without_key.setdefault((stream, event.type), Evidence()).add(event)
+            elif self._partitions.setdefault((system, stream, id), partition) != partition:
+                self._spread.setdefault(stream, Evidence()).add(event)
         version = event.version
-        if version is not None and version.isascii() and version.isdigit() and len(version) <= MAX_VERSION_DIGITS:
-            self._versions.setdefault((event.aggregate_type, id), []).append((int(version), event))
+        if version is not None and len(version) <= MAX_VERSION_DIGITS and version.isascii() and version.isdigit():
+            aggregate = event.aggregate_type, id
+            numbered = self._versions.get(aggregate)
+            if numbered is None:
+                numbered = self._versions[aggregate] = []
+            numbered.append((int(version), event))
 
     def findings(self, context: LintContext) -> Iterable[LintFinding]:
         for (stream, type), evidence in self._without_key.items():

@@ -28,10 +28,11 @@ class ConsumptionRule:
 
     def observe(self, node: Node) -> None:
         event = node.event
-        log = event.position.log
-        seen = self._streams.get((log.system, log.stream))
+        position = event.position
+        stream = position.system, position.stream
+        seen = self._streams.get(stream)
         if seen is None:
-            seen = self._streams[log.system, log.stream] = Evidence(), set()
+            seen = self._streams[stream] = Evidence(), set()
         seen[0].add(event)
         if event.type is not None:
             seen[1].add(event.type)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from sidecar.domain.failure_fingerprint import normalize_message
-from sidecar.domain.model import Event
+from sidecar.domain.model import Event, SchemaRef
 from sidecar.domain.ports.index import Node
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity, count_events
@@ -34,32 +34,27 @@ _INDEX = re.compile(r"\[\d+\]")
 _Cause = tuple[str, str, str | None, str]
 
 
-class TraitCounts:
-    """Counts the producers and the schema versions of events."""
+TraitCounts = dict[tuple[str | None, SchemaRef | None], int]
+"""Number of events by producer and schema."""
 
-    __slots__ = ("events", "producers", "schemas")
 
-    def __init__(self) -> None:
-        self.events = 0
-        self.producers: dict[str | None, int] = {}
-        self.schemas: dict[str | None, int] = {}
+def _list_distinctive(failing: TraitCounts, passing: TraitCounts) -> list[str]:
+    """Return what all failing events have, and no passing one."""
+    if not passing:
+        return []
+    traits = []
+    producers = {producer for producer, _ in failing}
+    if len(producers) == 1 and (producer := next(iter(producers))) and all(other != producer for other, _ in passing):
+        traits.append(f"the producer {producer}")
+    versions = {_version(schema) for _, schema in failing}
+    version = next(iter(versions)) if len(versions) == 1 else None
+    if version is not None and all(_version(schema) != version for _, schema in passing):
+        traits.append(version)
+    return traits
 
-    def add(self, event: Event) -> None:
-        """Count one event."""
-        self.events += 1
-        self.producers[event.producer] = self.producers.get(event.producer, 0) + 1
-        schema = event.schema
-        name = None if schema is None or schema.version is None else f"version {schema.version} of {schema.subject}"
-        self.schemas[name] = self.schemas.get(name, 0) + 1
 
-    def list_distinctive(self, others: TraitCounts) -> list[str]:
-        """Return what all of these events have, and none of the others."""
-        traits = []
-        if len(self.producers) == 1 and (producer := next(iter(self.producers))) and producer not in others.producers:
-            traits.append(f"the producer {producer}")
-        if len(self.schemas) == 1 and (schema := next(iter(self.schemas))) and schema not in others.schemas:
-            traits.append(schema)
-        return traits if others.events else []
+def _version(schema: SchemaRef | None) -> str | None:
+    return None if schema is None or schema.version is None else f"version {schema.version} of {schema.subject}"
 
 
 class FailureProfile:
@@ -68,13 +63,15 @@ class FailureProfile:
     __slots__ = ("evidence", "traits", "types")
 
     def __init__(self) -> None:
-        self.evidence, self.traits = Evidence(), TraitCounts()
+        self.evidence = Evidence()
+        self.traits: TraitCounts = {}
         self.types: set[str | None] = set()
 
     def add(self, event: Event) -> None:
         """Add a rejected event."""
         self.evidence.add(event)
-        self.traits.add(event)
+        kind = event.producer, event.schema
+        self.traits[kind] = self.traits.get(kind, 0) + 1
         self.types.add(event.type)
 
 
@@ -93,7 +90,11 @@ class FailureRule:
         stream = event.position.stream
         rejection = event.rejection
         if rejection is None:
-            self._passing.setdefault(stream, TraitCounts()).add(event)
+            passing = self._passing.get(stream)
+            if passing is None:
+                passing = self._passing[stream] = {}
+            kind = event.producer, event.schema
+            passing[kind] = passing.get(kind, 0) + 1
             return
         path = None if rejection.path is None else _INDEX.sub("[]", rejection.path)
         cause = stream, rejection.code, path, normalize_message(rejection.message)
@@ -112,7 +113,7 @@ class FailureRule:
 
     def findings(self, context: LintContext) -> Iterable[LintFinding]:
         for (stream, code, path, _), profile in self._causes.items():
-            passing = self._passing.get(stream, TraitCounts())
+            passing = self._passing.get(stream, {})
             at = f" at {path}" if path else ""
             types = sorted(type for type in profile.types if type is not None)
             of_type = f" of type {', '.join(types[:3])}" if types else ""
@@ -120,7 +121,7 @@ class FailureRule:
             sentences = [
                 f"{count_events(profile.evidence.count)}{of_type} on {stream} rejected: {code}{at}, since {since}"
             ]
-            blamed = [*profile.traits.list_distinctive(passing), *self._list_distinctive_deployments(stream)]
+            blamed = [*_list_distinctive(profile.traits, passing), *self._list_distinctive_deployments(stream)]
             if blamed:
                 sentences.append(f"all of them, and no event that passes, have {' and '.join(blamed)}")
             yield FAILING.finding(

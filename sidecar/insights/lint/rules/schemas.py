@@ -41,7 +41,10 @@ class SchemaVersionRule:
         schema = event.schema
         if schema is None or schema.subject is None or schema.version is None or event.replay_of is not None:
             return
-        versions = self._versions.setdefault((event.position.stream, schema.subject), {})
+        subject = event.position.stream, schema.subject
+        versions = self._versions.get(subject)
+        if versions is None:
+            versions = self._versions[subject] = {}
         seen = versions.get(schema.version)
         if seen is None:
             seen = versions[schema.version] = Evidence(), set()
