@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sidecar.api.http.app import ApiServices
 from sidecar.api.mappers.events import EventMapper
 from sidecar.api.services.dead_letters import DeadLetterService
+from sidecar.api.services.event_sampler import EventSampler
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
 from sidecar.api.services.letter_queries import LetterQueryCompiler
@@ -79,7 +80,7 @@ def build_api_services(
         schemas=SchemaService(catalog, index),
         lint=LintService(
             index=index,
-            payloads=payloads,
+            sampler=EventSampler(index, payloads, mapper),
             mapper=mapper,
             catalog=catalog,
             groups=groups,
