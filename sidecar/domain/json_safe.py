@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -84,12 +84,21 @@ def _readable(decoded: str) -> bool:
     return all(char.isprintable() or char in _TEXT_CONTROLS for char in decoded)
 
 
-def to_json(value: Any, depth: int = 0) -> Any:
-    """Convert a decoded body to JSON.
+def to_json(value: Any) -> Any:
+    """Convert a decoded body to JSON that any encoder of msgspec writes.
 
     Decimals, UUIDs and times become text, bytes what `bytes_to_json` makes of them. Numbers keep all their digits.
     NaN and infinity, which JSON cannot write, become text.
     """
+    return _convert(value, 0, lambda number: msgspec.Raw(number.digits.encode()))
+
+
+def to_json_values(value: Any) -> Any:
+    """Convert a decoded body as `to_json` does, with numbers that can be compared. Write it with `encode_json`."""
+    return _convert(value, 0, lambda number: number)
+
+
+def _convert(value: Any, depth: int, convert_exact: Callable[[ExactFloat], Any]) -> Any:
     if value is None or value is True or value is False:
         return value
     if isinstance(value, str):
@@ -97,11 +106,11 @@ def to_json(value: Any, depth: int = 0) -> Any:
     if isinstance(value, int):
         return int(value) if value.bit_length() < MAX_SHOWN_INT_BITS else hex(value)
     if isinstance(value, ExactFloat):
-        return msgspec.Raw(value.digits.encode())
+        return convert_exact(value)
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
     if isinstance(value, Mapping | list | tuple | set | frozenset):
-        return _nested_to_json(value, depth)
+        return _convert_nested(value, depth, convert_exact)
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes_to_json(value)
     if isinstance(value, Decimal | UUID):
@@ -115,12 +124,12 @@ def to_json(value: Any, depth: int = 0) -> Any:
     return to_text(repr(value)[:200])
 
 
-def _nested_to_json(value: Any, depth: int) -> Any:
+def _convert_nested(value: Any, depth: int, convert_exact: Callable[[ExactFloat], Any]) -> Any:
     if depth >= MAX_SHOWN_DEPTH:
         return f"(deeper than {MAX_SHOWN_DEPTH} levels: not shown)"
     if isinstance(value, Mapping):
-        return {to_text(str(name)): to_json(item, depth + 1) for name, item in value.items()}
-    return [to_json(item, depth + 1) for item in value]
+        return {to_text(str(name)): _convert(item, depth + 1, convert_exact) for name, item in value.items()}
+    return [_convert(item, depth + 1, convert_exact) for item in value]
 
 
 _exact_decode = msgspec.json.Decoder(float_hook=parse_float).decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -17,6 +18,11 @@ _DURATION = re.compile(DURATION)
 _DURATION_PART = re.compile(r"([0-9.]+)([a-z]+)")
 MAX_DURATION_S = 36_500 * 86_400.0
 """A hundred years."""
+_LONG_UNIT_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0, "week": 604_800.0}
+_PAST = re.compile(rf"(?:({DURATION})|([0-9]{{1,13}}(?:\.[0-9]{{1,9}})?) ?({'|'.join(_LONG_UNIT_SECONDS)})s?)(?: ago)?")
+CALENDAR_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,]{2,20}(?:Z|[-+][0-9:]{2,8})?)?")
+"""A date, or a time as RFC 3339 writes it, with a blank instead of the `T` too."""
+_MAX_MOMENT_CHARACTERS = 64
 
 
 def format_rfc3339(micros: int | None) -> str | None:
@@ -57,3 +63,27 @@ def format_duration(seconds: float) -> str:
         if number and not rest:
             return f"{number}{unit}"
     return f"{seconds * 1000:g}ms" if seconds else "0s"
+
+
+def parse_moment(text: str, now_us: int) -> int:
+    """Parse a moment into microseconds since 1970.
+
+    It is an RFC 3339 time or date, `now`, or a length of time before now: `10m`, `10m ago`, `10 minutes ago`. Raises
+    ValueError for other text.
+    """
+    stripped = text.strip()
+    if len(stripped) <= _MAX_MOMENT_CHARACTERS:
+        if stripped.lower() == "now":
+            return now_us
+        past = _PAST.fullmatch(stripped.lower())
+        if past is not None:
+            seconds = parse_duration(past[1]) if past[1] else float(past[2]) * _LONG_UNIT_SECONDS[past[3]]
+            if seconds <= MAX_DURATION_S:
+                return now_us - round(seconds * 1_000_000)
+        elif CALENDAR_TIME.fullmatch(stripped):
+            with contextlib.suppress(ValueError, OverflowError):
+                return parse_rfc3339(stripped)
+    raise ValueError(
+        f"{text[:64]!r} is no moment: expected a time such as 2026-01-31T12:00:00Z, a length of time before now such "
+        "as 10m or '10 minutes ago', or now"
+    )

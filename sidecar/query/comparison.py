@@ -16,7 +16,6 @@ from sidecar.query.ast import Comparison, ExactText, RegexText, Value, Wildcard
 Test = Callable[[str], bool]
 """Returns True if a text matches a condition."""
 _NUMBER = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,]{2,20}(?:Z|[-+][0-9:]{2,8})?)?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ORDERS: dict[Comparison, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
@@ -35,7 +34,7 @@ def parse_number(text: str) -> Decimal | None:
 
 def parse_time(text: str) -> int | None:
     """Microseconds of the date or RFC 3339 time that the text writes; None where it writes none."""
-    if len(text) > 40 or not _TIME.fullmatch(text):
+    if len(text) > 40 or not timestamps.CALENDAR_TIME.fullmatch(text):
         return None
     try:
         return timestamps.parse_rfc3339(text)

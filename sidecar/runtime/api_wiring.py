@@ -6,6 +6,11 @@ from collections.abc import Sequence
 
 from sidecar.api.http.app import ApiServices
 from sidecar.api.mappers.events import EventMapper
+from sidecar.api.services.aggregates.event_documents import DocumentReader
+from sidecar.api.services.aggregates.moments import MomentParser
+from sidecar.api.services.aggregates.reducers import build_local_reducers
+from sidecar.api.services.aggregates.sequence import SequenceReader
+from sidecar.api.services.aggregates.time_travel import AggregateTimeTravel, ReducerChoice
 from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.event_sampler import EventSampler
 from sidecar.api.services.events import EventService
@@ -19,7 +24,8 @@ from sidecar.api.services.schemas import SchemaService
 from sidecar.api.services.search import EventSearch, SearchableIndex
 from sidecar.api.services.stream_visibility import StreamVisibility, WatchedStreams
 from sidecar.api.services.streams import StreamService
-from sidecar.config.schema import LintConfig
+from sidecar.config.schema import Config
+from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.broker import Broker
 from sidecar.insights.lint.linter import Linter
@@ -44,6 +50,7 @@ def build_letter_queries(
 
 def build_api_services(
     *,
+    config: Config,
     brokers: Sequence[Broker],
     index: SearchableIndex,
     payloads: PayloadReader,
@@ -57,9 +64,10 @@ def build_api_services(
     status: StatusProvider,
     metrics: MetricsWriter,
     held: HeldStreams,
-    lint: LintConfig,
 ) -> ApiServices:
     """Build the services of all routes."""
+    visibility = StreamVisibility(status, letters)
+    numbers = SequenceReader()
     return ApiServices(
         events=EventService(
             index=index,
@@ -67,10 +75,18 @@ def build_api_services(
             search=EventSearch(index, payloads, mapper),
             payloads=payloads,
             mapper=mapper,
-            visibility=StreamVisibility(status, letters),
+            visibility=visibility,
             groups=groups,
         ),
         flows=FlowService(index=index, mapper=mapper, groups=groups),
+        time_travel=AggregateTimeTravel(
+            index=index,
+            documents=DocumentReader(payloads, mapper, numbers),
+            sequence=numbers,
+            moments=MomentParser(index, payloads, visibility),
+            mapper=mapper,
+            reducers=_build_reducers(config),
+        ),
         dead_letters=DeadLetterService(
             letters=letters,
             queries=queries,
@@ -84,7 +100,9 @@ def build_api_services(
             mapper=mapper,
             catalog=catalog,
             groups=groups,
-            build_linter=lambda hidden: Linter(max_chain=lint.max_chain, ignore=lint.ignore, hidden_fields=hidden),
+            build_linter=lambda hidden: Linter(
+                max_chain=config.lint.max_chain, ignore=config.lint.ignore, hidden_fields=hidden
+            ),
         ),
         streams=StreamService(status=status, held=held, groups=groups),
         operations=operations,
@@ -93,3 +111,8 @@ def build_api_services(
         live=live,
         redactor=mapper.redactor,
     )
+
+
+def _build_reducers(config: Config) -> ReducerChoice:
+    places = [place for word in BUILT_IN_LOCATIONS for place in getattr(config.envelope, word)]
+    return ReducerChoice(build_local_reducers(places), "auto")

@@ -247,6 +247,7 @@ def build_service(config: Config) -> SidecarService:
         ]
     )
     services = build_api_services(
+        config=config,
         brokers=base.brokers,
         index=base.index,
         payloads=base.payloads,
@@ -260,7 +261,6 @@ def build_service(config: Config) -> SidecarService:
         status=status,
         metrics=base.telemetry.metrics,
         held=HeldStreamControl(pipelines),
-        lint=config.lint,
     )
     return SidecarService(
         server=ApiServer(services, config),

@@ -144,6 +144,7 @@ class Sidecar:
             max_letters=1_000,
         )
         self.services = build_api_services(
+            config=self.config,
             brokers=[self.broker],
             index=self.index,
             payloads=self.payloads,
@@ -157,7 +158,6 @@ class Sidecar:
             status=self,
             metrics=self.metrics,
             held=self,
-            lint=self.config.lint,
         )
         self.serving = ApiServer(self.services, self.config)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sidecar.api.models import ChangeModel
 from sidecar.api.models.replays import EditRequest
-from sidecar.domain.json_path import print_steps
+from sidecar.domain.json_diff import is_same_json, list_differences
 
 HIDDEN = "[redacted]"
 """Mask of a redacted value (`sidecar.domain.redaction`)."""
@@ -22,7 +22,7 @@ def difference(before: Any, after: Any) -> EditRequest | None:
 
     Masked values stay unchanged. Raises ValueError if the edit would write a mask.
     """
-    if before == after and type(before) is type(after):
+    if is_same_json(before, after):
         return None
     is_whole = not (isinstance(before, Mapping) and isinstance(after, Mapping)) or set(before) == {"base64"}
     if is_whole:
@@ -38,27 +38,13 @@ def difference(before: Any, after: Any) -> EditRequest | None:
     return edit
 
 
-def changes(before: Any, after: Any, path: str = "") -> Iterator[ChangeModel]:
+def changes(before: Any, after: Any) -> Iterator[ChangeModel]:
     """Yield the differences between two displayed bodies, in the order of the first.
 
     Values that are masked in both are equal. Lists of different lengths are one difference.
     """
-    if before == after and type(before) is type(after):
-        return
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for name in dict.fromkeys((*before, *after)):
-            place = f"{path}{print_steps((name,), inner=True)}".removeprefix(".")
-            if name not in after:
-                yield ChangeModel(path=place, before=before[name], after=None, what="removed")
-            elif name not in before:
-                yield ChangeModel(path=place, before=None, after=after[name], what="added")
-            else:
-                yield from changes(before[name], after[name], place)
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from changes(old, new, f"{path}[{index}]")
-    else:
-        yield ChangeModel(path=path, before=before, after=after, what="changed")
+    for change in list_differences(before, after):
+        yield ChangeModel(path=change.path, before=change.before, after=change.after, what=change.what)
 
 
 def _no_mask(path: str, value: Any) -> None:

@@ -139,8 +139,20 @@ class Client(DeadLetterClient):
         """Return the flow of a trace, event, aggregate or correlation id, or of a position."""
         return await self._get(f"/v1/flows/{_segment(id)}", models.FlowModel)
 
-    async def aggregate(self, id: str, *, limit: int = 0) -> models.AggregateModel:
-        return await self._get(f"/v1/aggregates/{_segment(id)}", models.AggregateModel, {"limit": limit})
+    async def aggregate(
+        self,
+        id: str,
+        *,
+        limit: int = 0,
+        at: str | None = None,
+        diff: str | None = None,
+        reducer: str | None = None,
+        steps: bool = False,
+    ) -> models.AggregateModel:
+        """Return the events of an aggregate; with `at`, `diff`, `reducer` or `steps`, its state at a moment too."""
+        parameters = {"limit": limit, "at": at, "diff": diff, "reducer": reducer, "steps": steps or None}
+        timeout = TIMEOUT if at is diff is reducer is None and not steps else READING
+        return await self._get(f"/v1/aggregates/{_segment(id)}", models.AggregateModel, parameters, timeout)
 
     async def dead_letters(
         self, query: str = "", *, limit: int = 100, cursor: str | None = None

@@ -34,6 +34,7 @@ from sidecar.api.http.routes import (
 )
 from sidecar.api.http.routes.parameters import check_role
 from sidecar.api.http.typed_request import TypedRequest
+from sidecar.api.services.aggregates.time_travel import AggregateTimeTravel
 from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
@@ -58,6 +59,7 @@ class ApiServices:
 
     events: EventService
     flows: FlowService
+    time_travel: AggregateTimeTravel
     dead_letters: DeadLetterService
     schemas: SchemaService
     lint: LintService
@@ -74,7 +76,7 @@ def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> A
     guarded = [
         *events.routes(services.events),
         *flows.routes(services.flows),
-        *aggregates.routes(services.flows),
+        *aggregates.routes(services.flows, services.time_travel),
         *dead_letters.routes(services.dead_letters, services.operations),
         *schemas.routes(services.schemas),
         *lint.routes(services.lint),

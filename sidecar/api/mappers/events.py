@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from sidecar.api import models
@@ -13,7 +14,7 @@ from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.grouping import FailureCause
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
 from sidecar.domain.broker_traits import is_time_observed
-from sidecar.domain.json_safe import bytes_to_json, to_json, to_text, with_all_digits
+from sidecar.domain.json_safe import bytes_to_json, to_json, to_json_values, to_text, with_all_digits
 from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
 from sidecar.domain.redaction import Redactor
@@ -120,6 +121,13 @@ class EventMapper:
             hops=[str(position) for position in node.hops],
         )
 
+    def document(self, node: index_port.Node, decoded: Decoded) -> dict[str, Any]:
+        """Return an event with headers and body as JSON values, for reducers. Write it with `encode_json`."""
+        document: dict[str, Any] = msgspec.to_builtins(self.event(node))
+        document["headers"] = headers(self.headers_of(decoded))
+        document["body"] = to_json_values(self._exact_body_of(decoded))
+        return document
+
     def _fields(self, node: index_port.Node) -> dict[str, Any]:
         event = self.redactor.event(node.event)
         values = {name: convert(getattr(event, name)) for name, convert in _EVENT_FIELDS}
@@ -149,8 +157,12 @@ class EventMapper:
     def _body(self, decoded: Decoded) -> object:
         if decoded.body is None:
             return bytes_to_json(self.redactor.raw(decoded.record.value))
-        flat = decoded.record.value is None
-        return to_json(self.redactor.body(with_all_digits(decoded.record.value, decoded.body), flat=flat))
+        return to_json(self._exact_body_of(decoded))
+
+    def _exact_body_of(self, decoded: Decoded) -> object:
+        """Return the decoded body, redacted, its numbers with all their digits."""
+        record = decoded.record
+        return self.redactor.body(with_all_digits(record.value, decoded.body), flat=record.value is None)
 
     def flow(
         self, flow: index_port.Flow, held: index_port.Coverage | None = None, *, whole: bool = True

@@ -6,6 +6,7 @@ are RFC 3339 text in UTC, trace and span ids are lower-case hex, positions are t
 
 from __future__ import annotations
 
+from sidecar.api.models.aggregates import AggregateModel, AggregateNoteModel, AggregateStepModel
 from sidecar.api.models.base import ApiModel, Problem
 from sidecar.api.models.dead_letters import (
     CauseModel,
@@ -17,7 +18,6 @@ from sidecar.api.models.dead_letters import (
     RootCauseModel,
 )
 from sidecar.api.models.events import (
-    AggregateModel,
     CoverageModel,
     DroppedModel,
     EventModel,
@@ -58,6 +58,8 @@ from sidecar.api.models.status import (
 
 __all__ = [
     "AggregateModel",
+    "AggregateNoteModel",
+    "AggregateStepModel",
     "ApiModel",
     "CauseModel",
     "CausePage",

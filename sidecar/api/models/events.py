@@ -93,16 +93,6 @@ class EventPage(ApiModel, kw_only=True):
     coverage: CoverageModel
 
 
-class AggregateModel(ApiModel, kw_only=True):
-    """An aggregate with its events."""
-
-    aggregate_id: str
-    aggregate_type: str | None
-    events: list[EventModel]
-    """Events by occurred time, then position."""
-    coverage: CoverageModel
-
-
 class DroppedModel(ApiModel, kw_only=True):
     """Events that this subscriber missed because it was too slow."""
 

@@ -10,7 +10,18 @@ from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import examples
 from sidecar.cli.completion import complete_aggregate, complete_flow
 from sidecar.cli.errors import run_client
-from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
+from sidecar.cli.options import (
+    URL,
+    Connection,
+    Json,
+    Limit,
+    Output,
+    OutputFormat,
+    Token,
+    Url,
+    Watch,
+    choose_format,
+)
 from sidecar.cli.output.lists import ListPage, ListView, print_item, print_list, show_list, show_object
 from sidecar.cli.output.tables import TableColumn, print_note
 
@@ -53,7 +64,11 @@ def register(app: typer.Typer) -> None:
     app.command(
         "aggregate",
         cls=PlainCommand,
-        epilog=examples("tracecar aggregate order-4711"),
+        epilog=examples(
+            "tracecar aggregate order-4711",
+            "tracecar aggregate order-4711 --at '10 minutes ago' --diff now",
+            "tracecar aggregate order-4711 --at kafka://orders/0/4711 --json",
+        ),
     )(aggregate)
 
 
@@ -125,16 +140,44 @@ VIEW = ListView(COLUMNS, _row, _name, "no flows in the index")
 
 def aggregate(
     id: Annotated[str, typer.Argument(metavar="ID", help="Id of the aggregate.", autocompletion=complete_aggregate)],
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            metavar="TIME|POSITION",
+            help="Also show its state at a moment: a time, '10 minutes ago', now, or the position of a record.",
+            show_default=False,
+        ),
+    ] = None,
+    diff: Annotated[
+        str | None,
+        typer.Option(
+            "--diff",
+            metavar="TIME|POSITION",
+            help="Also show what changed between this moment and that of --at (default: now).",
+            show_default=False,
+        ),
+    ] = None,
+    reducer: Annotated[
+        str | None,
+        typer.Option(
+            "--reducer",
+            metavar="NAME",
+            help="How the state is built: auto, merge, merge-patch, after-image, or a reducer of the configuration.",
+            show_default=False,
+        ),
+    ] = None,
+    steps: Annotated[bool, typer.Option("--steps", help="Also show what each event changed.")] = False,
     json: Json = False,
     output: Output = None,
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Show the events of an aggregate, in order."""
+    """Show the events of an aggregate, in order, and its state at a moment."""
 
     async def fetch() -> models.AggregateModel:
         async with Connection(url, token).connect() as client:
-            return await client.aggregate(id)
+            return await client.aggregate(id, at=at, diff=diff, reducer=reducer, steps=steps)
 
     aggregate = run_client(fetch())
     chosen = choose_format(json, output)
@@ -142,6 +185,10 @@ def aggregate(
         print_item(aggregate, chosen, lambda item: item.aggregate_id)
         return
     print_list(AGGREGATE_VIEW, aggregate.events, chosen)
+    if chosen is None or chosen is OutputFormat.WIDE:
+        from sidecar.cli.output.aggregate_state import print_state
+
+        print_state(aggregate)
     if aggregate.coverage.evicted or aggregate.coverage.note:
         print_note(aggregate.coverage.note or "the index has evicted events: older ones may be missing")
 
