@@ -67,7 +67,6 @@ def build_api_services(
 ) -> ApiServices:
     """Build the services of all routes."""
     visibility = StreamVisibility(status, letters)
-    numbers = SequenceReader()
     return ApiServices(
         events=EventService(
             index=index,
@@ -79,14 +78,7 @@ def build_api_services(
             groups=groups,
         ),
         flows=FlowService(index=index, mapper=mapper, groups=groups),
-        time_travel=AggregateTimeTravel(
-            index=index,
-            documents=DocumentReader(payloads, mapper, numbers),
-            sequence=numbers,
-            moments=MomentParser(index, payloads, visibility),
-            mapper=mapper,
-            reducers=_build_reducers(config),
-        ),
+        time_travel=_build_time_travel(config, index, payloads, mapper, visibility),
         dead_letters=DeadLetterService(
             letters=letters,
             queries=queries,
@@ -113,6 +105,20 @@ def build_api_services(
     )
 
 
-def _build_reducers(config: Config) -> ReducerChoice:
+def _build_time_travel(
+    config: Config,
+    index: SearchableIndex,
+    payloads: PayloadReader,
+    mapper: EventMapper,
+    visibility: StreamVisibility,
+) -> AggregateTimeTravel:
+    sequence = SequenceReader()
     places = [place for word in BUILT_IN_LOCATIONS for place in getattr(config.envelope, word)]
-    return ReducerChoice(build_local_reducers(places), "auto")
+    return AggregateTimeTravel(
+        index=index,
+        documents=DocumentReader(payloads, mapper, sequence),
+        sequence=sequence,
+        moments=MomentParser(index, payloads, visibility),
+        mapper=mapper,
+        reducers=ReducerChoice(build_local_reducers(places), "auto"),
+    )

@@ -235,7 +235,8 @@ async def test_nothing_in_an_event_reaches_the_terminal_as_control_or_markup(sid
     letter = f"tracecar.shop@{bad.event.position}"
     for arguments in (
         ["events"], ["events", "--full"], ["events", "--scan"], ["event", str(bad.event.position)], ["flows"],
-        ["flow", str(bad.event.position)], ["aggregate", ESCAPES], ["aggregate", ESCAPES, "--at", "now", "--diff", "2020-01-01", "--steps"], ["dlq", "list"], ["dlq", "show", letter],
+        ["flow", str(bad.event.position)], ["aggregate", ESCAPES],
+        ["aggregate", ESCAPES, "--diff", "2020-01-01", "--steps"], ["dlq", "list"], ["dlq", "show", letter],
         ["dlq", "groups"], ["flow", ESCAPES + "nobody"], ["events", f"type:{ESCAPES}nonsense:("],
     ):  # fmt: skip
         outcome = await within(*arguments, *(["--json"] if len(arguments) % 2 else []), **at)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from sidecar.api.services.aggregates.replay_order import AggregateEvent, ReplayOrder
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.stream_visibility import StreamVisibility
-from sidecar.domain.correlation.ordering import moment
+from sidecar.domain.correlation.event_order import moment
 from sidecar.domain.errors import NotFoundError, QueryError
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Index

@@ -18,8 +18,8 @@ from sidecar.api.services.aggregates.snapshots import EVENTS_PER_SNAPSHOT, State
 from sidecar.api.services.id_lookup import IdLookup
 from sidecar.api.services.pages import page_size
 from sidecar.domain.aggregate_fold import AggregateState, ReducerEvent, StateStep
+from sidecar.domain.correlation.event_order import moment as moment_of
 from sidecar.domain.correlation.hops import fold_hops
-from sidecar.domain.correlation.ordering import moment as moment_of
 from sidecar.domain.errors import QueryError
 from sidecar.domain.json_diff import JsonChange, flatten_origins, list_differences
 from sidecar.domain.json_safe import to_json, to_text
