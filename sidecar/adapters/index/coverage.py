@@ -7,7 +7,7 @@ from sidecar.domain.position import Partition
 
 
 class CoveredPartitions:
-    """The partitions that are read, with their start, and those that were."""
+    """The covered partitions with their start, and those that were covered before."""
 
     def __init__(self) -> None:
         self._since: dict[Partition, int] = {}
@@ -30,7 +30,7 @@ class CoveredPartitions:
         self._filling.discard(partition)
 
     def answer(self, events: int, evicted: int, cut: int, horizon: int | None) -> Coverage:
-        """Combine everything into one coverage. Events appended up to `horizon` may have been evicted."""
+        """Build the coverage. Events appended up to `horizon` (milliseconds) may have been evicted."""
         since = max(self._since.values(), default=None)
         if horizon is not None:
             since = horizon + 1 if since is None else max(since, horizon + 1)

@@ -1,4 +1,4 @@
-"""Packs events into bytes and unpacks them, with code generated from the fields of `Event`.
+"""Codec that packs events into bytes and unpacks them, with code generated from the fields of `Event`.
 
 A packed event is a MessagePack array, about a fifth of the size of the event with its texts. A field that is added at
 the end of `Event` is packed and restored without a change here, and bounded by `sidecar.domain.event_bounds`. The
@@ -17,7 +17,7 @@ from msgspec.structs import fields
 from sidecar.domain.model import Event, SchemaRef
 
 MAX_PACKED_BYTES = 4_096
-"""Bytes of a packed event above which its texts are checked one by one."""
+"""Size of a packed event above which each of its texts is checked and shortened."""
 
 _FIRST_FIELDS = ("appended_at", "observed_at", "occurred_at", "event_id", "type", "version", "key")
 """The first elements of a packed event. The shared index stores this order; the other fields follow as in `Event`."""

@@ -1,1 +1,1 @@
-"""The way to Redis or Valkey: a server, the master behind Sentinels, a Cluster. For broker adapter and index."""
+"""Client of Redis or Valkey (a server, the master behind Sentinels, a Cluster), for broker adapter and index."""

@@ -1,6 +1,6 @@
 """Connections to a Redis server, to the master behind Sentinels, or to the nodes of a Cluster.
 
-Replies stay raw: what redis-py makes of a reply differs by version and loses repeated fields.
+Replies stay raw: redis-py's parsed replies differ by version and lose repeated fields.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 
 CONNECT_TIMEOUT_S, REPLY_TIMEOUT_S = 5.0, 15.0
 MAX_IDLE_CONNECTIONS = 8
-"""Idle connections that are kept for each node."""
+"""Idle connections to keep for each node."""
 Argument = str | int | bytes
 Command = Sequence[Argument]
 
@@ -46,9 +46,9 @@ class RedisConnection:
         return reply
 
     async def calls(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands together and return the raw replies; a refused command's reply is an exception in the list.
+        """Send commands together and return the raw replies. Raises Disconnected.
 
-        Raises Disconnected.
+        The reply of a refused command is an exception in the list.
         """
         what = str(commands[0][0])
         try:
@@ -160,7 +160,7 @@ class RedisPool:
     async def call(self, key: bytes | None, *command: Argument) -> Any:
         """Send one command on `key` and return the raw reply.
 
-        It is sent once more if its slot has moved or the idle connection was closed: only for repeatable commands.
+        If its slot has moved or the idle connection was closed, the command is sent once more: it must be repeatable.
         """
         for last in (False, True):
             try:

@@ -1,7 +1,7 @@
-"""Translates errors of Redis servers and connections into our errors.
+"""Translation of errors of Redis servers and connections into ours.
 
-They are distinguished by class and by the error code (the first word of the reply, which is part of the protocol),
-never by the text behind it.
+Errors are distinguished by class and by the error code (the first word of the reply, which is part of the protocol),
+never by the text after it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sidecar.domain.errors import Disconnected, Outage, Refused, TracecarError
 
 
 class RedisReplyError(Refused):
-    """An error reply that a retry does not help against.
+    """An error reply that a retry would repeat.
 
     `code` is its first word: `NOGROUP`, `WRONGTYPE`, `BUSYGROUP`, `NOPERM`, `NOSCRIPT`, `ERR`.
     """
@@ -29,7 +29,7 @@ class RedisOutOfMemory(Outage):
 
 
 class ClusterRedirect(Outage):
-    """The slot is at another node of the Cluster (MOVED, ASK): discover the nodes again."""
+    """A slot is at another node of the Cluster (MOVED, ASK): discover the nodes again."""
 
 
 _WAIT = {
@@ -64,7 +64,7 @@ def code_of(error: exceptions.RedisError) -> str:
 
 
 def translate_error(error: Exception, server: str, command: str) -> TracecarError:
-    """Return our error for one that redis-py (or the system) raised while `server` ran `command`."""
+    """Return our error for an error of redis-py or the system that occurred while `server` ran `command`."""
     where = f"{server}: {command}"
     if isinstance(error, exceptions.ResponseError | exceptions.AuthenticationError | exceptions.BusyLoadingError):
         code = code_of(error)

@@ -11,7 +11,7 @@ CLUSTER_SLOT_COUNT = 16_384
 
 
 def hash_tag(key: bytes) -> bytes:
-    """Return the part of a key that is hashed: the text between its first `{` and the next `}`, if any, else all."""
+    """Return the part of a key that is hashed: the text between its first `{` and the next `}`, else the whole key."""
     start = key.find(b"{")
     if start >= 0:
         end = key.find(b"}", start + 1)

@@ -1,4 +1,4 @@
-"""Lua scripts that Redis or Valkey runs as one step."""
+"""Lua scripts that Redis or Valkey executes atomically."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LuaScript:
 
     @classmethod
     def load_files(cls, package: str, *names: str) -> LuaScript:
-        """Read a script from files of a package, such as `commit.lua`; several files are joined in this order."""
+        """Read a script from files of a package, such as `commit.lua`. Several files are joined in this order."""
         folder = resources.files(package)
         return cls("\n".join(folder.joinpath(name).read_text("utf-8") for name in names))
 
@@ -41,5 +41,5 @@ class LuaScript:
             return await connection.call("EVAL", self.text, len(keys), *keys, *arguments)
 
     async def load(self, connection: RedisConnection) -> None:
-        """Make the script known to the server."""
+        """Load the script into the server's cache."""
         await connection.call("SCRIPT", "LOAD", self.text)

@@ -1,4 +1,4 @@
-"""Parses the URLs of Redis or Valkey servers, Sentinels and Clusters."""
+"""Parser of the URLs of Redis or Valkey servers, Sentinels and Clusters."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ class RedisAddress(Struct, frozen=True):
 
 
 def parse(url: str) -> RedisAddress:
-    """Parse a URL.
+    """Parse a URL. Raises ValueError, without secrets in its text.
 
     `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://` with TLS, `unix://PATH`,
-    `redis+sentinel://[USER:PASSWORD@]H1:P1,H2:P2/MASTER[/DB]` and `redis+cluster://[USER:PASSWORD@]H1:P1,H2:P2`.
-    Credentials in front are the server's; those of the Sentinels, if they differ, are the parameters
-    `sentinel_username` and `sentinel_password`. Raises ValueError, without secrets in its text.
+    `redis+sentinel://[USER:PASSWORD@]H1:P1,H2:P2/MASTER[/DB]` and `redis+cluster://[USER:PASSWORD@]H1:P1,H2:P2`. The
+    credentials before the host are the server's. Those of the Sentinels, if they differ, are the parameters
+    `sentinel_username` and `sentinel_password`.
     """
     scheme, separator, rest = url.partition("://")
     scheme, _, kind = scheme.partition("+")

@@ -1,4 +1,4 @@
-"""Apicurio's global ids, which only its own API (v3) on the same server knows, not its Confluent API."""
+"""Client for Apicurio's global ids. Only its own API (v3) on the same server has them, not its Confluent API."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _API = "/apis/registry/v3"
 
 
 class ArtifactVersion(Struct):
-    """One version of one artifact, as a global id names it."""
+    """One version of one artifact, as a global id identifies it."""
 
     contentId: int
-    """The id of the same content in the Confluent API."""
+    """Id of the same content in the Confluent API."""
     artifactId: str
-    """The subject."""
+    """Subject."""
     version: str = ""
 
     @property
@@ -32,7 +32,7 @@ class _ArtifactSearchResult(Struct):
 
 
 class ApicurioGlobalIds:
-    """Global ids of the Apicurio server behind these Confluent addresses; other registries have none."""
+    """Global ids of the Apicurio server with these Confluent addresses. Other registries have none."""
 
     def __init__(self, addresses: Sequence[str], settings: RegistryConfig) -> None:
         roots = [address.partition("/apis/ccompat")[0] for address in addresses if "/apis/ccompat" in address]

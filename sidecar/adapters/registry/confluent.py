@@ -1,4 +1,7 @@
-"""Any registry that speaks Confluent's REST API: Confluent's own, Apicurio (`/apis/ccompat/v7`), Karapace, Redpanda."""
+"""Client of registries with Confluent's REST API.
+
+Confluent's own, Apicurio (`/apis/ccompat/v7`), Karapace and Redpanda have it.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ T = TypeVar("T")
 
 MAX_REFERENCE_DEPTH = 20
 MAX_REFERENCES = 200
-"""References of one schema, direct and indirect. Further ones are left out, and the schema is then unusable: its names
-are unknown."""
+"""References of one schema, direct and indirect. Further ones are left out, which makes the schema unusable, because
+their names are unknown."""
 INDEX_MAX_AGE_S = 10.0
 """Time for which the list of a subject's fingerprints counts as complete."""
 
@@ -77,10 +80,10 @@ class _ReferenceResolver:
 
 
 class ConfluentRegistry:
-    """A `ports.Registry`. Versions, once read, never change, and are kept for the references of others."""
+    """A registry (see `ports.Registry`). Versions never change, and are cached for schemas that refer to them."""
 
     def __init__(self, config: RegistryConfig) -> None:
-        """Connect to nothing yet. Raises ConfigError if a certificate cannot be read."""
+        """Create the client without connecting. Raises ConfigError if a certificate cannot be read."""
         addresses = [config.url] if isinstance(config.url, str) else list(config.url or [])
         if not addresses:
             raise ValueError("registry.url is needed")

@@ -1,9 +1,9 @@
 """A directory of Avro schemas as a registry: `SUBJECT.avsc`, and `SUBJECT/VERSION.avsc` for several versions.
 
-Ids and GUIDs come from the text alone, so that everyone who reads the same files frames events with the same ids. A
-schema may name types that another file declares. `SUBJECT.avsc` is a subject's latest version: the next number after
-those in its directory, or the number of the one with the same text. Changed files are read again when the registry is
-asked; a file that cannot be read then stays what it was.
+Ids and GUIDs are derived from the text alone, so that all readers of the same files use the same ids. A schema may name
+types that another file declares. `SUBJECT.avsc` is a subject's latest version: the next number after those in its
+directory, or the number of the one with the same text. Changed files are read again when the registry is queried; a
+file that cannot be read keeps its previous content.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _DirectorySnapshot(NamedTuple):
 
 
 class DirectoryRegistry:
-    """A `ports.Registry` over files."""
+    """Registry over files. Implements `ports.Registry`."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).expanduser()
@@ -65,7 +65,7 @@ class DirectoryRegistry:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Problems of files, as sentences that begin with the file's name, as of the last call."""
+        """Problems of files at the last call, as sentences that begin with the file's name."""
         return self._reading.problems
 
     async def by_id(self, id: int) -> RegisteredSchema | None:
@@ -122,7 +122,10 @@ class DirectoryRegistry:
 
 
 def schema_id(text: str) -> int:
-    """Derive the id of a schema text: 31 bits of its SHA-256, never 0. Spaces do not count, the order of keys does."""
+    """Derive the id of a schema text: 31 bits of its SHA-256, never 0.
+
+    White space does not count; the order of keys does.
+    """
     digest = hashlib.sha256(_compact(text)).digest()
     return int.from_bytes(digest[:4], "big") & 0x7FFF_FFFF or 1
 

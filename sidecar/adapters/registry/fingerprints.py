@@ -1,4 +1,4 @@
-"""The fingerprint of a registered schema, for finding the one that a single-object encoded event names."""
+"""Fingerprint of a registered schema, to find the schema of a single-object encoded event."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sidecar.domain.ports.registry import RegisteredSchema
 
 
 def fingerprint_of(schema: RegisteredSchema) -> int | None:
-    """CRC-64-AVRO; None for what is no usable Avro schema."""
+    """Return the CRC-64-AVRO fingerprint of a schema; None if it is not a usable Avro schema."""
     if schema.kind != KIND:
         return None
     try:

@@ -1,10 +1,10 @@
 """GET requests to a schema registry: several addresses with failover, bounded answers, errors that say what to do.
 
-2xx                                  the answer
-404 or 422 with an `error_code`      an answer too: there is no such thing
-3xx                                  followed within the same origin; to another one: Refused
-401, 403 and other 4xx               Refused
-408, 429, 5xx, no answer, garbage    the next address; Outage after the last, with the longest Retry-After
+2xx                                the reply
+404 or 422 with an `error_code`    a reply too: the object does not exist
+3xx                                followed within the same origin; to another one: Refused
+401, 403 and other 4xx             Refused
+408, 429, 5xx, no reply, garbage   the next address; Outage after the last, with the longest Retry-After
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sidecar.domain.errors import ConfigError, Mistake, Outage, Refused
 T = TypeVar("T")
 
 ANSWER_TIMEOUT_S = 10.0
-"""Limit of one whole answer, however slowly it arrives."""
+"""Time limit of one whole reply, however slowly it arrives."""
 MAX_ANSWER_BYTES = 32 << 20
 _RETRY_AFTER_MAX_S = 3_600.0
 MAX_REDIRECTS = 5
@@ -49,9 +49,9 @@ class RegistryHttpClient:
     """GET requests to one registry under one or more addresses."""
 
     def __init__(self, addresses: Sequence[str], settings: RegistryConfig) -> None:
-        """Connect to nothing yet. Raises ConfigError if a certificate cannot be read.
+        """Create the client without connecting. Raises ConfigError if a certificate cannot be read.
 
-        `addresses` are base URLs, tried in turn, beginning with the one that answered last.
+        `addresses` are base URLs, tried in turn, starting with the one that replied last.
         """
         self.addresses = [address.rstrip("/") for address in addresses]
         self._first = 0
@@ -71,7 +71,7 @@ class RegistryHttpClient:
         )
 
     async def ask(self, path: str, answer: type[T]) -> T | None:
-        """Return the answer to `GET {address}{path}`; None if the registry says that there is no such thing.
+        """Return the reply to `GET {address}{path}`; None if the registry says that the object does not exist.
 
         Raises Outage, Refused and NotARegistryAnswer.
         """
@@ -191,7 +191,7 @@ def _retry_after(headers: httpx2.Headers) -> float | None:
 
 
 def mask_url(url: str) -> str:
-    """Return an address without the credentials that it may carry in front of the host or as parameters."""
+    """Return an address without its credentials, before the host or in parameters."""
     try:
         return str(httpx2.URL(url).copy_with(userinfo=b"", query=None, fragment=None))[:300]
     except (httpx2.InvalidURL, ValueError):

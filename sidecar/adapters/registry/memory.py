@@ -1,4 +1,4 @@
-"""A registry in memory: the official fake, for tests, for embedding and for trying things out."""
+"""Registry in memory: the official fake, for tests, embedding and experiments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MemoryRegistry:
 
     The same text with the same references has the same id under every subject.
 
-    Set `trouble` to an Outage or a Refused, and every call raises it until it is None again; `asked` counts the calls.
+    While `trouble` is an Outage or a Refused, every call raises it; `asked` counts the calls.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class MemoryRegistry:
     def register(
         self, subject: str, text: str, kind: str = "AVRO", references: Sequence[tuple[str, int]] = ()
     ) -> SchemaRef:
-        """Add the next version of `subject`, or find the version with this text.
+        """Add the next version of `subject`, or return the version with this text.
 
         `references` are (subject, version) pairs. Raises KeyError if one of them does not exist.
         """
@@ -64,7 +64,7 @@ class MemoryRegistry:
         return SchemaRef(subject, version, entry.id, guid)
 
     def remove(self, subject: str) -> None:
-        """Forget a subject with its versions; their schemas keep their ids."""
+        """Remove a subject with its versions; their schemas keep their ids."""
         del self._subjects[subject]
 
     async def by_id(self, id: int) -> RegisteredSchema | None:

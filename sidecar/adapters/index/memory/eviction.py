@@ -1,8 +1,8 @@
-"""Evicts whole flows, oldest first, when the store is full.
+"""Eviction of whole flows, oldest first, when the store is full.
 
-The oldest segment is dropped. Flows that also have events in younger segments are still active: their events here move
-into the youngest segment known to hold the flow, and are evicted with it. If hardly anything but active flows is left,
-their oldest events are evicted after all.
+It drops the oldest segment. Flows that also have events in younger segments are still active: their events in the
+oldest segment move into the youngest segment known to hold the flow, and are evicted with it. If nearly all flows are
+active, their oldest events are evicted nevertheless.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _Seed = tuple[int, int]
 
 
 class FlowEviction:
-    """Bounds of a store, and counts of what was evicted."""
+    """Bounds of a store, and counts of evicted events."""
 
     def __init__(
         self, store: SegmentStore, max_events: int, max_size: int, join: Collection[str], max_flow: int
@@ -47,7 +47,7 @@ class FlowEviction:
         self.evicted = 0
         """Events evicted since the start."""
         self.cut = 0
-        """Evicted events of flows that are still held in part."""
+        """Evicted events of flows whose other events are still held."""
         self.horizon: int | None = None
         """Append time in milliseconds up to which events may be evicted."""
 

@@ -1,6 +1,7 @@
-"""Finds one flow in the store: the joined events, and the streams that their producers consume.
+"""Query for one flow in the store: the joined events, and the streams that their producers consume.
 
-The answer is what `sidecar.domain.correlation.flows.build_flows` gives for everything held, found by following keys.
+It follows keys from event to event. The result equals that of `sidecar.domain.correlation.flows.build_flows` on all
+held events.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ Component = tuple[dict[Position, Event], list[str]]
 
 
 async def component(reading: StoreReader, start: Event) -> Component:
-    """Find everything that is joined to an event."""
+    """Find all events that are joined to an event."""
     members = {start.position: start}
     broken: list[str] = []
     seen: set[Key] = set()
@@ -113,7 +114,10 @@ def _carriers(reading: StoreReader, key: Key) -> Iterator[Event]:
 
 
 async def consumption(reading: StoreReader, producer: str) -> set[Stream]:
-    """Find the streams that a producer consumes: an event that it wrote names a cause there."""
+    """Find the streams that a producer consumes.
+
+    They are the streams with an event that one of the producer's own events names as its cause.
+    """
     streams: set[Stream] = set()
     for effects in reading.segments:
         if producer not in effects.causes:

@@ -1,4 +1,4 @@
-"""The index in this process's memory: questions about the events seen lately."""
+"""Index in this process's memory, for queries about recent events."""
 
 from __future__ import annotations
 
@@ -48,22 +48,22 @@ class MemoryIndex:
                 eviction.run()
 
     async def room(self) -> None:
-        """Return at once: there is always room."""
+        """Return at once, because there is always room."""
 
     # --- what it covers
 
     def covering(self, partition: Partition, since_ms: int) -> None:
-        """Note that all of the partition is held from this append time on, or about to be."""
+        """Note that the index holds all events of the partition from this append time on, or will soon."""
         self._covered.covering(partition, since_ms)
 
     def filling(self, partition: Partition, under_way: bool) -> None:
-        """Note that the look-back window of this partition is being read, or no longer."""
+        """Note whether the look-back window of this partition is being read."""
         self._covered.filling(partition, under_way)
 
     def forget(self, partition: Partition) -> None:
         """Note that the partition belongs to another member now.
 
-        Its events stay, but it is no longer covered, and the coverage's note says so.
+        Its events stay, but the partition is no longer covered, and the coverage's note says so.
         """
         self._covered.forget(partition)
         place = self._store.places.find(partition.system, partition.stream, partition.number)
@@ -71,7 +71,7 @@ class MemoryIndex:
             place.close_span()
 
     def discard(self, partition: Partition) -> None:
-        """Remove the events that are held of a partition: its stream was created again. In steps, if a loop runs."""
+        """Remove the events of a partition whose stream was created again. Works in steps if an event loop runs."""
         place = self._store.places.find(partition.system, partition.stream, partition.number)
         if place is None:
             return

@@ -1,4 +1,4 @@
-"""Iterates over events newest first, from any point on, sorting no more segments than needed."""
+"""Iteration over events newest first, from any point on, that sorts no more segments than needed."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def cursor_of(event: Event) -> str:
 
 
 def moment_of(cursor: str) -> Moment:
-    """Parse a cursor of `cursor_of`. Raises ValueError for any other text."""
+    """Parse a cursor that `cursor_of` built. Raises ValueError for any other text."""
     time, _, position = cursor.partition("@")
     try:
         return int(time), Position.parse(position)

@@ -1,4 +1,4 @@
-"""Ranges of offsets that may be held of each partition, so that most events are added without a look-up."""
+"""Ranges of offsets that the index may hold, by partition. They let most events be added without a look-up."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.position import Partition
 
 OFFSET_END_POSITION = 1 << 130
-"""Above every offset: a Redis entry id has 128 bits."""
+"""A number above every offset: a Redis entry id has 128 bits."""
 MAX_SPANS_PER_PARTITION = 64
 
 
 class PartitionRanges:
-    """A partition, and the spans of offsets in which events were added. Nothing is held outside of them."""
+    """A partition, and the ranges of offsets in which events were added. The index holds nothing outside of them."""
 
     __slots__ = ("_current", "_highs", "_lows", "is_detached", "last", "limit", "log", "number", "wide")
 
@@ -21,18 +21,18 @@ class PartitionRanges:
         self.number = number
         self.log = log
         self.wide = traits_of(log.system).offset_bits > 64
-        """Its offsets may need more than 64 bits."""
+        """True if offsets of the partition may need more than 64 bits."""
         self.last = -1
-        """Offsets between `last` and `limit` are certainly not held. Adding one moves `last` to it."""
+        """Offsets between `last` and `limit` are not held. Adding such an event moves `last` to it."""
         self.limit = -1
         self.is_detached = True
-        """The next events do not continue the current span."""
+        """True if the next events do not continue the current range."""
         self._lows: list[int] = []
         self._highs: list[int] = []
         self._current = -1
 
     def may_add(self, offset: int) -> bool:
-        """Check that nothing is held at `offset`; if so, move `last` and `limit` around it."""
+        """Check that the index holds no event at `offset`; if so, move `last` and `limit` around it."""
         if self._current >= 0:
             self._highs[self._current] = self.last
         at = bisect_right(self._lows, offset) - 1
@@ -54,7 +54,7 @@ class PartitionRanges:
         return True
 
     def close_span(self) -> None:
-        """End the current span: reading continues elsewhere."""
+        """Close the current range, because reading continues elsewhere."""
         if self._current >= 0:
             self._highs[self._current] = self.last
         self._current, self.limit, self.is_detached = -1, -1, True
@@ -65,7 +65,7 @@ class PartitionRanges:
 
 
 class OffsetRanges:
-    """Partitions by number."""
+    """Partitions by number, with their ranges."""
 
     def __init__(self) -> None:
         self.logs: list[Partition] = []

@@ -1,7 +1,7 @@
-"""The layout of packed events in memory.
+"""Layout of packed events in memory.
 
-The first elements are what walking needs: the event's place, its append time, and for each table of its segment the
-slot of the previous event under the same key (a chain, newest first).
+The first elements are those that following a chain needs: the number of the event's partition, its append time, and for
+each table of its segment the slot of the previous event under the same key (a chain, newest first).
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ MAX_NUMBERED_SCHEMAS = 4_096
 
 
 class EventHead(Struct, array_like=True, frozen=True, gc=False):
-    """The first elements of a packed event: enough to order and to find it."""
+    """The first elements of a packed event, which order and locate it."""
 
     place: int
-    """Number of its partition."""
+    """Number of the event's partition."""
     offset: int
     """Low 64 bits of its offset."""
     offset_high: int
-    """The bits above: the milliseconds of a Redis entry id."""
+    """The bits of the offset above these 64: the milliseconds of a Redis entry id."""
     appended_at: int
 
 
 class ChainedHead(EventHead, array_like=True, frozen=True, gc=False):
-    """The head, and the slot of the previous event in each chain."""
+    """The head, with the slot of the previous event in each chain."""
 
     before_id: int | None
     before_trace: int | None
@@ -42,7 +42,7 @@ class ChainedHead(EventHead, array_like=True, frozen=True, gc=False):
 
 
 class PackedEvent(Protocol):
-    """The fields of a packed event that walking reads; it has all others of `Event` too."""
+    """The fields of a packed event that following a chain reads; all other fields of `Event` are packed too."""
 
     @property
     def place(self) -> int: ...
@@ -71,11 +71,11 @@ unpack_head = msgspec.msgpack.Decoder(EventHead).decode
 
 
 class SchemaTable:
-    """Schemas by number. A schema beyond the bound gets no number and is packed whole."""
+    """Schemas by number. Above the table's limit, a schema has no number and is packed whole."""
 
     def __init__(self) -> None:
         self.numbers_by_identity: dict[int, int] = {}
-        """Numbers by `id()` of the schema: events of one schema share the object."""
+        """Numbers by `id()` of the schema, because events of one schema share the object."""
         self._numbers: dict[SchemaRef, int] = {}
         self._schemas: list[SchemaRef] = []
         self._alive: list[SchemaRef] = []
@@ -97,11 +97,11 @@ class SchemaTable:
         return number
 
     def resolve(self, packed: int | SchemaRef | None) -> SchemaRef | None:
-        """Return the schema for a value that `packable` gave."""
+        """Return the schema for a value that `packable` returned."""
         return self._schemas[packed] if isinstance(packed, int) else packed
 
 
 def restore_event(packed: PackedEvent, log: Partition, schemas: SchemaTable) -> Event:
-    """Build the event of a packed one."""
+    """Build an event from its packed form."""
     position = log.at(packed.offset_high << 64 | packed.offset)
     return _codec.restore(packed, position, schemas.resolve(packed.schema))

@@ -1,6 +1,6 @@
-"""A segment: some thousands of events that arrived one after another, with tables to find them.
+"""Segment of the memory index: some thousands of consecutively added events, with tables to find them.
 
-The index has a few dozen segments. Adding touches one, a query reads all, and eviction drops whole segments, which
+The index has a few dozen segments. Adding uses one segment, a query reads all, and eviction drops whole segments, which
 costs a fraction of removing their events from common tables.
 
 A table maps 60 bits of a key to the slot of the newest event under it; each packed event holds the slot before it. Two
@@ -30,11 +30,11 @@ from sidecar.domain.position import Partition
 KEY_MASK = (1 << 60) - 1
 BEFORE = ("before_id", "before_trace", "before_aggregate", "before_correlation", "before_caused", "before_derived")
 IDS, TRACES, AGGREGATES, CORRELATIONS, CAUSED, DERIVED = range(6)
-"""The tables. CAUSED has the events that a causation id caused, by the trace id that would be derived from that id;
+"""Numbers of the tables. CAUSED has the events that name a causation id, by the trace id that is derived from that id;
 DERIVED those without a trace id of their own, by the one derived from correlation id, own id or position."""
 
 SLOTS: list[int] = []
-"""Numbers of slots, shared by all tables: an int object for every entry would cost more than the entry."""
+"""Slot numbers that all tables share, because a separate int object for each entry would cost more than the entry."""
 
 
 def slots(count: int) -> list[int]:
@@ -123,10 +123,10 @@ class Segment:
         """Partitions by their number in packed events."""
         self.schemas = schemas
         self.serial = serial
-        """Later segments have higher ones."""
+        """Serial number; younger segments have higher ones."""
         self.packed: list[bytes] = []
         self.places = array("I")
-        """Number of the partition of each slot."""
+        """Number of the partition, by slot."""
         self.dead: set[int] = set()
         """Slots whose events were replaced or moved away."""
         self.tables: tuple[dict[int, int], ...] = ({}, {}, {}, {}, {}, {})
@@ -135,16 +135,16 @@ class Segment:
         self.causes: dict[str | None, set[int]] = {}
         """Bits of the causation ids that the events of each producer name."""
         self.doubtful: set[str] = set()
-        """Producers of whose `causes` some may be gone."""
+        """Producers whose `causes` may include those of removed events."""
         self.runs: dict[int, SlotRuns] = {}
         self.age = -(1 << 63)
         """Time of its most recent event in milliseconds; the oldest segment is evicted first."""
         self.high = -(1 << 63)
-        """Latest append time in it in milliseconds, plausible or not."""
+        """Latest append time of its events in milliseconds, plausible or not."""
         self.size = 0
         """Bytes of its packed events."""
         self.order: list[int] = []
-        """The slots below its length, by append time and position."""
+        """Slots in the order of append time and position; newer slots are not sorted yet."""
         self.consumption: dict[tuple[str, int], tuple[tuple[int, ...], frozenset[Stream]]] = {}
         """Cache of consumed streams by producer and serial of a segment with causes, with the state (event counts of
         both segments) for which it holds."""
@@ -153,7 +153,7 @@ class Segment:
         return len(self.packed) - len(self.dead)
 
     def rare_keys(self, event: Event) -> tuple[int | None, int | None, int | None]:
-        """Return the bits for CAUSED and DERIVED and of the causation id, which most events lack."""
+        """Return the bits for CAUSED and DERIVED, and those of the causation id; most events have none of them."""
         cause, derived_from = event.causation_id, None
         caused = None if cause is None else derived_bits(derive_trace_id(cause))
         if event.trace_id is None:
@@ -165,7 +165,7 @@ class Segment:
         return caused, None if derived_from is None else derived_bits(derive_trace_id(derived_from)), named
 
     def insert(self, place: int, event: Event) -> None:
-        """Take one event in; `MemoryIndex.add` does the same for many, faster. Raises what `pack` raises."""
+        """Insert one event. `SegmentStore.add` does the same for many, faster. Raises what `pack` raises."""
         slot = slots(len(self.packed) + 1)[len(self.packed)]
         trace = None if event.trace_id is None else event.trace_id.to_bytes(16, "big")
         caused, derived_from, named = self.rare_keys(event)
@@ -196,7 +196,7 @@ class Segment:
             self.high = event.appended_at
 
     def add_run(self, place: int, low: int, high: int, start: int, end: int) -> None:
-        """Note that these slots hold rising offsets of a partition, from `low` to `high`."""
+        """Note that these consecutive slots hold rising offsets of a partition, from `low` to `high`."""
         runs = self.runs.get(place)
         if runs is None:
             runs = self.runs[place] = SlotRuns()
@@ -217,7 +217,7 @@ class Segment:
             self.doubtful.add(event.producer)
 
     def forget(self, serial: int) -> None:
-        """Forget cached consumption of a segment that is gone."""
+        """Drop cached consumption that depends on a dropped segment."""
         gone = [cell for cell in self.consumption if cell[1] == serial]
         for cell in gone:
             del self.consumption[cell]
@@ -227,7 +227,7 @@ class Segment:
         self.firsts[bits] = min(self.firsts.get(bits, before), slot, key=self.append_order)
 
     def append_order(self, slot: int) -> tuple[int, Partition, int]:
-        """Orders slots by append time, then position."""
+        """Return a sort key for slots, by append time, then position."""
         head = unpack_head(self.packed[slot])
         return head.appended_at, self.logs[head.place], head.offset_high << 64 | head.offset
 
@@ -255,7 +255,7 @@ class Segment:
         return order
 
     def chain(self, table: int, bits: int) -> Iterator[tuple[int, PackedEvent]]:
-        """Slots and events under these bits, newest first."""
+        """Yield slots and events under these bits, newest first."""
         slot = self.tables[table].get(bits)
         link = BEFORE[table]
         while slot is not None:

@@ -1,4 +1,4 @@
-"""Storage of the memory index: adding events fast, and dropping segments."""
+"""Storage of the memory index: adds events fast, and drops segments."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from sidecar.domain.model import Event, SchemaRef
 DISCARD_STEP_EVENTS = 500
 """Events that one step of `SegmentStore.discard` removes."""
 SEGMENT_COUNT = 20
-"""Number of segments at the bound: fewer make eviction coarser, more make look-ups slower."""
+"""Number of segments of a full store: fewer make eviction coarser, more make look-ups slower."""
 PLAUSIBLE_AGE_MS = 30 * 86_400_000
-"""An older append time, or one in the future, does not decide which flows are the oldest: clocks can be wrong, and a
-backlog that is read from its beginning goes in the order of reading."""
+"""Limit of plausible append times. Events that are older, or in the future, do not decide which flows are the oldest,
+because clocks can be wrong, and because a backlog that is read from its beginning counts in the order of reading."""
 _MINIMAL_TIME_MS = -(1 << 63)
 
 
@@ -26,14 +26,14 @@ class SegmentStore:
     """Segments of events.
 
     Two segments are filled at a time, one with recent and one with late events (a look-back window, a partition that
-    lags), so that each holds events of about one age.
+    lags), so that the events of a segment are of similar age.
     """
 
     def __init__(self, max_events: int) -> None:
         self.room = max(1, max_events // SEGMENT_COUNT)
         """Number of events of a full segment."""
         self.segments: list[Segment] = []
-        """Segments by serial number."""
+        """Segments in the order of serial numbers."""
         self.places = OffsetRanges()
         self.schemas = SchemaTable()
         self.count = 0
@@ -45,7 +45,7 @@ class SegmentStore:
         self._serial = 0
 
     def add(self, events: Sequence[Event], begin: int) -> int:
-        """Add events from `begin` on, as long as they are of one partition and fit into one segment.
+        """Add events from `begin` on, as many as belong to one partition and fit into one segment.
 
         Returns the index of the first event that was not added.
         """
@@ -189,7 +189,7 @@ class SegmentStore:
         self.size -= segment.size
 
     def discard(self, place: PartitionRanges) -> Iterator[None]:
-        """Remove the events that are held of a partition now, some hundred between two steps of the iterator."""
+        """Remove all held events of a partition, some hundred in each step of the iterator."""
         slots = [(segment, slot) for segment in self.segments for slot in segment.slots(place.number)]
         return self._kill(slots)
 
@@ -204,7 +204,7 @@ class SegmentStore:
                 yield
 
     def move(self, event: Event, segment: Segment) -> None:
-        """Move an event that was held before into this segment."""
+        """Move an event from another segment into this one."""
         position = event.position
         self._insert(segment, self.places.of(position.system, position.stream, position.partition), event)
 

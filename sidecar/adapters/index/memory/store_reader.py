@@ -1,6 +1,6 @@
-"""Reads the store for one query: finds events under a key, comparing the real key.
+"""Reader of the store for one query: finds events under a key, and compares the real key.
 
-A query sees the segments as they were when it began; segments that are dropped meanwhile stay readable to it.
+A query sees the segments as they were when it started; segments that are dropped meanwhile stay readable to it.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
 
 EVENTS_PER_YIELD = 256
-"""Events read before the event loop gets its turn: about half a millisecond."""
+"""Events that a query reads before it yields to the event loop: about half a millisecond of work."""
 
 
 class StoreReader:
-    """The view of one query on the store, with what it has found so far."""
+    """View of one query on the store, with its results so far."""
 
     def __init__(self, store: SegmentStore, join: Collection[str], max_flow: int) -> None:
         self._store = store
@@ -51,7 +51,7 @@ class StoreReader:
         self._left = EVENTS_PER_YIELD
 
     async def turn(self, events: int = 1) -> None:
-        """Yield to the event loop now and then; call it with the number of processed events."""
+        """Yield to the event loop from time to time. Call it with the number of processed events."""
         self._left -= events
         if self._left <= 0:
             self._left = EVENTS_PER_YIELD
@@ -94,7 +94,7 @@ class StoreReader:
         return (event for event in candidates if event.trace_id == trace_id)
 
     async def of_derived_trace(self, trace_id: int) -> AsyncIterator[Event]:
-        """Yield the events without a trace id for which this one is derived."""
+        """Yield the events without a trace id whose derived trace id is this one."""
         for event in self.walk_chains(DERIVED, derived_bits(trace_id)):
             await self.turn()
             await self.ready(event)
@@ -152,7 +152,7 @@ class StoreReader:
         )
 
     def standing(self, event: Event) -> FlowEventStatus:
-        """Return the status of an event, and whether it is a duplicate that changed."""
+        """Return the status of an event, and whether it is a duplicate with different content."""
         original = None if event.event_id is None else self._original(event, event.event_id)
         return status_of(event, original), original is not None and original.digest != event.digest
 
@@ -176,7 +176,7 @@ class StoreReader:
         return original_of(event, self._alike[event_id])
 
     async def ready(self, event: Event) -> None:
-        """Follow the causes of an event whose trace id is derived from its root: the chain may be long."""
+        """Prepare the derived trace id of an event, in steps: the chain of causes to its root may be long."""
         if event.trace_id is not None or event.correlation_id is not None:
             return
         cause, walked = cause_of(event), set[str]()

@@ -1,4 +1,4 @@
-"""Coverage of the shared index: the partitions that all members read, taken together."""
+"""Coverage of the shared index: the partitions that all members read together."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from sidecar.domain.ports.index import Coverage
 from sidecar.domain.position import Partition
 
 COVERAGE_FRESH_MS = 15_000
-"""A partition without a heartbeat for so long counts as read by no member."""
+"""Time without a heartbeat after which a partition counts as read by no member."""
 _STAMP_DIGITS, _SINCE_END_INDEX = 15, 31
 """Ends of the time of the last heartbeat, and of the append time since when, in the value of a partition."""
 
 
 class MemberCoverage(Struct, frozen=True):
-    """A partition as a member covers it."""
+    """Coverage of one partition by one member."""
 
     partition: Partition
     since: int
     filling: bool
     beat: int
-    """Milliseconds of the server's clock."""
+    """Time of the member's last heartbeat, in milliseconds of the server's clock."""
 
 
 def field_of(partition: Partition) -> bytes:
@@ -46,10 +46,10 @@ class SharedCoverage:
 
     def __init__(self) -> None:
         self.own: dict[Partition, int] = {}
-        """Append time since when each partition is covered, in milliseconds."""
+        """Append time from which each of our partitions is covered, in milliseconds."""
         self.filling: set[Partition] = set()
         self.left: set[Partition] = set()
-        """Partitions that were ours, until the coverage of the others includes them."""
+        """Partitions that this member gave up and that no other member's coverage includes yet."""
         self._all: dict[Partition, MemberCoverage] = {}
         self._now = 0
         self.evicted = 0
@@ -65,7 +65,7 @@ class SharedCoverage:
         self.filling.discard(partition)
 
     def update(self, now: int, entries: dict[bytes, bytes], evicted: int, swept: dict[bytes, bytes]) -> None:
-        """Take in the reply of a heartbeat."""
+        """Store the reply to a heartbeat."""
         covered = [entry for field, value in entries.items() if (entry := covered_from(field, value)) is not None]
         self._all = {entry.partition: entry for entry in covered}
         self._now = now
@@ -74,7 +74,7 @@ class SharedCoverage:
         self.left -= self._all.keys()
 
     def answer(self, events: int, notes: list[str]) -> Coverage:
-        """Combine everything into one coverage."""
+        """Build the coverage of all members."""
         since = dict(self.own)
         filling = bool(self.filling)
         unread: set[Partition] = set(self.left)

@@ -1,4 +1,7 @@
-"""Number of events in the shared index: each shard counts its own, and is corrected after keys expired unseen."""
+"""Number of events in the shared index.
+
+Each shard counts its own events. Keys also expire without being counted, so the counts are corrected from time to time.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,8 @@ async def count_events(shards: ShardClients) -> int:
 async def count_again(shards: ShardClients, ttl_ms: int) -> set[int]:
     """Count the events again and correct the shards.
 
-    Each shard gets its part of the sum in proportion to its count before; only the sum matters. A shard that is written
-    to meanwhile keeps its count. Returns the seconds that were read. Raises Outage, Refused.
+    Each shard gets a part of the new sum in proportion to its count before, because only the sum matters. A shard that
+    is written to meanwhile keeps its count. Returns the seconds that were read. Raises Outage, Refused.
     """
     keys = shards.keys
     (windows,) = await shards.ask([(0, ("ZRANGE", keys.single(b"z"), 0, -1))], STEP_TIMEOUT_S)
@@ -45,7 +48,7 @@ async def _counts(shards: ShardClients) -> list[int]:
 
 
 def parts(whole: int, shares: Sequence[int]) -> list[int]:
-    """Divide `whole` in proportion to the shares, into integers that add up to it."""
+    """Divide `whole` into integers in proportion to the shares; they add up to `whole`."""
     total, assigned, cumulative = sum(shares), 0, 0
     portions: list[int] = []
     for share in shares:

@@ -1,8 +1,8 @@
-"""Deletes whole flows from the shared index, oldest first.
+"""Sweeper of the shared index, which deletes whole flows, oldest first.
 
-A flow goes if its latest event is older than the time to live, or if there are too many events. One member at a time
-does it. It visits the seconds from the oldest on: a flow without a younger event is deleted completely; the events of
-any other flow are put off to the second of its youngest event.
+A flow is deleted if its latest event is older than the time to live, or if there are too many events. One member at a
+time sweeps. It visits the seconds from the oldest on: a flow without a younger event is deleted completely; the events
+of any other flow are moved to the second of its youngest event.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ log = structlog.get_logger()
 SWEEP_INTERVAL_S = 1.0
 """Pause between two sweeps."""
 LEASE_MS = 15_000
-"""Time after which another member may sweep if the sweeper is silent."""
+"""Time without a sign of the sweeping member after which another member may sweep."""
 EVENTS_PER_EVICTED_WHEN_FULL = 20
-"""A sweep of a full server deletes one event of so many, until there is room again."""
+"""Number of held events for each that a sweep of a full server deletes, until there is room again."""
 MAX_RECORDS_PER_STEP, MIN_RECORDS_PER_STEP = 400, 50
 """Events that one step visits: at most, and at least even if fewer must go, because some of their flows may stay."""
 
 
 class IndexSweeper:
-    """Sweeps the index while it is this member's turn."""
+    """Sweeps the index when it is this member's turn."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class IndexSweeper:
         await run_periodically("letting old flows of the shared index go", self.sweep, SWEEP_INTERVAL_S)
 
     async def sweep(self) -> int:
-        """Delete what is too old or too much, if it is this member's turn.
+        """Delete events that are too old or too many, if it is this member's turn.
 
         Returns the number of deleted events. Raises Outage, Refused.
         """

@@ -1,6 +1,6 @@
-"""Fetches sets and events of the shared index, many in each step.
+"""Fetcher of sets and events of the shared index, many in each step.
 
-An answer takes as many round trips as its flow is deep in keys, not as it has events.
+A query needs as many round trips as its flow is deep in keys, not as many as it has events.
 """
 
 from __future__ import annotations
@@ -25,19 +25,22 @@ from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.model import Event
 
 STEP_TIMEOUT_S = 5.0
-"""Limit of one step of a query."""
+"""Time limit of one step of a query."""
 MAX_PLACES_PER_SET = 100_000
-"""Places that are read of one id; if there are more, a random sample."""
+"""Events that are read of one id; if there are more, a random sample."""
 MAX_CROWDED_SETS = 1_000
-"""Sets that are remembered because they have more."""
+"""Sets to remember because they have more events than that."""
 STEP_EVENTS = 2_000
 """Events that are fetched in one step."""
 Name = tuple[bytes, bytes]
-"""Family and hash of a set."""
+"""Family (`i`, `t`, `k` or `a`) and hash of a set."""
 
 
 class IndexFetcher:
-    """The sets (by name) and events (by place) that one query has fetched."""
+    """Sets (by name) and events (by place) that one query has fetched.
+
+    A place is the partition and offset of an event, as `key_layout` packs them.
+    """
 
     def __init__(
         self,
@@ -47,7 +50,7 @@ class IndexFetcher:
         logs: dict[bytes, PartitionKey],
         crowded: dict[Name, None] | None = None,
     ) -> None:
-        """Create a fetcher; `crowded` collects sets that were read in part only."""
+        """Create a fetcher. `crowded` collects the sets that were read only in part."""
         self._shards, self._keys = shards, shards.keys
         self._join, self._max_flow = join, max_flow
         self._logs = logs
@@ -101,7 +104,7 @@ class IndexFetcher:
                 self._events[place] = None if data is None else _event(data, log, offset)
 
     async def know_logs(self, places: Sequence[bytes]) -> None:
-        """Fetch which partitions these places are on."""
+        """Fetch the partitions of these places."""
         unknown = list({place[:LOG_BYTES] for place in places} - self._logs.keys())
         if unknown:
             (replies,) = await self.ask([(0, ("HMGET", self._keys.single(b"l"), *unknown))])
@@ -117,13 +120,13 @@ class IndexFetcher:
         return self._events.get(place)
 
     async def everything(self, names: Iterable[Name]) -> None:
-        """Fetch these sets and all events in them, but for sets that are too large to join."""
+        """Fetch these sets and all events in them, except sets that are too large to join events."""
         wanted = list(names)
         await self.places(wanted)
         await self.events(place for name in wanted if not self.hopeless(name) for place in self._places(name))
 
     async def fetch(self, name: Name) -> None:
-        """Fetch a set and all events in it, however many."""
+        """Fetch a set and all its events, however many."""
         await self.places([name])
         await self.events(self._places(name))
 
@@ -132,7 +135,10 @@ class IndexFetcher:
         return name[0] != b"i" and len(self._sets[name]) > 2 * self._max_flow + 100
 
     def under(self, name: Name) -> Iterator[Event]:
-        """Yield the events of a fetched set. The caller checks which of them really have the id."""
+        """Yield the events of a fetched set.
+
+        The caller checks that they have the id, because sets are found by hashes.
+        """
         for place in self._places(name):
             event = self._events.get(place)
             if event is not None:

@@ -1,4 +1,4 @@
-"""Assembles flows of the shared index: order, parents, depth."""
+"""Assembly of flows from the shared index: order, parents, depth."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
 
 EVENTS_PER_YIELD = 200
-"""Events of a flow that are placed before the event loop gets its turn."""
+"""Events of a flow that are placed before the task yields to the event loop."""
 
 
 async def assemble_flows(reading: FlowReader, closed: FlowClosure, flows: Sequence[Sequence[Event]]) -> list[Flow]:
-    """Assemble flows of a closure, as `correlation.flows` does, and yield to the event loop in between."""
+    """Assemble the flows of a closure as `correlation.flows` does, yielding to the event loop in between."""
     await reading.know([event for flow in flows for event in flow])
     folded = [fold_hops(sorted(flow, key=moment)) for flow in flows]
     parents: list[list[int | None]] = []

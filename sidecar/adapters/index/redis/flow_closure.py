@@ -1,4 +1,4 @@
-"""Follows the keys of one query through the shared index: derives what to fetch next from what was fetched."""
+"""Closure of flows in the shared index: follows the keys of fetched events to further events."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from sidecar.domain.position import Position
 
 
 class FlowClosure(Struct):
-    """Flows, closed over their keys."""
+    """Complete flows: every event that a key of one of their events joins belongs to them."""
 
     flows: list[list[Event]]
     broken: dict[Position, list[Key]]
-    """Keys of each position that would have joined it to too many events."""
+    """Keys that would have joined an event to too many others, by its position."""
 
 
 class FlowReader(IndexFetcher):
-    """Knowledge of one query about the index."""
+    """Everything that one query has learned about the index."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class FlowReader(IndexFetcher):
     # --- what follows for each
 
     async def know(self, events: Sequence[Event]) -> None:
-        """Fetch everything that the status and the trace id of these events depend on."""
+        """Fetch everything on which the status and the trace id of these events depend."""
         chain = {cause for event in events if (cause := _derives_from(event)) is not None}
         waiting = chain | {event.event_id for event in events if event.event_id is not None}
         fetched: set[str] = set()
@@ -152,7 +152,10 @@ class FlowReader(IndexFetcher):
         return Node(event, status, self.trace_id_of(event), None, False, 0, changed)
 
     async def consumption(self, producers: Collection[str]) -> dict[str, set[Stream]]:
-        """Return the streams that each producer consumes: events that it wrote name causes there."""
+        """Return the streams that each producer consumes.
+
+        They are the streams with an event that one of the producer's own events names as its cause.
+        """
         if not producers:
             return {}
         ordered = list(producers)
@@ -194,7 +197,7 @@ def _names(key: Key) -> tuple[Name, ...]:
 
 
 def derived_hash(trace_id: int) -> bytes:
-    """Return what `id_hash` gives for the text that this trace id is derived from."""
+    """Return the `id_hash` of the text from which this trace id is derived."""
     return (trace_id >> 96).to_bytes(4, "big")
 
 

@@ -23,14 +23,14 @@ log = structlog.get_logger()
 HEARTBEAT_INTERVAL_S = 2.0
 """Pause between two heartbeats."""
 MESSAGE_TIMEOUT_S = 2.0
-"""Limit for building the own message, which asks the broker."""
+"""Time limit for building this member's message, which asks the broker."""
 MEMBER_MAX_SILENCE_MS = 600_000
-"""Members that were silent for so long are removed."""
+"""Time without a heartbeat after which a member is removed."""
 _STAMP_DIGITS = 15
 
 
 class MemberHeartbeat(Struct, frozen=True):
-    """The last message of a member."""
+    """Latest heartbeat of a member."""
 
     member: str
     old_ms: int
@@ -41,12 +41,12 @@ class MemberHeartbeat(Struct, frozen=True):
 
     @property
     def age_ms(self) -> int:
-        """Age of the message now. If nothing arrives, all members grow old."""
+        """Current age of the message. If no heartbeat arrives, the age of all members grows."""
         return self.old_ms + int((time.monotonic() - self.received_at) * 1000)
 
 
 class ShardEpochs(Protocol):
-    """Random ids stored in each shard, one per shard.
+    """Random ids stored in the shards, one in each.
 
     A shard that was flushed has a different id or none, which is how data loss is detected.
     """
@@ -79,7 +79,7 @@ class HeartbeatLoop:
         self.says: Callable[[], Awaitable[bytes]] = _nothing
         """Builds the message of this member."""
         self.members: list[MemberHeartbeat] = []
-        """All members, this one too, as of the last heartbeat."""
+        """Latest heartbeats of all members, this one included."""
 
     async def run(self) -> None:
         """Run until canceled."""

@@ -1,4 +1,4 @@
-"""The index that several sidecars share, in Valkey or Redis: a server, a master behind Sentinels, or a Cluster."""
+"""Index that several sidecars share in Valkey or Redis: a server, a master behind Sentinels, or a Cluster."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ class RedisIndex(IndexQueries):
         tls: TlsConfig | None = None,
         redact: Callable[[Event], Event] | None = None,
     ) -> None:
-        """`redact` removes from an event what must not leave the process."""
+        """Create the index. `redact` removes from an event the parts that must not leave the process."""
         shards = ShardClients(parse(url), tls, prefix, "tracecar.index")
         super().__init__(shards, IndexWriter(shards, ttl_ms), join=join, max_flow=max_flow, patience=patience)
         self.max_events = max_events
         self.member = secrets.token_hex(8) if member is None else member
-        """Name of this sidecar among those that share the index."""
+        """Name of this sidecar among the members that share the index."""
         self._covered = SharedCoverage()
         self.beating = HeartbeatLoop(
             self.shards,
@@ -104,7 +104,7 @@ class RedisIndex(IndexQueries):
             task.add_done_callback(_log_failure)
 
     async def stop(self) -> None:
-        """Stop the heartbeats and the deletion. Events are still written."""
+        """Stop the heartbeats and the eviction. Events are still written."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -116,7 +116,7 @@ class RedisIndex(IndexQueries):
         self.writer.add(events)
 
     async def room(self) -> None:
-        """Wait until many more events can be added without being missed."""
+        """Wait until many more events can be added without losing some."""
         await self.writer.room()
 
     async def close(self) -> None:
@@ -132,7 +132,7 @@ class RedisIndex(IndexQueries):
 
     @property
     def heartbeats(self) -> Sequence[MemberHeartbeat]:
-        """The last heartbeats of all members, this one too."""
+        """Latest heartbeats of all members, this one included."""
         return self.beating.members
 
     def tell(self, says: Callable[[], Awaitable[bytes]]) -> None:
@@ -170,11 +170,11 @@ class RedisIndex(IndexQueries):
     # --- what it covers
 
     def covering(self, partition: Partition, since_ms: int) -> None:
-        """Note that all of the partition is held from this append time on, or about to be."""
+        """Note that the index holds all events of the partition from this append time on, or will soon."""
         self._covered.covering(partition, since_ms)
 
     def filling(self, partition: Partition, under_way: bool) -> None:
-        """Note that the look-back window of this partition is being read, or no longer."""
+        """Note whether the look-back window of this partition is being read."""
         if under_way:
             self._covered.filling.add(partition)
         else:

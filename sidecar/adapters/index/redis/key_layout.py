@@ -1,26 +1,26 @@
 """Layout of the shared index in Valkey or Redis.
 
 Every key begins with `PREFIX:1{N}`: the version of this layout, and the shard as a hash tag, so that on a Cluster all
-of a shard is in one slot. A server has one shard, a Cluster 32. A letter and raw bytes follow:
+keys of a shard are in one slot. A server has one shard, a Cluster 32. A letter and raw bytes follow:
 
-    e LOG BUCKET   hash    packed events of a stretch of one partition, by the rest of their offsets: what is held
-    i ID           set     events that have this id (`0`, place), and those that name it as their cause (`1`, producer,
-                           place)
+    e LOG BUCKET   hash    packed events of a range of one partition, by the low bits of their offsets: the content
+    i ID           set     places of events with this id (after `0`), and of those that name it as their cause (after
+                           `1` and the hash of their producer)
     t, k, a ID     sets    places of events with this trace, correlation and aggregate id
-    y PRODUCER     hash    for a log that holds causes of this producer's events, ids by which that was seen
-    w WINDOW_MS       set     two bytes of milliseconds, and the place, of events appended in this second
-    o WINDOW_MS       set     places to look at again once this second is the oldest
-    z, s           sorted sets (shard 0) of the seconds of `w`, and of those that eviction has yet to look at
+    y PRODUCER     hash    for each LOG that holds causes of this producer's events, the ids of such causes
+    w SECOND       set     two bytes of milliseconds, then the place, of events appended in this second
+    o SECOND       set     places that eviction visits again once this second is the oldest
+    z, s           sorted sets (shard 0) of the seconds of `w`, and of those that eviction still has to visit
     l              hash    (shard 0) partitions by LOG
-    n, d, g        the number of events held and of those that were let go, in this shard, and a random id by which an
-                   emptied server is detected
-    x              hash    (shard 0) up to which append time events were let go, and when that was last looked at
-    c, m           hashes  (shard 0) what is covered, and the members
-    q, v           (shard 0) the member that may delete old flows; live records for members with subscribers
+    n, d, g        the number of held and of evicted events in this shard, and a random id by which an emptied server
+                   is detected
+    x              hash    (shard 0) the append time up to which events were evicted, and the time of the last sweep
+    c, m           hashes  (shard 0) the coverage, and the members
+    q, v           (shard 0) the member that may evict flows; live records for members with subscribers
 
-A place is LOG and the offset. Ids are hashes of four bytes, and sets only ever grow while their events live: what they
-say is a hint, and the packed event, of which there is one for each position, is what counts. So writes may be repeated
-and come in any order, from any member, without a transaction over shards. All keys expire after twice the time to live.
+A place is LOG and the offset. Ids are hashes of four bytes, and sets only grow while their events live: their content
+is a hint, and the packed event, of which there is one for each position, decides. So writes may be repeated and arrive
+in any order, from any member, without a transaction over shards. All keys expire after twice the time to live.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from sidecar.domain.position import Partition
 LAYOUT_VERSION = 1
 CLUSTER_SHARDS = 32
 WINDOW_MS = 1_000
-"""Length of a window."""
+"""Length of the windows of append time: a second."""
 LOG_BYTES = 6
 CAUSE, EFFECT = b"\x00", b"\x01"
 """Roles of an event in the set of an id."""
 UNKNOWN_PRODUCER = b"\x00\x00\x00\x00"
-"""Hash of an unknown producer."""
+"""Hash that means an unknown producer."""
 _SEQUENCE_MASK = (1 << 64) - 1
 _BUCKET_BITS = 10
 """Low bits of an offset, which distinguish the events of one bucket: 1,024 records on Kafka. For an offset of two words
@@ -62,7 +62,7 @@ _decode_log = msgspec.msgpack.Decoder(tuple[str, bytes, int]).decode
 
 
 def pack_event(event: Event) -> bytes:
-    """Pack an event without its position. Raises what `UNPACKABLE` lists."""
+    """Pack an event without its position. Raises the errors in `UNPACKABLE`."""
     trace, schema = event.trace_id, event.schema
     return _pack(
         None if trace is None else trace.to_bytes(16, "big"),
@@ -72,7 +72,7 @@ def pack_event(event: Event) -> bytes:
 
 
 def unpack_event(data: bytes, log: Partition, offset: int) -> Event:
-    """Build the event of what `pack_event` wrote. Raises msgspec.DecodeError for other bytes."""
+    """Unpack an event that `pack_event` packed. Raises msgspec.DecodeError for other bytes."""
     packed = _unpack(data)
     schema = packed.schema
     return _restore(packed, log.at(offset), None if schema is None else SchemaRef(*schema))
@@ -84,11 +84,11 @@ class PartitionKey(Struct, frozen=True, gc=False):
     name: bytes
     """Hash of the partition."""
     number: int
-    """The hash as a number: spreads its buckets over shards."""
+    """The hash as a number, which spreads the partition's buckets over the shards."""
     partition: Partition
     bits: int
     two_words: bool
-    """Offsets have 128 bits, as Redis entry ids have."""
+    """True if offsets have 128 bits, as Redis entry ids have."""
     written: bytes
     """Value of the partition in the hash `l`."""
 
@@ -132,7 +132,8 @@ def small(number: int) -> bytes:
 def id_hash(text: str) -> bytes:
     """Hash an event id, causation id or correlation id.
 
-    It is the first four bytes of the trace id that is derived from it, so that a derived trace id finds its events too.
+    The hash is the first four bytes of the trace id that is derived from the id, so a derived trace id finds its events
+    too.
     """
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()[:4]
 
@@ -148,7 +149,7 @@ def trace_hash(trace: bytes) -> bytes:
 
 
 class KeyLayout:
-    """Names of keys and their shards."""
+    """Names of keys, and their shards."""
 
     def __init__(self, prefix: str, shards: int) -> None:
         self.shards = shards

@@ -1,4 +1,4 @@
-"""Forwards live records between members through a short stream in the shared index.
+"""Relay of live records between members, through a short stream in the shared index.
 
 Entries that no member reads soon are dropped.
 """
@@ -12,7 +12,7 @@ from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 
 MAX_RELAY_ENTRIES = 200
-"""Relay batches that are kept, each of at most some hundred kilobytes."""
+"""Relay batches that the stream keeps, each of at most some hundred kilobytes."""
 EXPIRES_MS = 60_000
 BLOCK_MS = 1_000
 RELAY_TIMEOUT_S = 5.0
@@ -50,11 +50,14 @@ class RedisRelay:
         await self._shards.ask([(0, add), (0, ("PEXPIRE", self._key, EXPIRES_MS))], RELAY_TIMEOUT_S)
 
     def begin(self) -> None:
-        """Receive from now on only what is sent from now on."""
+        """Start to receive: only batches that are sent from now on."""
         self._last = None
 
     async def receive(self) -> list[bytes]:
-        """Return what others sent since the last call, within about a second. Raises Outage, Refused."""
+        """Return the batches that others sent since the last call; waits about a second for some.
+
+        Raises Outage, Refused.
+        """
         if self._last is None:
             (newest,) = await self._shards.ask([(0, ("XREVRANGE", self._key, "+", "-", "COUNT", 1))], RELAY_TIMEOUT_S)
             self._last = newest[0][0] if newest else b"0-0"

@@ -1,4 +1,4 @@
-"""Iterates over events of the shared index, newest first, from any point on."""
+"""Iteration over events of the shared index, newest first, from any point on."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sidecar.domain.model import Event
 from sidecar.domain.position import Partition
 
 MAX_WINDOWS = 256
-"""Windows that are fetched together; their number grows while little is found."""
+"""Windows to fetch together at most. Their number grows while they hold few matching events."""
 STEP_EVENTS = 200
-"""Events that are fetched together."""
+"""Events to fetch together."""
 _Place = tuple[int, Partition, int]
 """Append time, partition, offset: orders like append time and position."""
 _Entry = tuple[_Place, bytes]

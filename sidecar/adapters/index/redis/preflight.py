@@ -12,7 +12,7 @@ NEEDED = (
     "HSET HGET HMGET HDEL HGETALL SADD SREM SCARD SMEMBERS SRANDMEMBER ZADD ZREM ZRANGE ZREVRANGEBYSCORE "
     "GET MGET SET INCRBY DECRBY PEXPIRE EXISTS XADD XREVRANGE"
 )
-"""The commands on keys of ours; and XREAD, EVAL, EVALSHA and TIME, and what connecting needs."""
+"""Commands that the index needs on its keys; besides XREAD, EVAL, EVALSHA, TIME, and the commands for connecting."""
 _ALLOWED = """
 if not redis.acl_check_cmd then return {} end
 local few = {HGETALL = 1, SCARD = 1, SMEMBERS = 1, GET = 1, MGET = 1, EXISTS = 1, HGET = 2, HMGET = 2, HDEL = 2,
@@ -29,7 +29,7 @@ return refused
 
 
 async def inspect(shards: ShardClients) -> list[Finding]:
-    """Try everything that changes nothing."""
+    """Return findings about the connection and the permissions. Changes nothing."""
     key = shards.keys.single(b"l")
     try:
         await shards.ask(

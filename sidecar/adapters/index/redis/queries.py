@@ -1,4 +1,4 @@
-"""Queries of people and clients, answered from the shared index."""
+"""Queries of users and clients, answered from the shared index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sidecar.domain.position import Position
 
 MAX_FOUND_EVENTS = 1_000
 CANDIDATES_PER_STEP = 100
-"""Events whose flows are followed together."""
+"""Events whose flows are completed together."""
 KINDS = ("trace", "event", "position", "aggregate", "correlation")
 """Kinds of ids, in the order in which they are tried."""
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{16}|[0-9a-fA-F]{32}")
@@ -43,7 +43,7 @@ class IndexQueries:
         """Sets with more members than are read."""
 
     async def wait_until_written(self) -> None:
-        """Wait until everything added so far is written, or the server is known to be away."""
+        """Wait until all events added so far are written, or the server is known to be down."""
         await self.writer.wait_until_written(self._patience)
 
     async def at(self, position: Position) -> Node | None:

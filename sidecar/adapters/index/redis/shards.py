@@ -1,4 +1,4 @@
-"""Sends commands to the servers of the shared index, each to the one with its shard."""
+"""Clients of the shared index's servers: each command is sent to the server that holds its shard."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class ShardClients:
         self._starting = asyncio.Lock()
 
     async def ask(self, commands: Sequence[tuple[int, Command]], seconds: float) -> list[Any]:
-        """Send commands and return the replies in order, after one round trip in all. Commands must be repeatable.
+        """Send commands and return the replies in order, after one round trip in all.
 
-        Raises Outage if the replies take longer than `seconds`, and Refused.
+        The commands must be repeatable. Raises Outage if the replies take longer than `seconds`, and Refused.
         """
         if not commands:
             return []

@@ -1,4 +1,4 @@
-"""Finds the events of a trace in the shared index, also those whose trace id is derived."""
+"""Search for the events of a trace in the shared index, including those whose trace id is derived."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sidecar.domain.model import Event
 
 
 def once(events: Iterable[Event]) -> list[Event]:
-    """Keep each position once."""
+    """Return the events with each position only once."""
     return list({event.position: event for event in events}.values())
 
 
 async def of_trace(reading: FlowReader, trace_id: int) -> list[Event]:
-    """Find the events that carry this trace id, and those without one for which it is derived."""
+    """Find the events that carry this trace id, and those without a trace id for which it is derived."""
     own: Name = (b"t", trace_hash(trace_id.to_bytes(16, "big")))
     correlated: Name = (b"k", derived_hash(trace_id))
     named: Name = (b"i", derived_hash(trace_id))

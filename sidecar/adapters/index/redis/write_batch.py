@@ -30,9 +30,9 @@ from sidecar.domain.model import Event
 MAX_BATCH_EVENTS = 500
 """Events in one batch: some milliseconds of the server's time."""
 MAX_APPEND_TIME_MS = 1 << 62
-"""Limit of stored append times: seconds are ordered by numbers of 53 bits."""
+"""Largest append time that is stored, because seconds are ordered by numbers of 53 bits."""
 MAX_CACHED_HASHES = 30_000
-"""Hashes of ids that are cached: flows use the same ids again and again."""
+"""Hashes of ids to cache, because the events of a flow repeat its ids."""
 MAX_CACHED_PARTITIONS = 20_000
 SMALL_NUMBERS = [small(number) for number in range(WINDOW_MS)]
 MILLISECOND_BYTES = [number.to_bytes(2, "big") for number in range(WINDOW_MS)]
@@ -46,11 +46,11 @@ class ShardCommands:
 
     def __init__(self) -> None:
         self.buckets: dict[bytes, list[bytes]] = {}
-        """Fields and packed events in turn, by key."""
+        """Fields and packed events alternately, by key."""
         self.sets: dict[bytes, list[bytes]] = {}
-        """Members to add to each set. Events of one flow come together, and name its keys once."""
+        """Members to add to each set. Events of one flow arrive together, so its keys are sent once."""
         self.ids: list[bytes] = []
-        """Hashes and members in turn."""
+        """Hashes and members alternately."""
 
     def arguments(self, ttl_ms: int, word: bytes) -> list[Argument]:
         arguments: list[Argument] = [ttl_ms, word, len(self.buckets)]
@@ -67,7 +67,7 @@ class ShardCommands:
 
 
 class IndexWriteBatch:
-    """A batch of events that is being built. It may be written any number of times."""
+    """Batch of events under construction. It may be written any number of times."""
 
     __slots__ = ("count", "logs", "ranges", "seconds", "shards", "sweeps")
 
@@ -97,10 +97,10 @@ class IndexWriteBatch:
 
 
 class WriteBatchBuilder:
-    """Turns events into batches.
+    """Converts events into batches.
 
     An append time more than `late_ms` before the event was read, or in the future, does not decide which flows are the
-    oldest: clocks can be wrong, and a backlog goes in the order of reading.
+    oldest: clocks can be wrong, and a backlog counts in the order of reading.
     """
 
     def __init__(self, shards: int, late_ms: int) -> None:
@@ -253,7 +253,7 @@ class WriteBatchBuilder:
         return end
 
     def second_of(self, event: Event) -> int:
-        """Return the second in which an event counts as appended, for eviction."""
+        """Return the second of an event's append time that eviction uses."""
         observed = event.observed_at // 1000
         plausible = observed - self._late_ms < event.appended_at <= observed and event.replay_of is None
         return (event.appended_at if plausible else observed) // WINDOW_MS

@@ -1,4 +1,4 @@
-"""Writes to the shared index in the background, from a bounded queue, several batches in one round trip.
+"""Writer to the shared index: works in the background, from a bounded queue, with several batches in one round trip.
 
 Events that find no room are counted as not indexed and remembered, so that they can be read from the broker again.
 """
@@ -26,29 +26,29 @@ from sidecar.domain.position import Partition
 log = structlog.get_logger()
 
 MAX_QUEUED_EVENTS = 40_000
-"""Events that wait for the server, some 1,000 bytes each."""
+"""Events that may wait for the server, some 1,000 bytes each."""
 BATCHES_PER_ROUND_TRIP_COUNT = 4
 """Batches that are sent together."""
 WRITE_TIMEOUT_S = 5.0
-"""Limit of one round trip."""
+"""Time limit of one round trip."""
 RETRY_MAX_S = 2.0
 UNSAFE_WINDOW_S = 60.0
-"""Writes confirmed so shortly before an outage may be lost: not yet on disk, or not at the replica."""
+"""Time before an outage whose confirmed writes may be lost: they may not be on disk, or not at the replica."""
 _DRAIN_TIMEOUT_S = 5.0
 
 
 class MissedEvents(Struct, frozen=True):
-    """Events that may not be in the index although they were read."""
+    """Range of events that may be missing in the index although they were read."""
 
     partition: Partition
     low: int
-    """The first offset."""
+    """First offset."""
     high: int
-    """The last one."""
+    """Last offset."""
 
 
 class IndexWriter:
-    """The queue of one sidecar, and the task that empties it."""
+    """Queue of one sidecar, with the task that empties it."""
 
     def __init__(self, shards: ShardClients, ttl_ms: int) -> None:
         self._shards, self._ttl_ms = shards, 2 * ttl_ms
@@ -68,7 +68,7 @@ class IndexWriter:
         self.away: str | None = None
         """Reason why the server accepts no events; None if it does."""
         self.full = False
-        """The reason is that its memory is full."""
+        """True while the server accepts no events because its memory is full."""
         self.on_missed: Callable[[MissedEvents], None] = lambda missed: None
         """Called with events to read again, once the server is back."""
         self.on_lost: Callable[[int | None], None] = lambda since: None
@@ -88,14 +88,14 @@ class IndexWriter:
 
     @property
     def missing(self) -> bool:
-        """Some events found no room and were not handed over to be read again yet."""
+        """True if some events found no room and are not read again yet."""
         return bool(self._missed)
 
     def set_count(self, shard: int, count: int) -> None:
         self._counts[shard] = count
 
     def words(self) -> dict[int, bytes]:
-        """Return the random id of each shard, as far as known."""
+        """Return the random id of each shard that is known."""
         return dict(self._kept)
 
     def compare(self, before: dict[int, bytes], after: Sequence[bytes | None]) -> None:
