@@ -55,7 +55,7 @@ COMMANDS = {
 
 
 class LazyCommands(MutableMapping[str, Command]):
-    """The commands by name, each imported on first access."""
+    """Commands by name, each imported on first access."""
 
     def __init__(self) -> None:
         self._loaded: dict[str, Command] = {}
@@ -85,7 +85,7 @@ class LazyCommands(MutableMapping[str, Command]):
 
 
 class RootGroup(CommandGroup):
-    """The root command, which lists its commands without importing them."""
+    """Root command, which lists its commands without importing them."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**{**attributes, "commands": None})

@@ -1,4 +1,4 @@
-"""Commands with arguments, among them queries, in which `-status:ok` is a negation and not an option."""
+"""Commands with arguments, including queries, in which `-status:ok` is a negation and not an option."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ATTACHED_FORMATS = frozenset(f"-o{name}" for name in OutputFormat)
 
 
 class PlainCommand(TyperCommand):
-    """A command that converts its values without pydantic and lists its arguments without the types of Python."""
+    """A command that converts its values without pydantic, and lists its arguments without Python types."""
 
     def get_params(self, ctx: Context) -> list[Parameter]:
         """Return all parameters, those for help included."""
@@ -41,7 +41,10 @@ class PlainCommand(TyperCommand):
 
 
 class QueryCommand(PlainCommand):
-    """A command with a query as argument: words that begin with one `-` and have two more letters belong to it."""
+    """A command with a query as argument.
+
+    Words that start with one `-` and have two more letters are negations in the query, not options.
+    """
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
         """Parse the arguments, with negations protected from the option parser."""
@@ -58,5 +61,5 @@ def join_words(words: Sequence[str] | None) -> str:
 
 
 def restore_word(word: str) -> str:
-    """Return an argument as it was typed."""
+    """Return an argument in its original spelling."""
     return word.removeprefix(_NEGATION_MARK)

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 class CommandGroup(TyperGroup):
-    """A group that passes the options given to it on to the subcommand, if that has the same options.
+    """A group that passes its options on to the subcommand, if that has the same options.
 
     So `tracecar --url U status`, `tracecar streams --json resume orders` and `tracecar replays --json ID` mean the same
-    as with the options at the end. An option that is given twice has its last value.
+    as with the options at the end. If an option is given twice, the last value counts.
     """
 
     def get_params(self, ctx: Context) -> list[Parameter]:
@@ -24,7 +24,7 @@ class CommandGroup(TyperGroup):
         return use_plain_values(super().get_params(ctx))
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
-        """Find the subcommand and put the group's own options in front of its arguments."""
+        """Find the subcommand, and put the group's own options in front of its arguments."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, command, [*self._options_for(ctx, command), *rest]
 
@@ -42,5 +42,5 @@ class CommandGroup(TyperGroup):
 
 
 def examples(*lines: str) -> str:
-    """Return the end of a help text with examples, which are not wrapped."""
+    """Return the end of a help text: examples, which are not wrapped."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""Completes ids and names from the sidecar. A sidecar that does not answer at once gives no completions."""
+"""Shell completion of ids and names. A sidecar that does not reply at once gives no completions."""
 
 from __future__ import annotations
 

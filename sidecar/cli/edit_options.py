@@ -1,4 +1,4 @@
-"""Changes of bodies on the command line: `--set`, and an editor for a single letter."""
+"""Changes of bodies on the command line: `--set`, and an editor for a single dead letter."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def find_editor() -> list[str]:
 
 
 def edit_in_editor(letter: models.DeadLetterModel, command: Sequence[str]) -> EditRequest | None:
-    """Let the user edit the body of a letter. Returns the changes, or None. Exits if the editor fails."""
+    """Let the user edit the body of a dead letter. Returns the changes, or None. Exits if the editor fails."""
     import msgspec
 
     from sidecar.api.client.body_diff import difference

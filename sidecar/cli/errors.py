@@ -14,7 +14,7 @@ FAILED_CODE, USAGE_CODE, UNREACHABLE_CODE, INTERRUPTED_CODE = 1, 2, 3, 130
 
 
 def run_client(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that calls a sidecar. Exits with the documented code if the sidecar does not do as asked."""
+    """Run a coroutine that calls a sidecar. If the call fails, exit with the documented code."""
     import asyncio
 
     from sidecar.api.client.client import BadRequest, ClientError, Unauthorized, Unreachable
@@ -40,7 +40,7 @@ def print_error(message: str) -> None:
 
 
 def exit_unread() -> NoReturn:
-    """Exit after the reader of stdout has closed the pipe, so that Python does not complain when it flushes."""
+    """Exit after the reader of stdout has closed the pipe, so that Python reports no error when it flushes."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(0)
 

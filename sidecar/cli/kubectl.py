@@ -1,7 +1,7 @@
-"""Connects to a sidecar in a Kubernetes cluster through kubectl, with the permissions of the user.
+"""Connection to a sidecar in a Kubernetes cluster through kubectl, with the permissions of the user.
 
 The sidecar's API listens on the pod's loopback only; `kubectl port-forward` reaches it. So nothing has to be exposed in
-the cluster, and users need `pods/portforward`, and `pods/exec` to read the token.
+the cluster, and users need the permissions `pods/portforward`, and `pods/exec` to read the token.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sidecar.domain.errors import Refused
 CONTAINER = "tracecar"
 API_PORT = 8425
 KUBECTL_TIMEOUT_S = 30.0
-"""Longest wait for an answer of kubectl, and for its port-forward to listen."""
+"""Longest wait for a reply of kubectl, and for its port-forward to listen."""
 MAX_TOKEN_BYTES = 4_096
 WORKLOADS = (
     ("deployment", ("deploy", "deployment", "deployments")),

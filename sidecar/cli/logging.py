@@ -1,4 +1,4 @@
-"""Configures logging to stderr: colored on a terminal, JSON lines for log collectors."""
+"""Logging to stderr: colored on a terminal, JSON lines for log collectors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options that many commands share, and the client that they describe."""
+"""Options that many commands share, and the client that they configure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DEFAULT_TOKEN_FILE = "~/.local/state/tracecar/token"
 
 
 class OutputFormat(enum.StrEnum):
-    """Formats of `--output`. Without it, a table fits the terminal."""
+    """Formats of `--output`. Without it, a table that fits the terminal is printed."""
 
     JSON = "json"
     YAML = "yaml"

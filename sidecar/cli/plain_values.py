@@ -1,8 +1,8 @@
-"""Converts the values of options and arguments without pydantic.
+"""Conversion of the values of options and arguments without pydantic.
 
-Typer converts every value with a pydantic adapter, and importing pydantic takes as long as the rest of a short
-command. Valid texts, numbers, paths and choices need no adapter. Typer handles all other values and reports what is
-wrong with them.
+Typer converts every value with a pydantic adapter, and importing pydantic takes as long as the rest of a short command.
+Valid texts, numbers, paths and choices need no adapter. Typer handles all other values and reports what is wrong with
+them.
 """
 
 from __future__ import annotations

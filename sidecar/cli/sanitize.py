@@ -1,4 +1,4 @@
-"""Makes untrusted text harmless for a terminal."""
+"""Escaping of untrusted text for a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sanitize_lines(text: str) -> str:
 
 
 def sanitize_json(encoded: bytes) -> str:
-    """Escape invisible characters in JSON as JSON does, so that its meaning stays."""
+    """Escape invisible characters in JSON as JSON does, which keeps its meaning."""
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", encoded.decode("utf-8", "surrogatepass"))
 
 

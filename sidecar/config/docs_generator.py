@@ -1,4 +1,4 @@
-"""The configuration's reference as Markdown, from the JSON Schema: `python -m sidecar.config.docs_generator`."""
+"""Generator of the configuration's reference, from the JSON Schema: `python -m sidecar.config.docs_generator`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ errors; all errors of a file are reported at once, each with its path. Durations
 
 
 def markdown() -> str:
-    """One table for each mapping of the file."""
+    """Return the reference as Markdown: one table for each mapping of the file."""
     schema = json_schema()
     return "\n".join([_HEAD, *_section("", schema, schema["$defs"], {})])
 

@@ -15,11 +15,11 @@ from sidecar.domain.secrets import is_secret_variable
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SYNTAX = "${NAME} or ${NAME:-default} ($${ for a plain ${)"
 MAX_DEPTH = 5
-"""Defaults within defaults."""
+"""Deepest nesting of defaults within defaults."""
 
 
 class EnvironmentText(str):
-    """A text that the environment had a part in. It may stand where a number or a truth value is wanted."""
+    """A text that contains a value from the environment. It may be converted to a number or a boolean."""
 
     names: tuple[str, ...]
 
@@ -38,9 +38,9 @@ class EnvironmentText(str):
 
 
 def interpolate(value: Any, environ: Mapping[str, str], mistakes: list[Mistake], path: str = "") -> Any:
-    """Fill in every text of plain data.
+    """Replace the references in every text of plain data.
 
-    Missing variables and malformed references go to `mistakes`, with their paths.
+    Missing variables and malformed references are added to `mistakes`, with their paths.
     """
     if isinstance(value, dict):
         return {
@@ -103,7 +103,7 @@ class _Interpolation:
 
 
 class UnresolvedValue(str):
-    """A value that could not be made. The mistake is noted already, so nothing more is said about it."""
+    """A value that could not be resolved. Its mistake is recorded already, so it causes no further ones."""
 
 
 def _find_closing_brace(text: str, at: int) -> int | None:

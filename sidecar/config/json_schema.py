@@ -1,4 +1,4 @@
-"""The JSON Schema of the configuration file, from the same types that the loader reads by."""
+"""JSON Schema of the configuration file, from the same types that the loader uses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _START = rf"^(?:latest|earliest|{timestamps.DURATION}|[0-9]{{4}}-?[0-9]{{2}}.*|[
 
 
 def json_schema() -> dict[str, Any]:
-    """Build the JSON Schema (draft 2020-12) of the file as it is written, before ${VAR} is filled in.
+    """Build the JSON Schema (draft 2020-12) of the file as it is written, before ${VAR} is replaced.
 
     It is never stricter than the loader. Rules about several keys together are left to the loader.
     """
@@ -63,7 +63,7 @@ def _property(field: inspect.Field, defs: dict[str, Any]) -> dict[str, Any]:
 
 
 def format_value(value: Any) -> Any:
-    """Write a value of a struct as the file does."""
+    """Format a value of a struct as it is written in the file."""
     if isinstance(value, Duration):
         return timestamps.format_duration(value)
     return format_start(value) if isinstance(value, StartPosition) else to_builtins(value)

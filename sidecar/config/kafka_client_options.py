@@ -1,4 +1,4 @@
-"""Options of `sources.kafka.client`: each one's type and effect. The only list of them."""
+"""Options of `sources.kafka.client`, with type and effect. This is the only list of them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ SET_ELSEWHERE: Mapping[str, str] = {
 
 
 def client_option_mistakes(client: Mapping[str, Any]) -> Iterator[Mistake]:
-    """Yield what is wrong with the options of `sources.kafka.client`. Values of refused options are not shown."""
+    """Yield the mistakes in `sources.kafka.client`. Values of refused options are not shown."""
     for name, value in client.items():
         path = f"sources.kafka.client.{name}"
         option = CLIENT_OPTIONS.get(name)

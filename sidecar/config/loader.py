@@ -1,6 +1,6 @@
-"""The configuration file: read, filled in from the environment, and refused with every mistake at once.
+"""Loader of the configuration file: reads it, interpolates the environment, and reports every mistake at once.
 
-bytes ─▶ yaml_text ─▶ interpolation ─▶ reading ─▶ rules ─▶ Config
+bytes ─▶ yaml_parser ─▶ env_interpolation ─▶ struct_reader ─▶ validation ─▶ Config
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def loads(text: str, environ: Mapping[str, str] = os.environ, source: str = "") 
 
 
 def describe(config: Config) -> dict[str, Any]:
-    """Return the configuration as plain data, as it may be shown.
+    """Return the configuration as plain data that may be shown.
 
     Secrets are masked, and keys without a value are left out.
     """

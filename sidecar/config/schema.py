@@ -1,7 +1,8 @@
-"""The configuration file as typed structs. The names are the contract; the loader is in `sidecar.config.loader`.
+"""Configuration file as typed structs. The names are stable; the loader is in `sidecar.config.loader`.
 
-Every key carries its description, and the kind of text that it takes where not any text will do; the loader's checks
-(`sidecar.config.string_formats`) and the printed JSON Schema both come from here."""
+Every key has a description and, where not every text is valid, the format of its text. The loader's checks
+(`sidecar.config.string_formats`) and the printed JSON Schema both use them.
+"""
 
 from __future__ import annotations
 

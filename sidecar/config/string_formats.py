@@ -1,7 +1,7 @@
-"""The formats of texts in the configuration.
+"""Formats of texts in the configuration.
 
-Each has a description of what is expected, a check, and a pattern for the JSON Schema, which is never stricter than the
-check.
+Each has a description of the expected text, a check, and a pattern for the JSON Schema, which is never stricter than
+the check.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ _REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel"
 
 @dataclass(frozen=True, slots=True)
 class StringFormat:
-    """A kind of text."""
+    """A format of text."""
 
     expected: str
     fits: Callable[[str], bool]
     pattern: str | None = None
-    """Pattern for the JSON Schema. Every text that fits matches it somewhere."""
+    """Pattern for the JSON Schema. Every valid text contains a match."""
     why_not: Callable[[str], str | None] = lambda text: None
-    """Explains a text that does not fit, if more can be said than what was expected."""
+    """Function that explains why a text is invalid, if more can be said than what was expected."""
 
 
 def _build_format(expected: str, pattern: str) -> StringFormat:
@@ -50,7 +50,7 @@ def _build_format(expected: str, pattern: str) -> StringFormat:
 
 
 def parse_start(text: str) -> StartPosition:
-    """`latest`, `earliest`, a length of time back, or an RFC 3339 time. Raises ValueError."""
+    """Parse `latest`, `earliest`, a duration back from now, or an RFC 3339 time. Raises ValueError."""
     if text in ("latest", "earliest"):
         return StartPosition("latest" if text == "latest" else "earliest")
     try:
@@ -68,7 +68,7 @@ def parse_size(text: str) -> int:
 
 
 def format_start(start: StartPosition) -> str:
-    """Write a start position as `parse_start` reads it."""
+    """Format a start position as `parse_start` parses it."""
     if start.kind == "ago":
         return timestamps.format_duration(start.value / 1000)
     return timestamps.format_rfc3339(start.value * 1000) or "latest" if start.kind == "at" else start.kind

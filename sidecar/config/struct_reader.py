@@ -1,6 +1,7 @@
-"""Plain data to the structs of `sidecar.config.schema`, collecting every mistake instead of stopping at the first.
+"""Conversion of plain data to the structs of `sidecar.config.schema`, which collects every mistake.
 
-The types are those that msgspec sees; msgspec itself stops at the first mistake."""
+It uses the types that msgspec sees; msgspec itself stops at the first mistake.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ _MAX_SHOWN_CHARACTERS = 60
 
 
 class StructReader:
-    """One reading of a file. `read` holds every value that was read without a mistake, defaults too, by its path."""
+    """One reading of a file. `read` holds every value without a mistake, including defaults, by its path."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
         self._mistakes = mistakes
@@ -213,12 +214,12 @@ def unwrap_type(type_: inspect.Type) -> inspect.Type:
 
 
 def describe_type(type_: inspect.Type) -> Mapping[str, Any]:
-    """Return the format of a type, and True if it may be empty."""
+    """Return the format of a type, and whether it may be empty."""
     return (type_.extra or {}) if isinstance(type_, inspect.Metadata) else {}
 
 
 def expectation(type_: inspect.Type) -> str:
-    """Describe in words the values that a type expects."""
+    """Describe the values that a type accepts."""
     extra = describe_type(type_)
     match unwrap_type(type_):
         case inspect.StrType() if "kind" in extra:
@@ -266,7 +267,7 @@ def _kind_of(value: Any) -> tuple[type, ...]:
 
 
 def hides(value: Any, *, secret: bool) -> bool:
-    """Return True if this value must not be shown."""
+    """Check whether this value must not be shown."""
     return secret or (isinstance(value, EnvironmentText) and value.secret)
 
 

@@ -1,4 +1,4 @@
-"""The file that keeps the operator's token if the configuration has none (`api.token_file`)."""
+"""File with the operator's token, used if the configuration has no token (`api.token_file`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_TOKEN_CHARS = 4_096
 
 
 def read_or_create_token(file: Path) -> str:
-    """Return the token in the file, after creating it if it is missing (mode 0600, its directory 0700).
+    """Return the token in the file, after creating the file if it is missing (mode 0600, its directory 0700).
 
     Raises Refused if the file cannot be used, or if other users can read it.
     """
@@ -34,7 +34,7 @@ def read_or_create_token(file: Path) -> str:
 
 
 def read_token(file: Path) -> str | None:
-    """Return the token in the file, None if there is none. For clients of the user who runs the sidecar."""
+    """Return the token in the file; None if there is no file. For clients of the user who runs the sidecar."""
     try:
         return file.read_text("ascii")[:MAX_TOKEN_CHARS].strip() or None
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """Rules about keys that depend on one another.
 
-Each rule names the values that it needs and runs only if all of them were read without a mistake. A value in an absent
+Each rule names the values that it needs, and runs only if all of them were read without a mistake. A value in an absent
 section counts as absent.
 """
 
@@ -37,7 +37,7 @@ _WILD = ("0.0.0.0", "::", "[::]")
 
 
 def check(read: Mapping[str, Any]) -> list[Mistake]:
-    """Run all rules over the values that were read, by their paths, and collect the mistakes."""
+    """Run all rules on the values, by their paths, and collect the mistakes."""
     return [
         mistake
         for paths, rule in _RULES

@@ -1,4 +1,4 @@
-"""The types of single values in the configuration file: texts of a certain format, durations, numbers in a range."""
+"""Types of single values in the configuration file: texts of a certain format, durations, numbers in a range."""
 
 from __future__ import annotations
 
@@ -59,4 +59,4 @@ Word = Literal[
     "causation_id",
     "producer",
 ]
-"""Fields of an event that `envelope` can locate."""
+"""Name of an event's field that `envelope` can locate."""

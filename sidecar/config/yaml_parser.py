@@ -1,7 +1,7 @@
-"""YAML to plain data, strictly: one document, no duplicate keys, no tags, bounded however hostile it is.
+"""Strict YAML parser: one document, no duplicate keys, no tags, bounded for hostile input.
 
-Scalars are those of YAML 1.2's core schema, so that `no` is a text, `12:30` is not a number and a time stays as it was
-written."""
+Scalars are those of YAML 1.2's core schema: `no` is a text, `12:30` is not a number, and a time stays text.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sidecar.domain.errors import Mistake
 
 MAX_CHARACTERS = 1_000_000
 MAX_VALUES = 20_000
-"""Values after aliases are expanded."""
+"""Values after all aliases are expanded."""
 MAX_DEPTH = 20
 
 
@@ -55,7 +55,7 @@ for _tag, _pattern, _first in [
 def parse(text: str, mistakes: list[Mistake]) -> Any:
     """Parse a YAML text to plain data: dicts, lists, str, int, float, bool, None.
 
-    Mistakes go to `mistakes`. Returns None if the text as a whole is not YAML.
+    Mistakes are added to `mistakes`. Returns None if the text as a whole is not YAML.
     """
     if len(text) > MAX_CHARACTERS:
         mistakes.append(Mistake("", f"at most {MAX_CHARACTERS} characters", f"{len(text)}"))

@@ -1,1 +1,1 @@
-"""Dead letters: writing them in several dialects, reading them from the brokers, grouping them, and their ledger."""
+"""Dead letters: writing in several dialects, reading from the brokers, grouping, and ledger entries."""

@@ -1,4 +1,4 @@
-"""Deduplication of dead letters: those of one origin are one failure, in any number of groups."""
+"""Deduplication of dead letters: all dead letters of one origin are one failure, in any number of groups."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from sidecar.domain.model import DeadLetter
 from sidecar.domain.position import Position
 
 MAX_COPIES_PER_ORIGIN = 50
-"""Dead letters of one origin that are listed by id and position."""
+"""Dead letters of one origin to list by id and position."""
 
 
 class DeadLetterGroup(Struct):
     """All dead letters of one origin."""
 
     letter: DeadLetter
-    """The latest of them."""
+    """The latest dead letter."""
     groups: list[str]
     """Consumer groups that dead-lettered this origin, in the order of their dead letters."""
     cause: str
     state: str = "open"
     ids: list[str] = []
-    """Ids of all of them, in the order of reading."""
+    """Ids of all dead letters, in the order of reading."""
     positions: list[Position] = []
     """Their positions, in the same order."""
     entry: LetterEntry | None = None
     """The ledger's entry, once it was read."""
     expires_at: int | None = None
-    """Milliseconds: the time at which retention deletes the latest. None: never, or unknown."""
+    """Time at which retention deletes the latest, in milliseconds. None: never, or unknown."""
     returned_as: str | None = None
-    """Id of the dead letter of the replayed record, where it failed again."""
+    """Id of the dead letter of the replayed record, if it failed again."""
 
 
 def origin_key(letter: DeadLetter) -> tuple[object, ...]:
@@ -50,15 +50,18 @@ def groups_of(letter: DeadLetter) -> list[str]:
 
 
 def age_key(letter: DeadLetter) -> tuple[int, str]:
-    """Return a sort key by age, the newest highest. The position decides ties, so that lists are stable."""
+    """Return a sort key by age, the newest highest.
+
+    The position decides between equal times, so that lists are stable.
+    """
     return (letter.appended_at, str(letter.position))
 
 
 class NewestLetters:
-    """The newest dead letters by origin, at most `limit` of them (0: no limit)."""
+    """Newest dead letters by origin, at most `limit` of them (0: no limit)."""
 
     def __init__(self, limit: int, *, whole: bool = False, before: tuple[int, str] | None = None) -> None:
-        """Start empty.
+        """Create an empty collection.
 
         Args:
             limit: Number of origins to keep; 0 keeps all.
@@ -71,7 +74,7 @@ class NewestLetters:
         self._groups: dict[tuple[object, ...], DeadLetterGroup] = {}
 
     def add(self, letter: DeadLetter) -> None:
-        """Add a dead letter; it is modified."""
+        """Add a dead letter. The object is modified."""
         fingerprint = cause_fingerprint(letter)
         if not self._whole:
             letter.lighten()

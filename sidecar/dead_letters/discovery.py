@@ -1,4 +1,4 @@
-"""Discovery of streams that look like other frameworks' dead letters and are not read, for `tracecar check`."""
+"""Search for unread streams that look like other frameworks' dead letters, for `tracecar check`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sidecar.domain.ports.broker import Finding
 from sidecar.domain.stream_names import StreamNames
 
 MAX_SUGGESTIONS = 20
-"""Streams that are suggested one by one; the rest is counted."""
+"""Streams to suggest by name; the rest is counted."""
 _ERROR = "error."
 _USUAL = re.compile(r"(?i)(?:.*[._-])?(?:dlq|dlt|dead[._-]?letters?(?:[._-]?(?:queue|topic|stream))?)(?:[._-].*)?")
 

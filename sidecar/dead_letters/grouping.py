@@ -8,30 +8,30 @@ from sidecar.domain.failure_fingerprint import cause_fingerprint
 from sidecar.domain.model import DeadLetter
 
 MAX_CAUSES = 1_000
-"""Causes that are kept apart. Beyond that, those with the fewest dead letters are counted together."""
+"""Causes to distinguish. Beyond that, the causes with the fewest dead letters are counted together."""
 MAX_REMEMBERED_KEYS = 300_000
-"""Origins and aggregates remembered so that each counts once; about 60 bytes each."""
+"""Origins and aggregates to remember, so that each counts once; about 60 bytes each."""
 MAX_NAMED_AGGREGATES = 5
 MAX_GROUPS_PER_CAUSE = 20
 HOUR_US = 3_600_000_000
 
 
 class FailureCause(Struct):
-    """The dead letters of one cause. A dead letter counts once for each origin, in any number of groups."""
+    """Dead letters of one cause. A dead letter counts once for each origin, in any number of groups."""
 
     cause: str
     letter: DeadLetter
-    """The latest one, without its record."""
+    """The latest dead letter, without its record."""
     first_seen: int
-    """Microseconds, as `last_seen`: the time of failure, else of appending."""
+    """Time of the first failure in microseconds (if unknown, the time of appending), as in `last_seen`."""
     last_seen: int
     count: int = 0
     recent: int = 0
-    """Number that failed within the last hour."""
+    """Number of dead letters that failed within the last hour."""
     aggregates: int = 0
-    """Number of affected aggregates; a lower bound once not all could be remembered."""
+    """Number of affected aggregates. It is a lower bound if there were too many to remember."""
     some_aggregates: list[str] = []
-    """The first few of them."""
+    """The first few affected aggregates."""
     groups: list[str] = []
     dialects: list[str] = []
     states: dict[str, int] = {}
@@ -49,10 +49,13 @@ class CauseGrouping:
         self._is_full = False
         self.letters = 0
         self.folded = 0
-        """Dead letters of causes that are no longer kept apart, because there are too many."""
+        """Dead letters whose causes are counted together, because there are too many causes."""
 
     def add(self, letter: DeadLetter) -> str | None:
-        """Add a dead letter, which is modified if kept. Return its cause, or None if its origin counted before."""
+        """Add a dead letter. Returns its cause, or None if its origin counted before.
+
+        The object is modified if it is kept.
+        """
         fingerprint = cause_fingerprint(letter)
         moment = letter.appended_at * 1000 if letter.failed_at is None else letter.failed_at
         cause = self._causes.get(fingerprint)
@@ -77,7 +80,7 @@ class CauseGrouping:
         return fingerprint if is_new else None
 
     def mark_returned(self, fingerprint: str) -> None:
-        """Count one replayed dead letter of a cause as returned: it failed again."""
+        """Count one replayed dead letter of a cause as returned, because it failed again."""
         cause = self._causes.get(fingerprint)
         if cause is not None and cause.states.get("replayed"):
             cause.states["replayed"] -= 1
@@ -90,7 +93,7 @@ class CauseGrouping:
 
     @property
     def notes(self) -> list[str]:
-        """Sentences about what the numbers leave out."""
+        """Sentences about data that the numbers leave out."""
         notes = []
         if self.folded:
             notes.append(
@@ -132,7 +135,7 @@ class CauseGrouping:
 
 
 def affected_aggregate(letter: DeadLetter) -> str | None:
-    """Return the aggregate that a dead letter is about: its id, else the record's key as text."""
+    """Return the aggregate that a dead letter affects: its id, else the record's key as text."""
     if letter.aggregate_id is not None:
         return letter.aggregate_id
     key = letter.record.key if letter.record is not None else None

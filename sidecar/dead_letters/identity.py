@@ -1,6 +1,6 @@
-"""Identity of the records inside foreign dead letters: decoded, so that their ids find the dead letter.
+"""Identity of the records inside foreign dead letters: the records are decoded, so that their ids find the dead letter.
 
-Tracecar's own dead letters carry these ids in headers. Other frameworks keep the record only.
+Tracecar's own dead letters carry these ids in headers. Other frameworks keep only the record.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from sidecar.domain.model import DeadLetter, Decoded, Record
 from sidecar.domain.position import Position
 
 DecodeRecords = Callable[[Sequence[Record]], Awaitable[list[Decoded]]]
-"""Decodes records as the pipeline does, fetching their schemas. Never raises for what a record contains."""
+"""Function that decodes records as the pipeline does, and fetches their schemas. Never raises for a record's
+content."""
 
 
 async def add_identities(letters: Sequence[DeadLetter], decode: DecodeRecords) -> None:
-    """Fill in event id, type, trace id and aggregate id of those dead letters that lack all of them."""
+    """Set event id, type, trace id and aggregate id of the dead letters that lack all of them."""
     pending = [
         (letter, letter.record)
         for letter in letters

@@ -1,7 +1,7 @@
 """Ledger entries: the state of a dead letter, and each action on it with its actor, time and reason.
 
-An entry is stored under several keys, always with the same bytes: under the position of the origin, which every dead
-letter of that origin shares, and under the id of each dead letter. Without a known origin there is only the id. The
+An entry is stored under several keys, always with the same bytes: under the position of the origin, which all dead
+letters of that origin share, and under the id of each dead letter. If the origin is unknown, there is only the id. The
 origin's timestamp is part of each key, so that a stream that was deleted and created again has entries of its own.
 """
 
@@ -30,7 +30,7 @@ class PathChange(Struct, frozen=True, omit_defaults=True):
 
 
 class Actor(Struct, frozen=True, omit_defaults=True):
-    """The name of an API token, and the address that used it."""
+    """Name of an API token, and the address that used it."""
 
     name: str
     address: str | None = None
@@ -41,19 +41,19 @@ class LedgerAction(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     act: Literal["replayed", "discarded", "restored", "reported", "imported"]
     at: int
-    """Microseconds, by the acting sidecar's clock."""
+    """Time in microseconds, by the acting sidecar's clock."""
     by: str
     address: str | None = None
     why: str | None = None
     replay: str | None = None
     to: str | None = None
-    """The stream that a replay published to."""
+    """Stream to which a replay published."""
     group: str | None = None
-    """The consumer group that a replay was for, where it was for one."""
+    """Consumer group that a replay was for, if it was for only one."""
     attempt: int | None = None
     edit: tuple[PathChange, ...] = ()
     letter: str | None = None
-    """Id of the dead letter that was replayed, where it is not the entry's own."""
+    """Id of the replayed dead letter, if it differs from the entry's own."""
 
 
 class LetterEntry(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -62,10 +62,10 @@ class LetterEntry(Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     origin: str | None = None
     timestamp: int | None = None
-    """Milliseconds, of the origin."""
+    """Timestamp of the origin in milliseconds."""
     state: State = "open"
     actions: tuple[LedgerAction, ...] = field(default=(), name="deeds")
-    """Oldest first."""
+    """Actions, oldest first."""
 
     def with_action(self, action: LedgerAction, state: State) -> LetterEntry:
         """Return the entry after one more action."""
@@ -85,7 +85,10 @@ def encode_entry(entry: LetterEntry) -> bytes:
 
 
 def decode_entry(entry: bytes | None) -> LetterEntry | None:
-    """Decode an entry; None for None and for bytes that are no entry, because others may write to the ledger too."""
+    """Decode an entry.
+
+    Returns None for None, and for bytes that are not an entry: others may write to the ledger too.
+    """
     if entry is None:
         return None
     try:
@@ -100,7 +103,7 @@ def ledger_stream(letter: DeadLetter) -> str:
 
 
 def entry_keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
-    """Return the keys of an entry, the one that all dead letters of the origin share first. `ids` are theirs."""
+    """Return the keys of an entry; the key of the origin is the first. `ids` are those of the origin's dead letters."""
     stamp = "" if letter.origin_timestamp is None else str(letter.origin_timestamp)
     names = dict.fromkeys((letter.id, *ids))
     if letter.origin is not None and letter.origin_timestamp is not None:
@@ -109,7 +112,7 @@ def entry_keys(letter: DeadLetter, ids: Sequence[str] = ()) -> list[str]:
 
 
 def current_entry(stored: Sequence[bytes | None]) -> LetterEntry | None:
-    """Return the first entry among the values stored under an entry's keys; None if there is none."""
+    """Return the first entry among the values under an entry's keys; None if there is none."""
     return next((entry for value in stored if (entry := decode_entry(value)) is not None), None)
 
 

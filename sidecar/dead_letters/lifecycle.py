@@ -1,4 +1,4 @@
-"""The state of a dead letter, from its ledger entry and from the dead letters of its replays."""
+"""State of a dead letter, from its ledger entry and from the dead letters of its replays."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from sidecar.domain.ports.ledger import Ledger
 from sidecar.domain.position import Position
 
 MAX_REPLAY_LINKS = 300_000
-"""Dead letters of replayed records that one search remembers."""
+"""Dead letters of replayed records to remember in one search."""
 ReplayLinks = dict[tuple[str, str | None], str]
-"""Links from a replayed dead letter and its replay to the dead letter of the record that failed again."""
+"""Dead letter of a replayed record that failed again, by the replayed dead letter and the replay."""
 
 
 def remember_replay(links: ReplayLinks, letter: DeadLetter) -> None:
-    """Note the earlier dead letter that this one is a failed replay of, if it is one."""
+    """Note the dead letter whose replay failed with this one, if this one comes from a replay."""
     if letter.replay_of is not None and len(links) < MAX_REPLAY_LINKS:
         links[letter.replay_of, letter.replay_id] = letter.id
 
 
 def latest_replay(entry: LetterEntry | None) -> tuple[str, str | None] | None:
-    """Return the key in `ReplayLinks` of the latest replay; None if the state is not `replayed`."""
+    """Return the key of the latest replay in `ReplayLinks`; None if the state is not `replayed`."""
     if entry is None or entry.state != "replayed":
         return None
     last = next((action for action in reversed(entry.actions) if action.act == "replayed"), None)
@@ -31,7 +31,7 @@ def latest_replay(entry: LetterEntry | None) -> tuple[str, str | None] | None:
 
 
 class LetterStates:
-    """Works out the states of dead letters."""
+    """Determines the states of dead letters."""
 
     def __init__(self, attempts: int, replaying: Callable[[Position], bool]) -> None:
         """Set the rules.

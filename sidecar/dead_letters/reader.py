@@ -1,4 +1,4 @@
-"""Reading of dead letters from the brokers, fetch by fetch, from all streams that may contain some."""
+"""Reader of dead letters from the brokers, page by page, from all streams that may contain some."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class LetterSource(Protocol):
 
 
 class ReadScope(Struct):
-    """The part of the dead-letter streams that one search reads."""
+    """Part of the dead-letter streams that one search reads."""
 
     since: int | None = None
-    """Milliseconds: only dead letters appended at or after it."""
+    """Append time in milliseconds from which dead letters are read."""
     tail: int | None = None
-    """Number of records to read at the end of each partition. None: all."""
+    """Number of records to read at the end of each partition; None: all."""
     is_partial: bool = False
-    """Set while reading: some partition has more records than the tail."""
+    """Set while reading: some partition has more records than `tail`."""
 
 
 class FetchedLetters(Struct):
@@ -48,7 +48,7 @@ class FetchedLetters(Struct):
 async def read_letters(
     sources: Sequence[LetterSource], scope: ReadScope, notes: list[str], decode: DecodeRecords | None = None
 ) -> AsyncIterator[FetchedLetters]:
-    """Read the dead letters of all sources. A source that cannot be read adds a sentence to `notes`.
+    """Read the dead letters of all sources. If a source cannot be read, a sentence is added to `notes`.
 
     With `decode`, foreign dead letters get the identity of the record inside.
     """

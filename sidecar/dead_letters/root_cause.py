@@ -1,6 +1,6 @@
-"""The root cause of a failure, found in the text of its stack trace.
+"""Root cause of a failure, parsed from the text of its stack trace.
 
-Stack traces of the JVM, .NET, Python and Node are understood. The JVM prints the outer exception first and the root
+The parser knows stack traces of the JVM, .NET, Python and Node. The JVM prints the outer exception first and the root
 cause as the last `Caused by:`; .NET puts inner exceptions after `--->`, the innermost last; Python prints the first
 exception first; Node writes `[cause]:`.
 """
@@ -34,7 +34,7 @@ _PLAIN_WORD = re.compile(r"[a-z]+")
 def parse_root_cause(stacktrace: str) -> RootCause | None:
     """Find the innermost exception of a stack trace: its class and the first line of its message.
 
-    None where no line has the form of an exception.
+    Returns None if no line has the form of an exception.
     """
     if _PYTHON_START in stacktrace:
         return _python_cause(stacktrace)

@@ -1,4 +1,4 @@
-"""The dead letters of the watched streams: search, grouping by cause, and each one's state.
+"""Dead letters of the watched streams: search, grouping by cause, and the state of each.
 
 The brokers' dead-letter streams are the only storage, so every search reads them.
 """
@@ -31,15 +31,15 @@ class DeadLetterFilter(Struct, frozen=True):
     """A search filter for dead letters."""
 
     wanted: LetterPredicate | None = None
-    """Tests the facts of the dead letter."""
+    """Predicate on the facts of the dead letter."""
     holds: RecordPredicate | None = None
-    """Tests the original record."""
+    """Predicate on the original record."""
     by_state: bool = False
-    """`wanted` tests the state, which is then read for each dead letter first."""
+    """True if `wanted` tests the state, which is then read for each dead letter first."""
     by_later_lives: bool = False
-    """`wanted` tells replayed from returned dead letters, so the streams are read twice."""
+    """True if `wanted` distinguishes replayed from returned dead letters, so that the streams are read twice."""
     since: int | None = None
-    """Milliseconds: failed at or after it."""
+    """Time of failure in milliseconds from which dead letters match."""
     before: tuple[int, str] | None = None
     """`age_key` of the last dead letter on the previous page: only older ones match."""
 
@@ -48,11 +48,11 @@ ANY = DeadLetterFilter()
 
 
 class SearchResult(Struct):
-    """The result of a search, newest first."""
+    """Result of a search, newest first."""
 
     letters: list[DeadLetterGroup]
     notes: list[str]
-    """Sentences about what could not be read."""
+    """Sentences about streams that could not be read."""
 
 
 class GroupingResult(Struct):
@@ -62,7 +62,7 @@ class GroupingResult(Struct):
     letters: int
     """Number of dead letters, one for each origin and cause."""
     folded: int
-    """Number of those in causes that are not listed."""
+    """Number of dead letters in causes that are not listed."""
     notes: list[str]
 
 
@@ -76,13 +76,13 @@ class DeadLetterStore:
         replaying: Callable[[Position], bool] = lambda position: False,
         decode: DecodeRecords | None = None,
     ) -> None:
-        """Read nothing yet.
+        """Create the store without reading.
 
         Args:
-            sources: The brokers with the names of their dead-letter streams.
+            sources: Brokers with the names of their dead-letter streams.
             attempts: Number of replays after which a dead letter is parked; 0 parks none.
             replaying: Returns True if a running replay selected the dead letter at a position and has not sent it.
-            decode: Decodes the records inside foreign dead letters, to give those the record's identity.
+            decode: Decodes the records inside foreign dead letters, to add the records' identity.
         """
         self._sources = sources
         self._states = LetterStates(attempts, replaying)
@@ -91,7 +91,7 @@ class DeadLetterStore:
     async def newest(self, limit: int, wish: DeadLetterFilter = ANY) -> SearchResult:
         """Return the newest `limit` matching dead letters (0: all).
 
-        Without a filter only the ends of the streams are read, else all of them.
+        Without a filter only the ends of the streams are read, else the whole streams.
         """
         notes: list[str] = []
         tail = 2 * limit if limit and wish.wanted is None and wish.holds is None and wish.before is None else None
@@ -108,7 +108,7 @@ class DeadLetterStore:
         return SearchResult(groups, list(dict.fromkeys(notes)))
 
     async def show(self, id: str) -> DeadLetterGroup | None:
-        """Return one dead letter with its record and all groups of its origin; None where no stream contains it."""
+        """Return one dead letter with its record and all groups of its origin; None if no stream contains it."""
         notes: list[str] = []
         links: ReplayLinks = {}
         newest = NewestLetters(1, whole=True)
@@ -150,20 +150,20 @@ class DeadLetterStore:
     ) -> AsyncIterator[DeadLetter]:
         """Yield every matching dead letter with its record, stream by stream in order, without deduplication.
 
-        A stream that cannot be read adds a sentence to `notes`.
+        If a stream cannot be read, a sentence is added to `notes`.
         """
         links = await self._replay_links(wish, notes)
         async for letter, _ in self._each(wish, reading or ReadScope(wish.since), notes, links):
             yield letter
 
     async def entries(self, notes: list[str]) -> AsyncIterator[tuple[DeadLetter, LetterEntry]]:
-        """Yield every dead letter with actions in the ledger, and its entry."""
+        """Yield every dead letter that has actions in the ledger, with its entry."""
         async for letter, entry in self._each(replace(ANY, by_state=True), ReadScope(), notes, {}):
             if entry is not None and entry.actions:
                 yield letter, entry
 
     async def reads(self, system: str, stream: str) -> bool:
-        """Return True if searches read this stream. Raises Outage, Refused."""
+        """Check whether searches read this stream. Raises Outage, Refused."""
         for source in self._sources:
             if source.broker.system == system and stream != LEDGER:
                 watched = {status.partition.stream for status in await source.broker.status()}
@@ -172,7 +172,10 @@ class DeadLetterStore:
         return False
 
     async def states_of(self, groups: Sequence[DeadLetterGroup]) -> list[str]:
-        """Read the states of these again from the ledger. Return sentences about what could not be read."""
+        """Read the states of these dead letters again from the ledger.
+
+        Returns sentences about streams that could not be read.
+        """
         notes: list[str] = []
         await self._annotate(groups, {}, notes)
         return notes

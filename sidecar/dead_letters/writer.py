@@ -1,4 +1,4 @@
-"""Building of dead letters: from a rejected record to the record for the dead-letter stream."""
+"""Writer of dead letters: builds the record for the dead-letter stream from a rejected record."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar.domain.stream_names import StreamNames
 
 
 class DeadLetterWriter:
-    """Builds dead letters of one consumer group of one broker, also with the headers of further `dialects`."""
+    """Builds dead letters of one consumer group of one broker, with the headers of further `dialects` if configured."""
 
     def __init__(
         self, naming: StreamNames, group: str, service: str, clock: Callable[[], int], dialects: Sequence[str] = ()
@@ -57,17 +57,17 @@ class DeadLetterWriter:
 
 
 DeadLetterCallback = Callable[[Event, str, str], None]
-"""Called with a rejected event once its dead letter is durable, the consumer group, and the dead letter's id."""
+"""Called when a dead letter is durable, with the rejected event, the consumer group, and the dead letter's id."""
 
 
 def ignore_dead_letter(event: Event, group: str, id: str) -> None:
-    """Do nothing: the `DeadLetterCallback` for callers without one."""
+    """Do nothing. It is the `DeadLetterCallback` of callers that need none."""
 
 
 def shrink_dead_letter(letter: Outgoing) -> Outgoing | None:
     """Drop the next part of a dead letter that is too large for the broker, and mark it as omitted.
 
-    The body goes first, then the record's own headers, then the key. None where no part is left.
+    The body goes first, then the record's own headers, then the key. Returns None if no part is left.
     """
     facts = dict(letter.headers)
     omitted = tracecar.parse_list(tracecar.text(facts.get(tracecar.OMITTED_HEADER)))

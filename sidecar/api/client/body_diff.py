@@ -1,6 +1,6 @@
-"""Difference between two displayed bodies, as an edit that names the changed paths only.
+"""Difference between two displayed bodies, as an edit that names only the changed paths.
 
-Masked values stay unchanged. For the command line and the dashboard.
+Masked values stay unchanged. The command line and the dashboard use it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def difference(before: Any, after: Any) -> EditRequest | None:
 
 
 def changes(before: Any, after: Any) -> Iterator[ChangeModel]:
-    """Yield the differences between two displayed bodies, in the order of the first.
+    """Yield the differences between two displayed bodies, in the order of the first body.
 
     Values that are masked in both are equal. Lists of different lengths are one difference.
     """

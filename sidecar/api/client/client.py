@@ -31,9 +31,9 @@ A = TypeVar("A")
 DEFAULT_URL = "http://127.0.0.1:8425"
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
 READING = httpx2.Timeout(600.0, connect=5.0)
-"""Timeout of requests that read whole dead-letter streams: a million letters take half a minute."""
+"""Timeout of requests that read whole dead-letter streams: reading a million dead letters takes half a minute."""
 SILENCE_TIMEOUT_S = 30.0
-"""The sidecar sends a message on a stream every ten seconds; after this long without one, the connection is dead."""
+"""Time without a message after which a stream's connection counts as lost. The sidecar sends one every ten seconds."""
 RECONNECT_MIN_S, RECONNECT_MAX_S = 0.2, 5.0
 """Backoff of reconnection."""
 
@@ -43,11 +43,11 @@ class ClientError(Exception):
 
 
 class Unreachable(ClientError):
-    """No answer."""
+    """The sidecar did not reply."""
 
 
 class Unauthorized(ClientError):
-    """The token is missing, unknown or not enough."""
+    """The token is missing, unknown, or lacks the needed role."""
 
 
 class BadRequest(ClientError):
@@ -73,7 +73,7 @@ class LiveConnected(msgspec.Struct, frozen=True):
 
 
 class LiveRetry(msgspec.Struct, frozen=True):
-    """The live stream was interrupted; the client reconnects after so many seconds."""
+    """The live stream was interrupted. The client reconnects after this many seconds."""
 
     reason: str
     seconds: float
@@ -123,7 +123,7 @@ class Client(DeadLetterClient):
     async def events(
         self, query: str = "", *, limit: int = 100, cursor: str | None = None, full: bool = False
     ) -> models.EventPage:
-        """Return events that match, newest first."""
+        """Return matching events, newest first."""
         return await self._get(
             "/v1/events", models.EventPage, {"query": query, "limit": limit, "cursor": cursor, "full": full or None}
         )
@@ -193,13 +193,13 @@ class Client(DeadLetterClient):
         return await self._ask("POST", f"/v1/streams/{_segment(stream)}/resume", models.ReleaseResult)
 
     async def skip(self, stream: str) -> models.ReleaseResult:
-        """Continue behind the records that hold a stream."""
+        """Skip the records that hold a stream, and continue after them."""
         return await self._ask("POST", f"/v1/streams/{_segment(stream)}/skip", models.ReleaseResult)
 
     # --- streams
 
     async def live(self, query: str = "") -> AsyncGenerator[LiveItem, None]:
-        """Yield live events and reconnect for ever; every reconnection is an item too.
+        """Yield live events, and reconnect forever. Every reconnection is an item too.
 
         Raises only errors that a retry cannot fix: a wrong query, an unknown token.
         """
@@ -225,7 +225,10 @@ class Client(DeadLetterClient):
     async def scan(
         self, query: str = "", *, limit: int = 0, key: str | None = None, full: bool = False
     ) -> AsyncGenerator[ScanItem, None]:
-        """Yield matching records of the brokers. The last item is a `ScanEndModel`. Stop iterating to cancel."""
+        """Yield matching records that the sidecar reads from the brokers. The last item is a `ScanEndModel`.
+
+        Stop iterating to cancel the scan.
+        """
         parameters = {"query": query, "limit": limit, "key": key, "full": full or None}
         async with aclosing(self._stream("/v1/scan", parameters)) as messages:
             async for message in messages:
@@ -327,7 +330,7 @@ class Client(DeadLetterClient):
 
 
 def is_local(url: str) -> bool:
-    """Tell whether the address is this machine's own, to which no proxy leads."""
+    """Check whether the address is on this machine, so that no proxy is used."""
     return httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
 
 

@@ -18,7 +18,7 @@ _encode = encode_json
 
 
 class DeadLetterClient:
-    """Actions of `sidecar.api.client.client.Client`. Every method raises ClientError."""
+    """Actions on dead letters for `sidecar.api.client.client.Client`. Every method raises ClientError."""
 
     async def _send(self, method: str, path: str, kind: type[A], body: object | bytes | None = None) -> A:
         raise NotImplementedError
@@ -29,7 +29,7 @@ class DeadLetterClient:
     # --- replays
 
     async def plan(self, request: models.ReplayRequestModel) -> models.PlanModel:
-        """Do a dry run."""
+        """Run a dry run of a replay, and return its plan."""
         return await self._send("POST", "/v1/replays", models.PlanModel, msgspec.structs.replace(request, dry_run=True))
 
     async def replay(self, request: models.ReplayRequestModel) -> models.ReplayModel:
@@ -55,13 +55,13 @@ class DeadLetterClient:
         return await self._send("POST", f"/v1/replays/{_segment(id)}/cancel", models.ReplayModel)
 
     async def audit(self, limit: int = 100) -> models.AuditPage:
-        """Return the audit log, latest first."""
+        """Return the audit log, latest entry first."""
         return await self._send("GET", f"/v1/audit?limit={limit}", models.AuditPage)
 
     # --- letters
 
     async def discard(self, ids: Sequence[str], reason: str, query: str = "") -> list[models.OutcomeModel]:
-        """Discard these letters, or all that match a query."""
+        """Discard these dead letters, or all that match a query."""
         outcomes: list[models.OutcomeModel] = []
         while True:
             page = await self.discard_page(ids, reason, query)
@@ -70,7 +70,7 @@ class DeadLetterClient:
                 return outcomes
 
     async def discard_page(self, ids: Sequence[str], reason: str, query: str = "") -> models.OutcomePage:
-        """Discard these letters, or some thousands of those that match: `more` says that there are others."""
+        """Discard these dead letters, or some thousands of those that match; `more` in the reply: others match too."""
         body = models.DiscardRequest(ids=list(ids), reason=reason, query=query)
         return await self._send("POST", "/v1/dead-letters/discard", models.OutcomePage, body)
 
@@ -89,12 +89,12 @@ class DeadLetterClient:
         return (await self._send("POST", "/v1/dead-letters/import", models.OutcomePage, b"\n".join(lines))).items
 
     async def report(self, failure: models.FailureRequest) -> models.FailureAnswer:
-        """Hand over an event that could not be processed."""
+        """Report an event that a service could not process."""
         return await self._send("POST", "/v1/failures", models.FailureAnswer, failure)
 
 
 def encode_body(body: object | bytes | None) -> tuple[bytes | None, dict[str, str]]:
-    """Encode the body of a request; returns it with its headers."""
+    """Encode the body of a request, and return it with its headers."""
     if body is None:
         return None, {}
     if isinstance(body, bytes):

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 MAX_BODY_BYTES = 1 << 20
-"""Size of a request, except where a route allows more."""
+"""Largest request body, except on routes that allow more."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ApiServices:
 
 
 def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> ASGI3Application:
-    """Build the whole API. `loopback`: it listens on loopback and refuses requests for any other host name."""
+    """Build the whole API. `loopback`: it listens on loopback, and refuses requests for any other host name."""
     guarded = [
         *events.routes(services.events),
         *flows.routes(services.flows),

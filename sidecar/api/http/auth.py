@@ -28,7 +28,7 @@ class Caller(Struct, frozen=True):
     role: Role
 
     def may(self, role: Role) -> bool:
-        """Tell whether the caller's role includes this one."""
+        """Check whether the caller's role includes this one."""
         return role in ALLOWS[self.role]
 
 
@@ -58,7 +58,7 @@ def _digest(token: str) -> bytes:
 
 
 def build_token_store(api: ApiConfig) -> TokenStore:
-    """Build the store of the configured tokens and the operator's.
+    """Build the store with the configured tokens and the operator's token.
 
     If no operator's token is configured, it is read from the token file, or created there. Raises Refused if the file
     cannot be used.

@@ -1,8 +1,8 @@
-"""Limits of connections, so that no one without a token can take the API or the probes away.
+"""Limits of connections, so that a client without a token cannot make the API or the probes unavailable.
 
-A connection must send the head of a request within a deadline. When there are too many connections, in all or from one
+A connection must send the head of a request within a deadline. If there are too many connections, in all or from one
 address, the one that has been without a request for longest is closed in favor of the new one: a probe is answered
-however many idle connections there are. Only connections with a running request are never closed for others.
+however many idle connections there are. Connections with a running request are never closed in favor of others.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class ConnectionTable:
     """Connections that were closed in favor of others, or refused."""
 
     def add(self, connection: LimitedProtocol, peer: str) -> bool:
-        """Take a connection in and close another one if there are too many; returns False if there is no room."""
+        """Add a connection, and close another one if there are too many. Returns False if there is no room."""
         while self._counts.get(peer, 0) >= self.limits.per_peer or len(self._peers) >= self.limits.total:
             from_peer = self._counts.get(peer, 0) >= self.limits.per_peer
             idle = (
@@ -57,7 +57,7 @@ class ConnectionTable:
         return True
 
     def remove(self, connection: LimitedProtocol) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         peer = self._peers.pop(connection, None)
         if peer is not None:
             self._counts[peer] -= 1
@@ -85,11 +85,11 @@ class LimitedProtocol(H11Protocol):
 
     @property
     def is_idle(self) -> bool:
-        """No request is running."""
+        """True while no request is running."""
         return self.cycle is None or self.cycle.response_complete
 
     def abort(self) -> None:
-        """Close the connection at once, even if the client does not read what was sent."""
+        """Close the connection at once, even if the client has not read all replies."""
         self._cancel_deadline()
         self.transport.abort()
 

@@ -1,8 +1,8 @@
 """ASGI middleware in front of the routes: authentication, host check, security headers, and ids with slashes.
 
-Positions (`kafka://orders/0/4711`) and dead-letter ids contain slashes and may contain percent signs. A path may hold
-them percent-encoded, which is correct, or raw, which is what people type: the middleware turns the part of a path that
-is an id into one segment before routing, and `id_of` turns the segment back into text.
+Positions (`kafka://orders/0/4711`) and dead-letter ids contain slashes and may contain percent signs. In a path they
+may be percent-encoded, which is correct, or raw, which is what people type. The middleware turns the id part of a path
+into one segment before routing, and `id_of` turns the segment back into text.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
 """Paths that need no token."""
 MAX_RUNNING_REQUESTS = 256
-"""Requests at the same time, probes and scrapes apart."""
+"""Requests that run at the same time, without probes and scrapes."""
 CALLER = "tracecar.caller"
 """The key of the ASGI scope that holds the `Caller`."""
 MAX_TARGET_BYTES = 16_384
-"""Length of a path with its query string."""
+"""Longest path with its query string."""
 
 _ID = re.compile(r"(/v1/(?:events|flows|aggregates|dead-letters|schemas)/)(.+)", re.DOTALL)
 _STREAM = re.compile(r"(/v1/streams/)(.+)(/(?:resume|skip))", re.DOTALL)
@@ -43,7 +43,7 @@ HEADERS = (
 
 
 class EdgeMiddleware:
-    """Wraps the application. `tokens` None: no path needs a token (the listener for probes)."""
+    """Wraps the application. If `tokens` is None, no path needs a token (the listener for probes)."""
 
     def __init__(self, app: ASGI3Application, tokens: TokenStore | None, *, loopback: bool) -> None:
         self._app, self._tokens, self._loopback = app, tokens, loopback

@@ -1,4 +1,4 @@
-"""The OpenAPI document: what Litestar describes, and what only this application knows.
+"""The OpenAPI document: Litestar's description, with additions that only this application knows.
 
 Errors are `application/problem+json` on every route. Litestar does not see them, because they come from the middleware
 and from exception handlers.

@@ -35,7 +35,7 @@ def _response(value: models.Problem, headers: dict[str, str] | None = None) -> R
 
 
 def problem_of(error: Exception) -> models.Problem:
-    """Describe an error to the client."""
+    """Build the problem that describes an error to the client."""
     match error:
         case QueryError():
             return problem(400, str(error), query=to_text(error.query), at=error.at)

@@ -1,4 +1,4 @@
-"""The HTTP listeners: uvicorn in the sidecar's own event loop, without signal handlers of its own."""
+"""HTTP listeners: uvicorn in the sidecar's own event loop, without signal handlers of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 GRACEFUL_STOP_S = 5
-"""Time for running requests once the sidecar stops."""
+"""Time that running requests get to finish when the sidecar stops."""
 
 
 class HttpListener:
@@ -49,12 +49,12 @@ class HttpListener:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start listening; returns once it does."""
+        """Start to listen, and return once the address accepts connections."""
         self._serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
         await self._server.listening.wait()
 
     async def stop(self) -> None:
-        """Answer running requests, then close."""
+        """Let running requests finish, then close."""
         if self._serving is None:
             self._socket.close()
             return
@@ -97,7 +97,7 @@ def _bind(host: str, port: int, key: str) -> socket.socket:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a configured host is a loopback address."""
+    """Check whether a configured host is a loopback address."""
     if host == "localhost":
         return True
     try:
@@ -135,7 +135,7 @@ class ApiServer:
         return self._listeners[1].url if len(self._listeners) > 1 else None
 
     async def stop(self) -> None:
-        """End the live streams, answer running requests, and close."""
+        """End the live streams, let running requests finish, and close."""
         self._services.live.close()
         await asyncio.gather(*(listener.stop() for listener in self._listeners))
         self._listeners.clear()

@@ -11,10 +11,10 @@ from litestar.types import Empty
 
 
 class TypedRequest(Request[Any, Any, Any]):
-    """A request that decodes its body strictly.
+    """A request whose body is decoded strictly.
 
-    Litestar decodes a body into plain objects first and converts them afterwards, generously: 16 MB of empty lists
-    would take half a gigabyte, and `"dry_run": 0` would start a replay.
+    Litestar decodes a body into plain objects first and converts them afterwards, leniently: 16 MB of empty lists would
+    take half a gigabyte, and `"dry_run": 0` would start a replay.
     """
 
     async def json(self) -> Any:

@@ -13,12 +13,12 @@ from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, Gr
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker, GroupConsumption, TrackedGroup
 
 MAX_EVENTS_PER_FLOW = 2_000
-"""Longer flows are answered without the progress of groups."""
+"""Largest flow that is returned with the progress of consumer groups."""
 MAX_STOPS_IN_STATUS = 20
 
 
 def add_delivery(event: models.EventModel, position: Position, tracker: ConsumerGroupTracker) -> None:
-    """Add to an event which groups consumed it, once the groups of its broker were polled."""
+    """Add the consumption by consumer groups to an event, if the groups of its broker were polled."""
     polled = tracker.polled_at.get(position.system)
     if polled is not None:
         event.delivery, event.delivery_at = _delivery(tracker.consumption(position)), format_rfc3339(polled)
@@ -42,7 +42,7 @@ def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
 def flow_delivery(flow: Flow, tracker: ConsumerGroupTracker) -> list[models.FlowDeliveryModel] | None:
     """Count the events of a flow that each group consumed, by name of the group.
 
-    Returns None for a flow of more than `MAX_EVENTS_PER_FLOW` events, and before the groups were first polled.
+    Returns None for a flow of more than `MAX_EVENTS_PER_FLOW` events, and before the first poll of the groups.
     """
     if len(flow.nodes) > MAX_EVENTS_PER_FLOW or not tracker.polled_at:
         return None
@@ -73,7 +73,7 @@ def groups(tracker: ConsumerGroupTracker) -> models.GroupPage:
 
 
 def describe_stopped(tracker: ConsumerGroupTracker) -> list[str]:
-    """Describe each group that stopped, in one sentence."""
+    """Describe each group that stopped in one sentence."""
     return [
         f"{to_text(group.group)} stopped at {stop.position}: {stop.reason}"
         for group in tracker.groups()

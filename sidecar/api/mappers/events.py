@@ -1,4 +1,7 @@
-"""Maps events, flows and dead letters to JSON models and redacts them: every event leaves the process through here."""
+"""Mapper from events, flows and dead letters to JSON models.
+
+It redacts them: every event leaves the process through it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from sidecar.domain.redaction import Redactor
 from sidecar.domain.timestamps import format_rfc3339
 
 STATUS_PRECEDENCE = ("rejected", "duplicate", "replayed", "unchecked", "ok")
-"""Statuses of events; a flow has the first of those of its events."""
+"""Statuses of events, by precedence: a flow has the first of them that one of its events has."""
 
 
 def _text(value: str | None) -> str | None:
@@ -99,7 +102,7 @@ _EVENT_FIELDS = tuple(
 
 
 class EventMapper:
-    """Maps nodes, flows and dead letters to JSON models, redacted."""
+    """Maps nodes, flows and dead letters to redacted JSON models."""
 
     def __init__(self, redactor: Redactor) -> None:
         self.redactor = redactor
@@ -146,12 +149,12 @@ class EventMapper:
         return headers(self.headers_of(decoded)), self._body(decoded), payload.note
 
     def headers_of(self, decoded: Decoded) -> Headers:
-        """Return the record's headers, redacted, to show and to search."""
+        """Return the record's headers, redacted, for display and search."""
         record = decoded.record
         return self.redactor.headers(record.headers, flat=record.value is None)
 
     def body_of(self, decoded: Decoded) -> object:
-        """Return the decoded body, redacted, to show and to search; None if it could not be decoded."""
+        """Return the decoded body, redacted, for display and search; None if it could not be decoded."""
         return None if decoded.body is None else self.redactor.body(decoded.body, flat=decoded.record.value is None)
 
     def _body(self, decoded: Decoded) -> object:
@@ -167,7 +170,7 @@ class EventMapper:
     def flow(
         self, flow: index_port.Flow, held: index_port.Coverage | None = None, *, whole: bool = True
     ) -> models.FlowModel:
-        """Map a flow; without `whole`, without its events, for lists."""
+        """Map a flow. Without `whole`, its events are left out, for lists."""
         events = [self.flow_event(node) for node in flow.nodes]
         times = [node.event.occurred_at or node.event.appended_at * 1000 for node in flow.nodes]
         started, ended = min(times, default=None), max(times, default=None)
@@ -187,7 +190,7 @@ class EventMapper:
         )
 
     def dead_letter(self, letters: DeadLetterGroup, payload: ReadPayload | None = None) -> models.DeadLetterModel:
-        """Map a dead letter with all groups of its origin; with `payload`, with the original record too."""
+        """Map a dead letter with all groups of its origin; with `payload`, also the original record."""
         letter = self.redactor.letter(letters.letter)
         model = models.DeadLetterModel(
             id=to_text(letter.id),
@@ -278,7 +281,7 @@ def change(edit: PathChange) -> models.ChangeModel:
 
 
 def flow_status(statuses: Sequence[str]) -> str:
-    """Return the status of a flow whose events have these statuses."""
+    """Return the status of a flow from the statuses of its events."""
     return min(statuses, key=STATUS_PRECEDENCE.index, default="ok")
 
 

@@ -8,7 +8,7 @@ from sidecar.domain.model import Decoded
 
 
 class ReadPayload(Struct):
-    """A record that was read back and decoded, or a note that says why there is none."""
+    """A record that was read back and decoded, or a note with the reason why there is none."""
 
     decoded: Decoded | None = None
     note: str | None = None

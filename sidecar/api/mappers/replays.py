@@ -1,4 +1,4 @@
-"""Maps requests to replay jobs and failures, and jobs, plans and outcomes to JSON models, redacted."""
+"""Mapper from requests to replay jobs and failures, and from jobs, plans and outcomes to redacted JSON models."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from sidecar.replay.step_planner import KEPT_BACK
 
 MAX_RANGE_ENDS = 10_000
 MAX_EDIT_DEPTH = 128
-"""Levels of nesting of a value in an edit."""
+"""Deepest nesting of a value in an edit."""
 MAX_TEXT_CHARS = 4_000
-"""Length of a name, a comment or a reason."""
+"""Longest name, comment or reason."""
 _MASK = msgspec.json.encode(HIDDEN)
 
 
 def invalid(where: str, expected: str, value: object) -> ValidationException:
-    """Build the error for a value that is not as expected."""
+    """Build the error for a value of the wrong form."""
     return ValidationException(f"{where}: expected {expected}, found {str(value)[:200]!r}")
 
 
@@ -234,7 +234,7 @@ def shown_edit(edit: BodyEdit, redactor: Redactor) -> dict[str, Any]:
 
 
 def plan(result: ReplayPlan, redactor: Redactor) -> models.PlanModel:
-    """Map a dry run."""
+    """Map the result of a dry run."""
     return models.PlanModel(
         selected=result.selected,
         sendable=result.sendable,
@@ -315,7 +315,7 @@ def export_model(letter: ExportedLetter) -> models.ExportedLetterModel:
 
 
 def import_letter(letter: models.ExportedLetterModel) -> ExportedLetter:
-    """Map an exported dead letter back. Raises ValidationException for an invalid position."""
+    """Map an exported dead letter to its domain object. Raises ValidationException for an invalid position."""
     try:
         position = Position.parse(letter.position)
     except ValueError as error:

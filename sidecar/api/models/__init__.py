@@ -1,4 +1,4 @@
-"""The JSON of the API as structs: what it answers and what its clients read.
+"""The JSON of the API as structs: requests and replies.
 
 This package imports nothing else of the product, so that the dashboard can use it without loading the sidecar. Times
 are RFC 3339 text in UTC, trace and span ids are lower-case hex, positions are text, and absent is null.

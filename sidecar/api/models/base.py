@@ -1,4 +1,4 @@
-"""Base classes of every object that the API answers or takes, and its errors."""
+"""Base classes of every object in requests and replies of the API, and of its errors."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class LedgerActionModel(ApiModel, kw_only=True):
     """replayed, discarded, restored, reported or imported."""
     at: str | None
     by: str
-    """The name of the token."""
+    """Name of the token."""
     address: str | None
     why: str | None
     replay: str | None
@@ -62,7 +62,7 @@ class DeadLetterModel(ApiModel, kw_only=True):
     aggregate_id: str | None
     failed_at: str | None
     attempts: int | None
-    """Number of times that the record was tried; null where the framework does not state it."""
+    """Number of attempts to process the record; null if the framework does not state it."""
     dialect: str
     state: str
     cause: str
@@ -72,15 +72,15 @@ class DeadLetterModel(ApiModel, kw_only=True):
     service: str | None = None
     replay_of: str | None = None
     omitted: list[str] = []
-    """Parts that the broker refused; the origin still has them."""
+    """Parts that are missing because the broker refused the dead letter for its size; the origin still has them."""
     replays: int = 0
     """Number of replays of its record before this failure."""
     returned_as: str | None = None
-    """The dead letter of its replay, if that failed again."""
+    """Dead letter of the replayed record, if it failed again."""
     expires_at: str | None = None
     """Time at which retention deletes it; null: never, or unknown."""
     history: list[LedgerActionModel] | UnsetType = UNSET
-    """Actions on it, oldest first; only in the answer for one letter."""
+    """Actions on it, oldest first. Only in the reply for one dead letter."""
     stacktrace: str | UnsetType | None = UNSET
     key: str | UnsetType | None = UNSET
     headers: list[Header] | UnsetType = UNSET
@@ -89,15 +89,15 @@ class DeadLetterModel(ApiModel, kw_only=True):
 
 
 class CauseModel(ApiModel, kw_only=True):
-    """Dead letters of one cause; one letter for each origin, whichever groups wrote it."""
+    """Dead letters of one cause. Dead letters of one origin count once, in any number of groups."""
 
     cause: str
-    """The fingerprint that every dead letter of it carries."""
+    """Fingerprint of the cause; every dead letter of the cause has it."""
     stream: str
     stage: str
     code: str
     message: str
-    """Message of the latest letter."""
+    """Message of the latest dead letter."""
     path: str | None
     root_cause: RootCauseModel | None = None
     type: str | None
@@ -107,17 +107,17 @@ class CauseModel(ApiModel, kw_only=True):
     last_seen: str | None
     oldest_age_s: float
     rate: float
-    """Letters a minute, over the last hour."""
+    """Dead letters per minute, over the last hour."""
     aggregates: int
     """Number of affected aggregates."""
     some_aggregates: list[str]
-    """The first few of them."""
+    """The first few affected aggregates."""
     groups: list[str]
     dialects: list[str]
     states: dict[str, int]
     """Number of letters in each state."""
     latest: str
-    """The id of the latest letter."""
+    """Id of the latest dead letter."""
 
 
 class DeadLetterPage(ApiModel, kw_only=True):
@@ -130,13 +130,13 @@ class DeadLetterPage(ApiModel, kw_only=True):
 
 
 class CausePage(ApiModel, kw_only=True):
-    """The causes with the most letters first."""
+    """Causes, the one with the most dead letters first."""
 
     items: list[CauseModel]
     letters: int
     """Number of dead letters that matched."""
     folded: int
-    """Number of letters of causes that are not distinguished, because there are too many causes."""
+    """Number of dead letters whose causes are not listed, because there are too many causes."""
     note: str | None = None
-    """Sentences about streams that could not be read, and limits of the numbers."""
+    """Sentences about streams that could not be read, and about limits of the numbers."""
     cursor: str | None = None

@@ -10,7 +10,7 @@ from sidecar.api.models.base import ApiModel
 from sidecar.api.models.groups import DeliveryModel
 
 Header = tuple[str, Any]
-"""Name and value: text, null, or `{"base64": …}` where the bytes are not text."""
+"""Name and value: text, null, or `{"base64": …}` if the bytes are not text."""
 
 
 class SchemaRefModel(ApiModel, kw_only=True):
@@ -32,7 +32,7 @@ class RejectionModel(ApiModel, kw_only=True):
 
 
 class EventModel(ApiModel, kw_only=True):
-    """An event without its payload, unless `headers` and `body` were asked for."""
+    """An event. `headers` and `body` are present only if they were requested."""
 
     position: str
     stream: str
@@ -58,12 +58,14 @@ class EventModel(ApiModel, kw_only=True):
     rejection: RejectionModel | None
     trace_origin: str | None
     changed: bool = False
-    """A duplicate whose content differs from the first's."""
+    """True for a duplicate whose content differs from the first event's."""
     appended_at_observed: bool = False
-    """The record has no time of its own (a Redis entry id that is no time): `appended_at` is when it was observed."""
+    """True if the record has no time of its own (a Redis entry id that is not a time): `appended_at` is the time at
+    which the sidecar observed it."""
     headers: list[Header] | UnsetType = UNSET
     body: Any | UnsetType = UNSET
-    """The decoded body; if it could not be decoded, its bytes as text or `{"base64": …}`. Null: no body."""
+    """The decoded body; if it could not be decoded, its bytes as text or `{"base64": …}`. Null: the record has no
+    body."""
     payload_note: str | UnsetType | None = UNSET
     """Only with a payload: a note about it, for example that retention has deleted it."""
     delivery: list[DeliveryModel] | UnsetType = UNSET
@@ -74,12 +76,12 @@ class EventModel(ApiModel, kw_only=True):
 
 
 class CoverageModel(ApiModel, kw_only=True):
-    """Coverage of an answer: the events that could be considered."""
+    """Coverage of a reply: the events that could be considered."""
 
     events: int
     evicted: int
     since: str | None
-    """Append time from which everything of `partitions` is held."""
+    """Append time from which all events of `partitions` are held."""
     partitions: list[str]
     filling: bool
     note: str | None = None
@@ -98,7 +100,7 @@ class DroppedModel(ApiModel, kw_only=True):
 
     sse: ClassVar[str] = "dropped"
     count: int
-    """Events missed since the last such message."""
+    """Number of events missed since the last such message."""
     total: int
 
 

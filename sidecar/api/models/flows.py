@@ -13,7 +13,7 @@ class FlowEventModel(EventModel, kw_only=True):
     """An event within its flow."""
 
     parent: str | None
-    """The position of the event that caused it."""
+    """Position of the event that caused it."""
     parent_inferred: bool
     depth: int
     hops: list[str] = []
@@ -35,10 +35,10 @@ class FlowModel(ApiModel, kw_only=True):
     events: list[FlowEventModel] | UnsetType = UNSET
     """Events in causal, then time order; absent in lists of flows."""
     broken_keys: list[str] = []
-    """Keys that do not join events, because they would join too many."""
+    """Keys that do not join events into flows, because they would join too many."""
     elsewhere: int = 0
     """Only for a single flow: number of held events with the requested id in other flows, at most 1,000. An aggregate
-    has many flows, and this is its latest."""
+    has many flows; this one is its latest."""
     coverage: CoverageModel | UnsetType = UNSET
     delivery: list[FlowDeliveryModel] | UnsetType = UNSET
     """Only for a single flow that is not very long: the other consumer groups of its streams, by name."""

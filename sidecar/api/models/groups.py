@@ -6,18 +6,18 @@ from sidecar.api.models.base import ApiModel
 
 
 class GroupStopModel(ApiModel, kw_only=True):
-    """The event at which a consumer group stopped. That the event is the cause is inferred."""
+    """The event at which a consumer group stopped. That the event caused the stop is inferred."""
 
     position: str
-    """The event at which it stopped."""
+    """Position of that event."""
     since: str | None
-    """Time at which the stop was first seen; on Redis the time since which the entry is pending."""
+    """Time at which the stop was first seen; on Redis, the time since which the entry is pending."""
     reason: str
     inferred: bool = True
 
 
 class DeliveryModel(ApiModel, kw_only=True):
-    """Consumption of an event by a consumer group, as of a few seconds ago."""
+    """Consumption of an event by a consumer group, as of the last poll, a few seconds ago."""
 
     group: str
     passed: bool | None
@@ -61,14 +61,15 @@ class GroupModel(ApiModel, kw_only=True):
     group: str
     system: str
     members: int | None
-    """Null: the broker does not say. On Redis this includes members that left without deleting their consumer."""
+    """Number of members; null if the broker does not tell. On Redis it includes members that left without deleting
+    their consumer."""
     streams: list[GroupStreamModel]
     lag: int | None
-    """Records that the group has not committed; null: the broker cannot say."""
+    """Number of records that the group has not committed; null if the broker cannot tell."""
     rate: float | None
-    """Records a second that it reads; null before the second poll, or if the broker does not count."""
+    """Records per second that it consumes; null before the second poll, or if the broker does not count."""
     stuck_at: str | None
-    """The event at which it stopped first: probably poisoned."""
+    """First event at which it stopped. The event probably cannot be processed."""
     stopped: list[GroupStopModel] = []
     """All stops, one for each partition."""
 

@@ -1,4 +1,4 @@
-"""Requests and answers of actions on dead letters."""
+"""Requests and replies of actions on dead letters."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class EditRequest(ApiRequest, kw_only=True):
 
 
 class RangeRequest(ApiRequest, kw_only=True):
-    """Events of a stream, instead of dead letters."""
+    """Range of a stream's events, instead of dead letters."""
 
     stream: str
     since: str | None = field(default=None, name="from")
-    """A time (RFC 3339), or a length of time back from now (15m)."""
+    """A time (RFC 3339), or a duration back from now (15m)."""
     until: str | None = field(default=None, name="to")
     ends: list[str] = []
     """Position before which the range ends in each partition, from the `range` of a dry run: later events are
@@ -41,7 +41,7 @@ class RangeRequest(ApiRequest, kw_only=True):
 
 
 class ReplayRequestModel(ApiRequest, kw_only=True):
-    """Selection to publish again. Without query, ids and range: every open dead letter."""
+    """Records to publish again. Without query, ids and range: every open dead letter."""
 
     query: str = ""
     ids: list[str] = []
@@ -62,7 +62,7 @@ class DiscardRequest(ApiRequest, kw_only=True):
 
     ids: list[str] = []
     query: str = ""
-    """All open and parked letters that match, instead of ids."""
+    """Instead of ids: all matching dead letters that are open or parked."""
     reason: str
 
 
@@ -105,7 +105,7 @@ class FailureAnswer(ApiModel, kw_only=True):
     """The dead letter of a reported failure."""
 
     id: str
-    """The dead letter's."""
+    """Id of the dead letter."""
     position: str | None
     """Position of the dead letter; null: an earlier report wrote it."""
     created: bool
@@ -135,7 +135,7 @@ class ReplayModel(ApiModel, kw_only=True):
     started_at: str | None
     ended_at: str | None
     ids: int = 0
-    """Number of letters that the request named."""
+    """Number of dead letters that the request named by id."""
     range: dict[str, Any] | None = None
     group: str | None = None
     rate: float | None = None
@@ -152,9 +152,9 @@ class ReplayModel(ApiModel, kw_only=True):
     changed_by: str | None = None
     """Name of the token that paused, resumed or cancelled it."""
     reasons: dict[str, int] = {}
-    """Number of skipped letters by reason."""
+    """Number of skipped dead letters, by reason."""
     kept_back: int = 0
-    """Number of skipped letters that stay open, because a group has consumed the record or may have."""
+    """Number of skipped dead letters that stay open, because a group has consumed the record or may have."""
     failures: list[ReplayFailureModel] = []
     """The first failures."""
     note: str | None = None
@@ -171,7 +171,7 @@ class ReplayPage(ApiModel, kw_only=True):
 
 
 class ReceiverModel(ApiModel, kw_only=True):
-    """A consumer group that would receive the records of a dry run."""
+    """A consumer group that would receive the records."""
 
     group: str
     stream: str
@@ -180,11 +180,12 @@ class ReceiverModel(ApiModel, kw_only=True):
     not_passed: int
     unknown: int
     kept_back: int = 0
-    """Number of records left out because the group has consumed them or may have; not part of the other numbers."""
+    """Number of records that are not sent because the group has consumed them or may have. The other numbers do not
+    include them."""
 
 
 class TargetModel(ApiModel, kw_only=True):
-    """A stream to which a dry run would publish."""
+    """A stream to which the replay would publish."""
 
     stream: str
     count: int
@@ -192,7 +193,7 @@ class TargetModel(ApiModel, kw_only=True):
 
 
 class CheckModel(ApiModel, kw_only=True):
-    """A failed check of a dry run, with the number of affected records."""
+    """A failed check, with the number of affected records."""
 
     code: str
     message: str
@@ -215,7 +216,7 @@ class PlanModel(ApiModel, kw_only=True):
     warnings: list[str]
     changes: list[ChangeModel]
     kept_back: int = 0
-    """Number of skipped letters that stay open, because a group has consumed the record or may have."""
+    """Number of skipped dead letters that stay open, because a group has consumed the record or may have."""
     range: dict[str, Any] | None = None
     """Bounds of a range of events (`stream`, `from`, `to`, `ends`). A request with these bounds publishes exactly these
     events, even if others arrive meanwhile."""
@@ -229,10 +230,10 @@ class AuditEntryModel(ApiModel, kw_only=True):
     `.imported`."""
     at: str | None
     by: str
-    """The name of the token."""
+    """Name of the token."""
     address: str | None
     letters: int
-    """Number of letters."""
+    """Number of dead letters."""
     ids: list[str] = []
     """The first ids, except for a replay."""
     why: str | None = None
@@ -247,14 +248,14 @@ class AuditPage(ApiModel, kw_only=True):
     """A page of the audit log."""
 
     items: list[AuditEntryModel]
-    """The latest first."""
+    """Entries, latest first."""
     note: str | None = None
     """Sentences about streams that could not be read."""
     cursor: str | None = None
 
 
 class OutcomeModel(ApiModel, kw_only=True):
-    """Outcome for one letter."""
+    """Outcome for one dead letter."""
 
     id: str
     done: bool
@@ -263,11 +264,11 @@ class OutcomeModel(ApiModel, kw_only=True):
 
 
 class OutcomePage(ApiModel, kw_only=True):
-    """Outcomes, one for each letter."""
+    """Outcomes, one for each dead letter."""
 
     items: list[OutcomeModel]
     more: bool = False
-    """True if a discard by query has further matches: ask again."""
+    """True if further dead letters match a discard by query: repeat the request."""
     note: str | None = None
     """Sentences about streams that could not be read."""
 
@@ -285,5 +286,6 @@ class ExportedLetterModel(ApiModel, kw_only=True):
     timestamp: int
     value_at: int = 0
     hidden: list[str] = []
-    """Parts that are left out because they are redacted; such a letter cannot be imported."""
+    """Parts that are left out because they are redacted. Such a dead letter can be imported only while its origin still
+    has the record."""
     state: str = "open"

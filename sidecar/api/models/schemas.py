@@ -23,11 +23,11 @@ class SubjectModel(ApiModel, kw_only=True):
     versions: list[int]
     compatibility: str | None
     kind: str | None
-    """`AVRO`, `JSON` or `PROTOBUF`: of the latest version."""
+    """`AVRO`, `JSON` or `PROTOBUF`: the format of the latest version."""
     id: int | None
     seen: list[SeenSchemaModel]
     text: str | UnsetType | None = UNSET
-    """Text of the latest version; only in the answer for one subject."""
+    """Text of the latest version. Only in the reply for one subject."""
 
 
 class SubjectPage(ApiModel, kw_only=True):

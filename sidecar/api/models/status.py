@@ -33,15 +33,15 @@ class StreamStatusModel(ApiModel, kw_only=True):
     events: int
     rejected: int
     rate: float
-    """Events a second."""
+    """Events per second."""
     held: HoldModel | None
     system: str = ""
     group: str | None = None
     pending: int | None = None
     gaps: int = 0
-    """Number of times that records were gone before they were read."""
+    """Number of gaps: records that the broker deleted before the sidecar read them."""
     behind: list[PartitionLagModel] = []
-    """Partitions with a lag, the largest first, at most 100."""
+    """Partitions with a lag, largest lag first, at most 100."""
 
 
 class StreamPage(ApiModel, kw_only=True):
@@ -58,7 +58,8 @@ class ReleaseResult(ApiModel, kw_only=True):
     partitions: int
     """Number of its partitions that were held."""
     lost: int = 0
-    """Number of skipped records that are neither passed on nor dead-lettered, because the broker refused that."""
+    """Number of skipped records that are lost: the broker accepted them neither as dead letters nor, behind a gate, as
+    valid records."""
     lost_positions: list[str] = []
     """Positions of the lost records, at most 100."""
 
@@ -85,7 +86,7 @@ class RegistryStatus(ApiModel, kw_only=True):
     """The schema registry."""
 
     reachable: bool | None
-    """Null: not asked yet, or none is configured."""
+    """Null: not asked yet, or no registry is configured."""
     schemas: int
 
 
@@ -94,7 +95,7 @@ class LiveStatus(ApiModel, kw_only=True):
 
     subscribers: int
     dropped: int
-    """Events that slow subscribers missed."""
+    """Number of events that slow subscribers missed."""
 
 
 class MemberShareModel(ApiModel, kw_only=True):
@@ -104,7 +105,7 @@ class MemberShareModel(ApiModel, kw_only=True):
     partitions: list[int]
     lag: int | None
     rate: float
-    """Events a second."""
+    """Events per second."""
     rejected: int
 
 
@@ -113,7 +114,7 @@ class MemberModel(ApiModel, kw_only=True):
 
     member: str
     here: bool
-    """True for the sidecar that answers."""
+    """True for the sidecar that sent this reply."""
     alive: bool
     """True if its last heartbeat is recent."""
     last_heartbeat: str | None
@@ -126,9 +127,9 @@ class MemberModel(ApiModel, kw_only=True):
     lag: int | None
     rate: float
     waiting: int
-    """Events that wait to be indexed."""
+    """Number of events that wait to be indexed."""
     not_indexed: int
-    """Events that found no room in its queue since its start; they are read again from the broker."""
+    """Number of events since its start that found no room in its queue. They are read again from the broker."""
 
 
 class ServiceStatus(ApiModel, kw_only=True):
@@ -145,7 +146,7 @@ class ServiceStatus(ApiModel, kw_only=True):
     uptime_s: float
     live: LiveStatus | None = None
     trouble: list[str] = []
-    """Sentences about what is wrong or could not be checked."""
+    """Sentences about problems, and about anything that could not be checked."""
     members: list[MemberModel] = []
     """All sidecars of the group, this one included; empty without a shared index."""
 

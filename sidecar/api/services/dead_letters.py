@@ -1,4 +1,4 @@
-"""Dead letters: lists, causes and one letter with the record that failed."""
+"""Use cases of dead letters: lists, causes, and one dead letter with the record that failed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sidecar.query import parse
 
 
 class DeadLetterService:
-    """Answers questions about dead letters. Methods raise QueryError, NotFoundError, Outage and Refused."""
+    """Queries for dead letters. Methods raise QueryError, NotFoundError, Outage and Refused."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class DeadLetterService:
         self._letters, self._queries, self._origins, self._mapper = letters, queries, origins, mapper
 
     async def dead_letters(self, query: str = "", limit: int = 100, cursor: str | None = None) -> models.DeadLetterPage:
-        """Return dead letters that match, newest first; letters of one origin are one item."""
+        """Return matching dead letters, newest first. Dead letters of one origin are one item."""
         size = page_size(limit)
         result = await self._letters.newest(size + 1, self._queries.filter(parse(query), _before(cursor)))
         more = len(result.letters) > size
@@ -42,7 +42,7 @@ class DeadLetterService:
         )
 
     async def causes(self, query: str = "", limit: int = 100) -> models.CausePage:
-        """Return the causes of the dead letters that match, those with the most letters first."""
+        """Return the causes of the matching dead letters, the one with the most dead letters first."""
         result = await self._letters.groups(self._queries.build_filter(query))
         now = time.time_ns() // 1_000
         return models.CausePage(

@@ -1,4 +1,4 @@
-"""Events: search in the index, one event by id, live matching and scans of the brokers."""
+"""Use cases of events: search in the index, one event by id, live matching, and scans of the brokers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sidecar.query import Query, parse
 
 
 class EventService:
-    """Answers questions about events. Methods raise QueryError, NotFoundError, Outage and Refused."""
+    """Queries for events. Methods raise QueryError, NotFoundError, Outage and Refused."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class EventService:
     async def events(
         self, query: str = "", limit: int = 100, cursor: str | None = None, *, full: bool = False
     ) -> models.EventPage:
-        """Return held events that match, newest first; `full`: with headers and bodies."""
+        """Return matching events in the index, newest first. `full`: with headers and bodies."""
         page = await self._search.newest(parse(query), page_size(limit), cursor, full=full)
         held = coverage(self._index.coverage())
         if page.note is not None:
@@ -66,7 +66,7 @@ class EventService:
         return event
 
     async def matching(self, decoded: Sequence[Decoded], query: Query) -> list[models.EventModel]:
-        """Return those of some events just processed that match, with what the index knows of them."""
+        """Return the events among those just processed that match, with their nodes from the index."""
         return await self._search.matching(decoded, query)
 
     async def scan(

@@ -1,4 +1,4 @@
-"""Flows and aggregates: events that belong together."""
+"""Use cases of flows and aggregates."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 
 
 class FlowService:
-    """Answers questions about flows and aggregates. Methods raise QueryError, NotFoundError, Outage and Refused."""
+    """Queries for flows and aggregates. Methods raise QueryError, NotFoundError, Outage and Refused."""
 
     def __init__(self, *, index: Index, mapper: EventMapper, groups: ConsumerGroupTracker) -> None:
         self._index, self._mapper, self._groups = index, mapper, groups
         self._ids = IdLookup(index, mapper.redactor)
 
     async def flow(self, id: str) -> models.FlowModel:
-        """Return the flow of a trace id, event id, position, aggregate id or correlation id; of several the latest."""
+        """Return the flow of a trace id, event id, position, aggregate id or correlation id; of several, the latest."""
         flow = await self._index.flow(canonical_id(id))
         if flow is None or not any(self._ids.reveals(node, id) for node in flow.nodes):
             raise self._ids.not_found("flow", id)
@@ -48,7 +48,7 @@ class FlowService:
         )
 
     async def aggregate(self, id: str, limit: int = MAX_ITEMS_PER_PAGE) -> models.AggregateModel:
-        """Return the held events of an aggregate, by occurred time, then position."""
+        """Return the events of an aggregate in the index, by occurred time, then position."""
         nodes = [node for node in await self._index.aggregate(id, page_size(limit)) if self._ids.reveals(node, id)]
         if not nodes:
             raise self._ids.not_held("aggregate", id)

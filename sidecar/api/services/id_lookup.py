@@ -1,4 +1,4 @@
-"""Ids that callers ask for: positions, event ids, trace ids, aggregate ids and correlation ids."""
+"""Look-up of ids in requests: positions, event ids, trace ids, aggregate ids and correlation ids."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from sidecar.domain.redaction import Redactor
 
 
 class IdLookup:
-    """Finds ids in the index without revealing redacted ones."""
+    """Looks ids up in the index without revealing redacted ones."""
 
     def __init__(self, index: Index, redactor: Redactor) -> None:
         self._index, self._redactor = index, redactor
 
     async def position(self, id: str) -> Position:
-        """Return the position that `id` is, or that of the latest held event with this event id.
+        """Return `id` if it is a position, else the position of the latest event in the index with this event id.
 
         Raises NotFoundError, and QueryError for a malformed position.
         """
@@ -30,7 +30,7 @@ class IdLookup:
         raise self.not_found("event", id)
 
     def reveals(self, node: Node, id: str) -> bool:
-        """Tell whether `id` is a visible id of this event. Finding an event by a redacted id would confirm a guess."""
+        """Check whether `id` is a visible id of this event. A match by a redacted id would confirm a guess."""
         if not self._redactor.hidden_words:
             return True
         event = self._redactor.event(node.event)
@@ -45,11 +45,11 @@ class IdLookup:
         return canonical_id(id) in visible
 
     def not_found(self, kind: str, id: str) -> NotFoundError | QueryError:
-        """Build the error for an id that no held event has. `kind`: event, flow or aggregate."""
+        """Build the error for an id that no event in the index has. `kind`: event, flow or aggregate."""
         return _malformed_position(id) or self.not_held(kind, id)
 
     def not_held(self, kind: str, id: str) -> NotFoundError:
-        """Build the error for an id that no held event has and that need not be a position."""
+        """Build the error for an id that no event in the index has, and that need not be a position."""
         held = coverage(self._index.coverage())
         since = f" since {held.since}" if held.since else ""
         filling = ", and the index is still filling" if held.filling else ""

@@ -15,7 +15,7 @@ from sidecar.query import Query, parse
 
 
 class LetterQueryCompiler:
-    """Compiles queries. Filters see redacted letters only, so that a search cannot reveal what is hidden."""
+    """Compiles queries. Filters see only redacted dead letters, so a search cannot reveal hidden values."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class LetterQueryCompiler:
         return self.filter(parse(query))
 
     def filter(self, query: Query, before: tuple[int, str] | None = None) -> DeadLetterFilter:
-        """Compile a query; `before`: only letters older than this append time (milliseconds) and position."""
+        """Compile a query. `before`: only dead letters older than this append time (milliseconds) and position."""
         metadata, redactor = metadata_part(query), self._mapper.redactor
 
         def by_letter(letter: DeadLetter) -> bool:
@@ -57,10 +57,10 @@ class LetterQueryCompiler:
         )
 
     async def fits(self, records: Sequence[Record], query: str) -> list[bool]:
-        """Tell which records match a query, as events. Raises QueryError."""
+        """Return a predicate for records that match a query as events. Raises QueryError."""
         parsed = parse(query)
         return [await self._search.fits(decoded, parsed) for decoded in await self._payloads.open(records)]
 
     async def in_sight(self, system: str, stream: str) -> bool:
-        """Tell whether this is a watched stream. Raises Outage and Refused."""
+        """Check whether this is a watched stream. Raises Outage and Refused."""
         return await self._watched.contains(system, stream)

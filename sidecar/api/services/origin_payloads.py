@@ -1,4 +1,4 @@
-"""The record that a dead letter is about: from the letter itself, or from its origin."""
+"""Payload of the record behind a dead letter, from the dead letter itself or from its origin."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class OriginPayloads:
         self._payloads, self._watched = payloads, watched
 
     async def of(self, letter: DeadLetter) -> ReadPayload:
-        """Return the record that failed, or as much of it as can be had with a note about the rest."""
+        """Return the record that failed, or the available part of it with a note about the rest."""
         if letter.record is not None and not letter.omitted:
             return ReadPayload((await self._payloads.open([letter.record]))[0])
         if letter.origin is None:

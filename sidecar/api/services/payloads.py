@@ -1,4 +1,4 @@
-"""Payloads, read back when a caller asks for them: from a small cache of the latest batches, else from the broker."""
+"""Payloads, read back on request: from a small cache of the latest batches, else from the broker."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from sidecar.domain.record_size import count_record_bytes
 MAX_CACHE_BYTES = 8 << 20
 MAX_CACHE_RECORDS = 10_000
 CACHE_IDLE_S = 60.0
-"""Time after the last request for a payload from which records are no longer kept."""
+"""Time without a request for a payload after which the cache is dropped."""
 SCHEMA_TIMEOUT_S = 3.0
-"""Time that a request waits for a schema that is not cached."""
+"""Longest wait of a request for a schema that is not cached."""
 GONE = "the broker does not hold this record any more (retention or a trim has taken it)"
 MAX_CONCURRENT_READS = 16
-"""Positions read from the brokers at the same time for one request."""
+"""Positions to read from the brokers at the same time for one request."""
 
 
 class PayloadCache:
-    """The records of the latest batches, by position. Bounded by bytes and by count; evicts whole batches."""
+    """Records of the latest batches, by position. Bounded by bytes and by count; evicts whole batches."""
 
     def __init__(
         self,
@@ -47,7 +47,10 @@ class PayloadCache:
 
     @property
     def in_use(self) -> bool:
-        """A payload was asked for lately, so that keeping records helps. Drops all records otherwise."""
+        """True if a payload was requested lately, so that the cache is useful.
+
+        Otherwise all its records are dropped.
+        """
         if self._clock() - self._read_at < CACHE_IDLE_S:
             return True
         if self._batches:
@@ -85,7 +88,7 @@ class PayloadCache:
             del self._starts[partition]
 
     def discard(self, partition: Partition) -> None:
-        """Forget the records of a partition: its stream was created again."""
+        """Drop the records of a partition whose stream was created again."""
         self._starts.pop(partition, None)
         gone = [batch for batch in self._batches if batch[0] == partition]
         self._batches = deque(batch for batch in self._batches if batch[0] != partition)
@@ -120,7 +123,7 @@ class PayloadReader:
         self._brokers, self._decoder, self._cache = brokers, decoder, cache
 
     async def at(self, position: Position) -> ReadPayload:
-        """Read the record at a position and decode it. As `all`, and says why if there is no record."""
+        """Read the record at a position and decode it. If there is no record, the note says why."""
         (payload,) = await self.all([position])
         if payload.note == GONE:
             with contextlib.suppress(Outage, Refused):
@@ -128,9 +131,9 @@ class PayloadReader:
         return payload
 
     async def all(self, positions: Sequence[Position]) -> list[ReadPayload]:
-        """Read and decode the records at these positions, in the same order.
+        """Read and decode the records at these positions, in the same order. Never raises.
 
-        Raises nothing: a payload that could not be read has a note that says why.
+        A payload that could not be read has a note with the reason.
         """
         limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
 

@@ -1,4 +1,4 @@
-"""Interfaces of the sidecar that the services use."""
+"""Interfaces through which the services use the rest of the sidecar."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sidecar.pipeline.pipeline import SkipOutcome
 
 
 class StatusProvider(Protocol):
-    """Tells the status of the sidecar."""
+    """Reports the status of the sidecar."""
 
     @property
     def ready(self) -> bool: ...
 
     @property
     def unready_reason(self) -> str:
-        """The reason why the sidecar is not ready, without addresses: it is shown without a token."""
+        """Reason why the sidecar is not ready; None if it is. It contains no addresses, because it needs no token."""
 
     async def status(self) -> models.ServiceStatus: ...
 

@@ -1,4 +1,4 @@
-"""Bounded scans of the brokers, beyond the index, with progress. A caller cancels a scan by not iterating further."""
+"""Bounded scans of the brokers, beyond the index, with progress. To cancel a scan, stop iterating."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sidecar.domain.position import Partition
 
 MAX_RECORDS_PER_SCAN = 2_000_000
 RECORDS_PER_SLICE = 200
-"""Records that are decoded in one step of the event loop: a few milliseconds of work."""
+"""Records to decode in one step of the event loop: a few milliseconds of work."""
 MAX_PARTITIONS_PER_SCAN = 4_096
 
 
@@ -28,7 +28,7 @@ class ScanRequest(Struct, frozen=True):
     key: bytes | None = None
     since: int | None = None
     until: int | None = None
-    """Milliseconds, compared with the broker's timestamps; `until` is exclusive."""
+    """End of the range, exclusive: milliseconds, compared with the broker's timestamps."""
     most_records: int = MAX_RECORDS_PER_SCAN
 
 
@@ -50,7 +50,7 @@ class ScanProgress(Struct):
 
 
 StreamFilter = Callable[[str, str], Awaitable[bool]]
-"""Tells whether the caller may see a stream, given its system and name."""
+"""Predicate that tells whether the caller may see a stream, given its system and name."""
 
 
 async def scan(

@@ -1,4 +1,4 @@
-"""Schemas: what the registry has, and which versions the latest events used."""
+"""Use cases of schemas: registered subjects, and the versions that the latest events used."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sidecar.domain.json_safe import to_text
 from sidecar.domain.ports.index import Index
 
 MAX_SUBJECTS_PER_PAGE = 200
-"""Each subject costs three requests to the registry."""
+"""Subjects on one page. Each costs three requests to the registry."""
 
 
 class SchemaService:
-    """Answers questions about schemas. Methods raise NotFoundError, Outage and Refused."""
+    """Queries for schemas. Methods raise NotFoundError, Outage and Refused."""
 
     def __init__(self, catalog: SchemaCache, index: Index) -> None:
         self._catalog, self._index = catalog, index

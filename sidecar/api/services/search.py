@@ -1,4 +1,4 @@
-"""Search for events: by the metadata in the index, and by payloads that are read back within bounds."""
+"""Search for events: by the metadata in the index, and by payloads, which are read back within bounds."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from sidecar.query import Query, parse
 from sidecar.query.ast import And, Expression, Not, Or, Term, write
 
 EVENTS_PER_STEP, PAYLOADS_PER_STEP = 500, 64
-"""Events, and payloads, that are read before the search checks whether the page is full."""
+"""Events, and payloads, to read before the search checks whether the page is full."""
 MAX_PAYLOADS_PER_SEARCH = 5_000
 SEARCH_TIMEOUT_S = 10.0
 MAX_PAGE_BYTES = 4 << 20
-"""Bytes of payloads on one page; a page that reaches them ends early."""
+"""Bytes of payloads on one page. A page that reaches this limit ends early."""
 MAX_LOOKUP_EVENTS = 1_000
 """Upper bound of `Index.lookup`; a shorter result is complete."""
 ID_FIELDS = ("event", "trace", "correlation", "aggregate")
@@ -47,9 +47,9 @@ class SearchableIndex(Index, Protocol):
         until: int | None = None,
         streams: Collection[str] | None = None,
     ) -> IndexPage:
-        """Return held events by append time, then position, newest first.
+        """Return events by append time, then position, newest first.
 
-        A cursor is `cursor_after` of the last event of the page before. Raises ValueError for any other text.
+        A cursor is `cursor_after` of the last event on the previous page. Raises ValueError for any other text.
         """
 
     async def all_at(self, positions: Sequence[Position]) -> list[Node | None]:
@@ -68,13 +68,13 @@ class SearchPage(Struct):
 
 
 class EventSearch:
-    """Searches the index and events just processed. Queries see redacted events only."""
+    """Searches the index, and events just processed. Queries see only redacted events."""
 
     def __init__(self, index: SearchableIndex, payloads: PayloadReader, mapper: EventMapper) -> None:
         self._index, self._payloads, self._mapper = index, payloads, mapper
 
     async def newest(self, query: Query, limit: int, cursor: str | None, *, full: bool) -> SearchPage:
-        """Return held events that match, newest first. Raises QueryError for an invalid cursor."""
+        """Return matching events in the index, newest first. Raises QueryError for an invalid cursor."""
         metadata, result, started = metadata_part(query), SearchPage(cursor=cursor), time.monotonic()
         while True:
             page = await self._candidates(query, result.cursor, limit, full=full)
@@ -145,14 +145,14 @@ class EventSearch:
         return query.matches(self._redact(node), self._mapper.headers_of(decoded), body)
 
     async def fits(self, decoded: Decoded, query: Query) -> bool:
-        """Tell whether one event matches, with what the index knows of it."""
+        """Check whether one event matches, with its node from the index."""
         node = await self._index.at(decoded.event.position)
         return self._fits(query, node or unindexed_node(decoded.event), decoded)
 
     async def matching(
         self, decoded: Sequence[Decoded], query: Query, *, full: bool = False
     ) -> list[models.EventModel]:
-        """Return those of some events that match, with what the index knows of them."""
+        """Return the matching events, with their nodes from the index."""
         events: list[models.EventModel] = []
         nodes: Sequence[Node | None] = [None] * len(decoded)
         with contextlib.suppress(Outage):  # live events can be shown without an index
@@ -183,7 +183,7 @@ def cursor_after(event: Event) -> str:
 
 
 def parse_cursor(cursor: str) -> tuple[int, Position]:
-    """Parse what `cursor_after` returned. Raises QueryError for any other text."""
+    """Parse a cursor that `cursor_after` returned. Raises QueryError for any other text."""
     time, _, position = cursor.partition("@")
     try:
         return int(time), Position.parse(position)
@@ -192,12 +192,12 @@ def parse_cursor(cursor: str) -> tuple[int, Position]:
 
 
 def invalid_cursor(cursor: str) -> QueryError:
-    """Build the error for a text that is no cursor."""
+    """Build the error for a text that is not a cursor."""
     return QueryError("invalid cursor: pass the `cursor` value of the previous page unchanged", cursor, 0)
 
 
 def unindexed_node(event: Event) -> Node:
-    """Build a node for an event that the index does not hold: without duplicates, parents and flow."""
+    """Build a node for an event that is not in the index, without duplicates, parents and flow."""
     if event.rejection is not None:
         status = "rejected"
     elif event.replay_of is not None:
@@ -208,7 +208,7 @@ def unindexed_node(event: Event) -> Node:
 
 
 def metadata_part(query: Query) -> Query:
-    """Return the part of a query that needs no payload; every match of the query matches this part too."""
+    """Return the part of a query that needs no payload. Every match of the query also matches this part."""
     expression = query.expression
     items = expression.items if isinstance(expression, And) else (expression,)
     return parse(write(And(tuple(item for item in items if not _needs_payload(item)))))

@@ -1,6 +1,6 @@
-"""Visibility of streams: callers may see the watched ones and those with their dead letters.
+"""Visibility of streams: callers may read the watched streams, and those with their dead letters.
 
-A broker usually lets the sidecar read more than that. A caller must not read other streams through the sidecar.
+A broker usually lets the sidecar read more streams. A caller must not read those through the sidecar.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from sidecar.domain.ports.broker import Broker
 
 
 class WatchedStreams:
-    """The streams that the brokers watch for this sidecar."""
+    """Streams that the brokers watch for this sidecar."""
 
     def __init__(self, brokers: Sequence[Broker]) -> None:
         self._brokers = list(brokers)
 
     async def contains(self, system: str, stream: str) -> bool:
-        """Tell whether this is a watched stream. Raises Outage and Refused."""
+        """Check whether this is a watched stream. Raises Outage and Refused."""
         for broker in self._brokers:
             if broker.system == system:
                 for status in await broker.status():
@@ -29,12 +29,12 @@ class WatchedStreams:
 
 
 class StreamVisibility:
-    """The streams whose records callers may see."""
+    """Streams whose records callers may see."""
 
     def __init__(self, status: StatusProvider, dead_letters: DeadLetterSource) -> None:
         self._status, self._dead_letters = status, dead_letters
 
     async def allows(self, system: str, stream: str) -> bool:
-        """Tell whether this is a watched stream or holds dead letters of one. Raises Outage and Refused."""
+        """Check whether this is a watched stream or holds dead letters of one. Raises Outage and Refused."""
         watched = {status.stream for status in (await self._status.status()).streams if status.system == system}
         return to_text(stream) in watched or await self._dead_letters.reads(system, stream)

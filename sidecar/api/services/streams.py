@@ -1,4 +1,4 @@
-"""Streams, consumer groups and the status of the sidecar; releasing held streams."""
+"""Use cases of streams and consumer groups: status, and release of held streams."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 log = structlog.get_logger()
 
 MAX_LISTED_LOSSES = 100
-"""Positions of lost records that an answer lists."""
+"""Positions of lost records to list in a reply."""
 
 
 class StreamService:
-    """Answers questions about streams and groups, and releases held streams."""
+    """Queries for streams and groups, and release of held streams."""
 
     def __init__(self, *, status: StatusProvider, held: HeldStreams, groups: ConsumerGroupTracker) -> None:
         self._status, self._held, self._groups = status, held, groups
@@ -46,7 +46,7 @@ class StreamService:
         return models.ReleaseResult(stream=name, partitions=partitions)
 
     async def skip(self, stream: str, actor: Actor) -> models.ReleaseResult:
-        """Continue behind the records that hold a stream. Raises NotFoundError, Outage and Refused."""
+        """Skip the records that hold a stream. Raises NotFoundError, Outage and Refused."""
         name = await self._ask("stream.skipped", stream, actor)
         outcome = await self._held.skip(stream)
         lost = [str(position) for position in outcome.lost]

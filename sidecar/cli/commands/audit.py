@@ -1,4 +1,4 @@
-"""`tracecar audit`: who did what with dead letters."""
+"""`tracecar audit`: actions on dead letters and who took them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tracecar check`: validates the configuration and tries what it needs."""
+"""`tracecar check`: validates the configuration, and tries every connection and permission that it needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tracecar demo`: a broker, a shop and a sidecar to try Tracecar with."""
+"""`tracecar demo`: a broker, a shop and a sidecar for trying Tracecar."""
 
 from __future__ import annotations
 

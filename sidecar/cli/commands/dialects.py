@@ -1,4 +1,4 @@
-"""`tracecar dialects`: the header dialects of dead letters, from the code."""
+"""`tracecar dialects`: the header dialects of dead letters."""
 
 from __future__ import annotations
 

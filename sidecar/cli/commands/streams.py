@@ -1,4 +1,4 @@
-"""`tracecar streams`: the watched streams, and what to do with a held one."""
+"""`tracecar streams`: the watched streams, and actions on a held one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describes in one line which consumer groups have consumed an event or a flow."""
+"""One-line descriptions of the consumer groups that have consumed an event or a flow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_NAMED_GROUPS = 8
 
 
 def describe_readers(delivery: Sequence[models.DeliveryModel]) -> str:
-    """Describe the groups of an event, those that have not consumed it first.
+    """Describe the groups of an event; groups that have not consumed it come first.
 
     For example `mail not yet (12 behind), billing at 12:00:05`.
     """

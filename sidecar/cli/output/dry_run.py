@@ -1,4 +1,4 @@
-"""Prints a dry run: what would be sent and where, who would receive it, and what would be valid."""
+"""Output of a dry run: records and their targets, receiving groups, and the result of the checks."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _describe_nothing(plan: PlanModel, noun: str) -> str:
 
 
 def describe_empty_selection(skipped: object, noun: str) -> str:
-    """Describe a selection without anything to send. `skipped`: truthy if something matched and was skipped."""
+    """Describe a selection without anything to send. `skipped`: true if something matched and was skipped."""
     return "Nothing is left to send." if skipped else f"No {noun} matches."
 
 
@@ -97,7 +97,7 @@ def _describe_failure(check: CheckModel) -> str:
 
 
 def exit_kept_back(kept_back: int, sent: int = 0) -> None:
-    """Exit if letters were not sent because consumer groups have consumed their records: the user must decide."""
+    """Exit if dead letters were not sent because consumer groups have consumed their records: the user must decide."""
     if kept_back:
         remaining = f"{count_letters(kept_back)} {'is' if kept_back == 1 else 'are'} still open"
         done = f"{count_letters(sent)} {'was' if sent == 1 else 'were'} sent" if sent else "nothing was sent"
@@ -110,7 +110,7 @@ def exit_kept_back(kept_back: int, sent: int = 0) -> None:
 
 
 def can_ask() -> bool:
-    """Check whether there is a terminal to ask on."""
+    """Check whether there is a terminal for questions."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
@@ -122,6 +122,6 @@ def confirm(question: str) -> None:
 
 
 def exit_unconfirmed() -> NoReturn:
-    """Exit because there is no terminal to ask on."""
+    """Exit because there is no terminal for a confirmation."""
     print_error("no terminal to ask for confirmation: add --yes to proceed, or --dry-run to see what would happen")
     raise typer.Exit(USAGE_CODE)

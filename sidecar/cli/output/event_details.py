@@ -1,4 +1,4 @@
-"""Prints an event or dead letter in full: fields, headers and body."""
+"""Output of one event or dead letter in full: fields, headers and body."""
 
 from __future__ import annotations
 

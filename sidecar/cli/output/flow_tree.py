@@ -1,4 +1,4 @@
-"""Prints a flow as a tree of causes."""
+"""Output of a flow as a tree of causes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sidecar.api import models
 
 MAX_INDENTED_LEVELS = 24
-"""Deeper events are not indented further; their line says how deep they are."""
+"""Levels to indent. Lines of deeper events state their depth instead."""
 
 
 def print_flow(flow: models.FlowModel) -> None:

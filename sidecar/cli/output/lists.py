@@ -1,4 +1,4 @@
-"""Prints lists and single objects in the format that the user chose, and repeats lists with `--watch`."""
+"""Output of lists and single objects in the format that the user chose, and repetition of lists with `--watch`."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ CLEAR_SCREEN = "\x1b[H\x1b[J"
 
 
 class ListView(NamedTuple, Generic[T]):
-    """Columns of a list and the texts of an item."""
+    """Columns of a list, and the texts of an item."""
 
     columns: Sequence[TableColumn]
     row: Callable[[T], Sequence[Any]]
     name: Callable[[T], object]
-    """Returns the id that other commands accept."""
+    """Function that returns the id that other commands accept."""
     empty: str
 
 
 class ListPage(NamedTuple, Generic[T]):
-    """Items, and a remark about what the answer lacks."""
+    """Items, and a note about what is missing."""
 
     items: Sequence[T]
     note: str | None = None
@@ -90,7 +90,7 @@ def print_item(item: T, output: OutputFormat, name: Callable[[T], object]) -> No
 def show_object(
     item: T, output: OutputFormat | None, name: Callable[[T], object], print_details: Callable[[T], None]
 ) -> None:
-    """Print a single object in a format; as text for people by default."""
+    """Print a single object in a format; by default as text for people."""
     if output in (None, OutputFormat.WIDE):
         print_details(item)
     else:
@@ -98,7 +98,7 @@ def show_object(
 
 
 def print_yaml(value: Any) -> None:
-    """Print an object as a YAML document. All characters are escaped if some are invisible."""
+    """Print an object as a YAML document. If some characters are invisible, all are escaped."""
     import msgspec
     import yaml
 

@@ -1,4 +1,4 @@
-"""Prints the progress and the result of a replay."""
+"""Output of the progress and the result of a replay."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 POLL_INTERVAL_S = 0.3
 LINE_INTERVAL_S = 5.0
-"""Shortest time between two lines of progress without a terminal."""
+"""Shortest time between two lines of progress if stderr is not a terminal."""
 UNREACHABLE_TIMEOUT_S = 60.0
-"""Longest time without an answer: the sidecar may restart, and another one continues its replays."""
+"""Longest wait for a reply: the sidecar may restart, and another sidecar continues its replays."""
 BAR_WIDTH = 30
 
 
@@ -63,7 +63,7 @@ class ReplayProgressBar:
         """The latest note, which is not repeated."""
 
     def done(self, job: ReplayModel) -> int:
-        """Count the processed letters of the selection, without those that were skipped before the start."""
+        """Count the processed dead letters of the selection, without those that were skipped before the start."""
         return min(job.selected, job.published + job.failed + job.skipped - self._skipped_at_start)
 
     def show(self, job: ReplayModel) -> None:
@@ -104,7 +104,7 @@ class ReplayProgressBar:
             print_note(note)
 
     def forget_note(self) -> None:
-        """Print the latest note again if it recurs."""
+        """Forget the latest note, so that it is printed again if it recurs."""
         self._note = ""
 
     def clear(self) -> None:
@@ -118,8 +118,8 @@ class ReplayProgressBar:
 def report(job: ReplayModel, *, json: bool) -> None:
     """Print the result of a replay on stdout.
 
-    Exits with 1 if the replay is not complete, or if a letter failed, returned or was kept back from groups that have
-    consumed it.
+    Exits with 1 if the replay is not complete, or if a dead letter failed, returned or was kept back from groups that
+    have consumed it.
     """
     from sidecar.cli.output.dry_run import exit_kept_back
 

@@ -1,4 +1,4 @@
-"""Prints rows one by one, before all widths are known, and the progress of a scan."""
+"""Output of rows one by one, before all widths are known, and of the progress of a scan."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REFRESH_INTERVAL_S = 0.1
 class RowStream:
     """A table without an end. On a terminal it fits the width; in a pipe it looks like `print_table`.
 
-    `wide`: do not cut columns; rows of a terminal are then tab-separated too.
+    `wide`: do not cut columns. Rows on a terminal are then tab-separated too.
     """
 
     def __init__(self, columns: Sequence[TableColumn], *, wide: bool = False) -> None:

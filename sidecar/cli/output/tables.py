@@ -1,4 +1,4 @@
-"""Prints tables: as wide as the terminal, or with tab-separated columns in a pipe."""
+"""Output of tables: as wide as the terminal, or with tab-separated columns in a pipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class TableColumn(NamedTuple):
     whole: bool = False
     """True if values are never cut."""
     age: bool = False
-    """A time: on a terminal the column is AGE, the time since then. Wide tables have both."""
+    """True for a time: on a terminal the column is AGE, the time since then. Wide tables have both."""
     title: str = ""
     """Header on a terminal, if it differs from the name."""
 
@@ -63,7 +63,7 @@ def print_line(line: str) -> None:
 
 
 def print_note(note: str | None) -> None:
-    """Print a remark about an answer on stderr, so that pipes contain only rows."""
+    """Print a note about a reply on stderr, so that pipes contain only rows."""
     if note:
         sys.stderr.write(f"{sanitize_line(note)}\n")
 
@@ -76,7 +76,7 @@ def create_console() -> Console:
 
 
 def style_status(value: str) -> Text:
-    """Return a cell with the color of its status word."""
+    """Return a cell in the color of its status."""
     from rich.text import Text
 
     return Text(sanitize_line(value), STYLES.get(value.partition(" ")[0], ""))
@@ -178,7 +178,7 @@ def _fit_columns(columns: Sequence[TableColumn], natural: Sequence[int], width: 
 
 
 def plan_widths(columns: Sequence[TableColumn], width: int) -> dict[int, int]:
-    """Plan the columns of a table whose rows are not known yet: index and width of those for which there is room.
+    """Plan the columns of a table whose rows are not known yet: index and width of each column that fits.
 
     Columns that can be cut share the remaining width equally.
     """

@@ -1,7 +1,7 @@
-"""Header dialects of dead letters: one module each, reading and where possible writing, and the table of all.
+"""Header dialects of dead letters: one module each, for reading and where possible writing, and the table of all.
 
 A record with Tracecar's headers is read as ours. Other frameworks append their headers, so the dialect with the last
-marker header is that of the latest failure; headers of earlier failures belong to the record.
+marker header is that of the latest failure. Headers of earlier failures belong to the record.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
 
 DIALECTS: tuple[Dialect, ...] = (tracecar.DIALECT, *FOREIGN_DIALECTS, unknown.DIALECT)
-"""Tracecar's first, `unknown` last."""
+"""All dialects: Tracecar's first, `unknown` last."""
 _READERS_BY_MARKER: dict[str, ReadDialect] = {
     marker: dialect.read for dialect in FOREIGN_DIALECTS for marker in dialect.markers
 }

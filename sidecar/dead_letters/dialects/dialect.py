@@ -15,17 +15,17 @@ from sidecar.domain.position import Position
 from sidecar.domain.stream_names import StreamNames
 
 ReadDialect = Callable[[Record, StreamNames], DeadLetter | None]
-"""Read a record of a dead-letter stream. None where its headers turn out not to be of this dialect."""
+"""Function that reads a record of a dead-letter stream. Returns None if its headers are not of this dialect."""
 HeaderFields = list[tuple[str, str | bytes | None]]
 """Header names without the dialect's prefix, and values. A header with the value None is not written."""
 
 
 class RejectionFields(Struct, frozen=True):
-    """The facts about a rejected record that a dialect can write."""
+    """Facts about a rejected record that a dialect can write."""
 
     position: Position
     timestamp: int
-    """Milliseconds, of the rejected record."""
+    """Timestamp of the rejected record in milliseconds."""
     group: str
     error: str
     message: str
@@ -40,7 +40,7 @@ class RejectionFields(Struct, frozen=True):
 
     @property
     def stacktrace(self) -> str:
-        """The failure in the form of a stack trace, for tools that insist on one."""
+        """The failure in the form of a stack trace, for tools that require one."""
         return f"{self.error}: {self.message}\n\tat {self.path or 'the record'} ({self.position})"
 
     def origin_as_text(self) -> HeaderFields:
@@ -54,21 +54,21 @@ class RejectionFields(Struct, frozen=True):
 
 
 class Dialect(Struct, frozen=True):
-    """A framework's way to write dead letters."""
+    """Dead-letter headers of one framework."""
 
     name: str
     framework: str
     read: ReadDialect
     markers: tuple[str, ...] = ()
-    """Headers that it is recognized by: any of them."""
+    """Headers that identify the dialect: each of them is sufficient."""
     streams: tuple[str, ...] = ()
     """Default names of its dead-letter streams, as `dead_letters.read` takes them."""
     prefix: str = ""
-    """Beginning of all headers that `write` names; empty where the dialect cannot be written."""
+    """Prefix of all headers that `write` builds; empty if the dialect cannot be written."""
     write: Callable[[RejectionFields], HeaderFields] | None = None
-    """Name the headers of a rejected record. None: `dead_letters.dialects` refuses this dialect."""
+    """Function that builds the headers of a rejected record. None: `dead_letters.dialects` refuses this dialect."""
 
     @property
     def is_written(self) -> bool:
-        """True where `dead_letters.dialects` accepts this dialect."""
+        """True if `dead_letters.dialects` accepts this dialect."""
         return self.write is not None or self.name == "tracecar"

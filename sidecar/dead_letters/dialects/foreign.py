@@ -1,4 +1,4 @@
-"""Dead-letter dialects of other frameworks: the table, and writing their headers beside Tracecar's.
+"""Dead-letter dialects of other frameworks: their table, and the writing of their headers beside Tracecar's.
 
 `dead_letters.dialects` switches the writing on, so that tools that know those headers understand our dead letters.
 Facts that Tracecar does not have (a timestamp's type, a class) are left out.
@@ -42,7 +42,7 @@ _MAX_MESSAGE_CHARACTERS = 2_000
 
 
 def header_prefixes(dialects: Sequence[str]) -> tuple[str, ...]:
-    """Return the beginnings of the headers that these dialects write. Unknown names are ignored."""
+    """Return the prefixes of the headers that these dialects write. Unknown names are ignored."""
     return tuple(_WRITABLE[name].prefix for name in dialects if name in _WRITABLE)
 
 

@@ -1,4 +1,4 @@
-"""Dead letters of other frameworks: from the facts in their headers to a `DeadLetter`.
+"""Dead letters of other frameworks: builds a `DeadLetter` from their headers.
 
 Anyone who can write to the stream can write anything, so a value of an unexpected form counts as absent.
 """
@@ -27,29 +27,29 @@ _MAX_BY_WIDTH = {4: 2**31 - 1, 8: 2**63 - 1}
 
 
 class FailureHeaders(Struct):
-    """Facts that a framework's headers state about a failure; None where they do not state them."""
+    """Facts about a failure that a framework's headers state; None if they do not state it."""
 
     stream: str | None = None
     partition: int | None = None
     offset: int | None = None
     timestamp: int | None = None
-    """Milliseconds, of the original record."""
+    """Timestamp of the original record in milliseconds."""
     group: str | None = None
     exception: str | None = None
     message: str | None = None
     attempts: int | None = None
     failed_at: int | None = None
-    """Microseconds."""
+    """Time of the failure in microseconds."""
     stacktrace: str | None = None
     root_cause: RootCause | None = None
-    """Stated by headers of its own. Else it is found in the stack trace."""
+    """Root cause that separate headers state. Without it, the stack trace is searched for one."""
     likely_cause: RootCause | None = None
-    """The deepest exception that headers name, for a stack trace that shows none."""
+    """Innermost exception that the headers name, used if the stack trace shows none."""
     code: str = "reported.error"
     omitted: tuple[str, ...] = ()
-    """Parts of the record that the dead letter does not keep."""
+    """Parts of the record that the dead letter lacks."""
     reserialized: bool = False
-    """The framework may have serialized key or value again, so that they differ from the original bytes."""
+    """True if the framework may have serialized key or value again, so that they differ from the original bytes."""
 
 
 class HeaderValues:
@@ -61,7 +61,7 @@ class HeaderValues:
             self._values.setdefault(name, []).append(value)
 
     def has_any(self, names: Sequence[str]) -> bool:
-        """Return True if a header of one of these names exists."""
+        """Check whether a header with one of these names exists."""
         return any(name in self._values for name in names)
 
     def all(self, name: str) -> list[bytes | None]:
@@ -69,12 +69,12 @@ class HeaderValues:
         return self._values.get(name, [])
 
     def text(self, name: str, max_bytes: int = 4 * MAX_MESSAGE_CHARACTERS) -> str | None:
-        """Return the latest value as text; None where it is absent or empty."""
+        """Return the latest value as text; None if it is absent or empty."""
         values = self._values.get(name)
         return to_text(values[-1], max_bytes) if values else None
 
     def first_text(self, name: str) -> str | None:
-        """Return the first value as text; None where it is absent or empty."""
+        """Return the first value as text; None if it is absent or empty."""
         values = self._values.get(name)
         return to_text(values[0]) if values else None
 
@@ -94,7 +94,7 @@ def to_text(value: bytes | None, max_bytes: int = 4 * MAX_MESSAGE_CHARACTERS) ->
 
 
 def to_number(value: bytes | None, width: int = 8) -> int | None:
-    """Read a number that is not negative, in decimal digits or as a big-endian integer of at most `width` bytes.
+    """Read a non-negative number, in decimal digits or as a big-endian integer of at most `width` bytes.
 
     Bytes that are all digits are read as digits: as an integer they would exceed every real partition or offset.
     """
@@ -112,10 +112,10 @@ def to_number(value: bytes | None, width: int = 8) -> int | None:
 def latest_on_first_stream(
     topics: Sequence[bytes | None], *places: Sequence[bytes | None]
 ) -> tuple[bytes | None, list[bytes | None]]:
-    """Find the stream that a record first failed on, and the place where it last failed there.
+    """Find the stream on which a record first failed, and the place of its latest failure there.
 
     Later failures are those of retry and dead-letter streams, unless the record was published to the first stream
-    again. All sequences are oldest first. Places that do not pair up with the topics are None.
+    again. All sequences are oldest first. Places that do not match the topics are None.
     """
     if not topics:
         return None, [None for _ in places]
@@ -126,7 +126,7 @@ def latest_on_first_stream(
 def build_letter(
     record: Record, naming: StreamNames, dialect: str, failure: FailureHeaders, is_own: Callable[[str], bool]
 ) -> DeadLetter:
-    """Build the dead letter that a framework's headers describe. `is_own` tells its headers from the record's."""
+    """Build the dead letter that a framework's headers describe. `is_own` recognizes the framework's headers."""
     stream = (failure.stream or "")[:MAX_NAME_CHARACTERS] or None
     origin = None
     partition, offset = failure.partition, failure.offset

@@ -1,10 +1,10 @@
 """Spring Kafka's `DeadLetterPublishingRecoverer`: headers `kafka_dlt-*`, numbers as big-endian bytes.
 
-Each round adds headers of the same names, unless the recoverer is told to replace them: the first are of the first
-failure, the last of the latest one (`KafkaHeaders`, `DeadLetterPublishingRecoverer.HeaderNames`). Without a delivery
-attempt header (`ContainerProperties.deliveryAttemptHeader`) the number of attempts is unknown. Spring serializes what
-it could deserialize again (the value, where the key failed), so the bytes of the dead letter may differ from those of
-the original record.
+Each failure adds headers with the same names, unless the recoverer is configured to replace them. The first value of a
+name belongs to the first failure, the last to the latest one (`KafkaHeaders`,
+`DeadLetterPublishingRecoverer.HeaderNames`). Without a header for the delivery attempt
+(`ContainerProperties.deliveryAttemptHeader`) the number of attempts is unknown. Spring serializes again what it was
+able to deserialize (the value, if only the key failed), so the bytes of the dead letter may differ from the original.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _exception(values: HeaderValues, prefix: str) -> tuple[str | None, str | Non
 
 
 def is_own(name: str) -> bool:
-    """Return True for a header that Spring added."""
+    """Check whether Spring added this header."""
     return name.startswith(PREFIX) or name in _CONTAINER_HEADERS
 
 

@@ -1,7 +1,7 @@
 """Spring Kafka's `@RetryableTopic`: `kafka_original-*`, `kafka_exception-*` and `retry_topic-*` (`RetryTopicHeaders`).
 
-Only the group keeps the recoverer's name. The origin stays that of the first failure on all retry topics.
-`retry_topic-attempts` on a dead letter is the number of the attempt that would come next.
+Only the header of the group has the recoverer's name. The origin stays that of the first failure on all retry topics.
+`retry_topic-attempts` on a dead letter is the number of the next attempt.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ from sidecar.domain.timestamps import format_rfc3339, parse_rfc3339
 PREFIX = "tracecar."
 ID_HEADER = "tracecar.dead-letter-id"
 STREAM_HEADER = "tracecar.stream"
-"""The stream of a reported record that has no position."""
+"""Stream of a reported record that has no position."""
 STACKTRACE_HEADER = "tracecar.stacktrace"
 UNKNOWN_TIMESTAMP_MS = -1
 """Timestamp of a reported record that has neither a position nor a time."""
 OMITTED_HEADER = "tracecar.omitted"
-"""Names the parts (`body`, `headers`, `key`) that the broker refused for their size. The origin still has them."""
+"""Parts (`body`, `headers`, `key`) that the broker refused for their size. The origin still has them."""
 
 REPLAY_ID = "tracecar.replay-id"
 REPLAY_OF = "tracecar.replay-of"
@@ -31,19 +31,19 @@ REPLAY_GROUP = "tracecar.replay-group"
 """Links a replayed record, and the dead letter of one that failed again, to the earlier failure."""
 
 DIALECTS_HEADER = "tracecar.dialects"
-"""Names the dialects whose headers were written beside ours and therefore are not the record's own."""
+"""Dialects whose headers were written beside ours, and therefore do not belong to the record."""
 
 _REPLAY_HEADERS = (REPLAY_ID, REPLAY_OF, REPLAY_ATTEMPT, REPLAY_GROUP)
 _SCHEMA_DECODER = msgspec.json.Decoder(SchemaRef)
 _GROUP_OF_ID = re.compile(rf"(.*)@{SCHEME}://|(.*?)@sha256:", re.DOTALL)
 MAX_HEADER_BYTES = 8_192
-"""Longest header value that is read, but for a stack trace."""
+"""Longest header value to read, except stack traces."""
 MAX_STACKTRACE_BYTES = 262_144
 MAX_MESSAGE_CHARACTERS = 2_000
 
 
 def own_headers(headers: Headers, dialects: Sequence[str] = ()) -> Headers:
-    """Return the record's own headers: all but earlier `tracecar.*` ones and those of the `dialects` that are written.
+    """Return the record's own headers: without earlier `tracecar.*` ones and those of the `dialects` that are written.
 
     Without this, headers would accumulate with each failure.
     """
@@ -52,18 +52,18 @@ def own_headers(headers: Headers, dialects: Sequence[str] = ()) -> Headers:
 
 
 def attempt_number(headers: Headers) -> int:
-    """Return the number of this attempt: 1, or one more than the replays that the record went through."""
+    """Return the number of this attempt: one more than the number of the record's replays."""
     return replay_count(dict(headers)) + 1
 
 
 def replay_count(facts: Mapping[str, bytes | None]) -> int:
-    """Return the number of earlier replays of the record, as its headers state it."""
+    """Return the number of earlier replays of the record, from its headers."""
     count = text(facts.get(REPLAY_ATTEMPT))
     return int(count) if count and count.isascii() and count.isdigit() and len(count) < 7 else 0
 
 
 def add_replay_facts(letter: DeadLetter, headers: Headers) -> DeadLetter:
-    """Fill in the replay that the failed record came from, in a dead letter of any dialect."""
+    """Set the replay that the failed record came from, in a dead letter of any dialect."""
     facts = {name: value for name, value in headers if name.startswith("tracecar.replay-")}
     if facts:
         letter.replay_of = text(facts.get(REPLAY_OF))
@@ -76,10 +76,10 @@ def build_replay_headers(id: str, letter: str, attempt: int, group: str | None) 
     """Build the headers that a replayed record carries after its own.
 
     Args:
-        id: The replay's id.
-        letter: The id of the dead letter that is replayed.
+        id: Id of the replay.
+        letter: Id of the dead letter that is replayed.
         attempt: Number of replays, this one included.
-        group: The consumer group that the replay is for, where it is for one.
+        group: Consumer group that the replay is for, if it is for only one.
     """
     headers = [(REPLAY_ID, id), (REPLAY_OF, letter), (REPLAY_ATTEMPT, str(attempt))]
     if group is not None:
@@ -98,15 +98,15 @@ def write(
 ) -> Headers:
     """Build the headers that a dead letter of this rejected record has beyond the record's own.
 
-    Facts that are absent have no header.
+    Absent facts have no header.
 
     Args:
         decoded: The rejected record.
-        group: The consumer group that could not process it.
-        service: The service of this sidecar.
+        group: Consumer group that could not process it.
+        service: Service of this sidecar.
         failed_at: Microseconds since 1970.
-        attempts: The number of attempts, where the reporter counted them.
-        digest: Takes the position's place in the id of a dead letter for a record that has no position.
+        attempts: Number of attempts, if the reporter counted them.
+        digest: Replaces the position in the id of a dead letter whose record has no position.
     """
     event, record, rejection = decoded.event, decoded.record, decoded.event.rejection
     assert rejection is not None, "only a rejected record has a dead letter"
@@ -136,7 +136,7 @@ def write(
 
 
 def read(letter: Record) -> DeadLetter | None:
-    """Read the dead letter that our headers describe; None where they are missing.
+    """Read the dead letter that our headers describe; None if they are missing.
 
     Anyone who can write to the stream can write anything, so headers that do not parse count as absent.
     """

@@ -1,4 +1,4 @@
-"""A dead letter that is one by its stream's name alone: no dialect knows its headers."""
+"""Dead letters that only the name of their stream identifies: no dialect knows their headers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sidecar.domain.stream_names import StreamNames
 
 
 def read(letter: Record, naming: StreamNames) -> DeadLetter:
-    """Take the record itself for the one that failed, on the stream that the dead-letter stream's name implies."""
+    """Treat the record itself as the one that failed, on the stream that the dead-letter stream's name implies."""
     origins = naming.origins(letter.position.stream)
     return DeadLetter(
         id=f"@{letter.position}",

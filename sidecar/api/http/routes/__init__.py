@@ -1,1 +1,1 @@
-"""The routes of the API, by what they are about."""
+"""Routes of the API, one module for each resource."""

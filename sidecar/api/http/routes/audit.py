@@ -1,4 +1,4 @@
-"""The audit log of what operators and services did."""
+"""The audit log of actions by operators and services."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Server-sent events (WHATWG HTML, section 9.2): the live stream of events, and scans of the brokers.
 
-`event` carries an event; the other names are the `sse` names in `sidecar.api.models`; `problem` ends a failed stream.
+The message `event` carries an event. The names of other messages are the `sse` names in `sidecar.api.models`. A stream
+that fails ends with the message `problem`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from sidecar.query import Query, parse
 log = structlog.get_logger()
 
 HEARTBEAT_INTERVAL_S = 10.0
-"""A comment is sent after so long without an event, so that both ends notice a dead connection."""
+"""Time without an event after which a comment is sent, so that both ends notice a dead connection."""
 EVENTS_PER_SLICE = 200
 """Events that are matched in one step of the event loop."""
 MAX_CONCURRENT_SCANS = 4

@@ -1,4 +1,4 @@
-"""Parameters that several routes take, and the check of the caller's role."""
+"""Parameters that several routes share, and the check of the caller's role."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def caller_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Caller:
 
 
 def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Actor:
-    """Return who acts, and from which address: behind a proxy that is the proxy's address."""
+    """Return the caller and its address for the audit log; behind a proxy it is the proxy's address."""
     return Actor(caller_of(connection).name, connection.client.host if connection.client is not None else None)
 
 
 def check_role(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Guard routes: GET needs the role `read`, other methods the role that the route names, else `operate`.
+    """Check the caller's role: GET needs `read`, other methods the role that the route names, else `operate`.
 
     A route that names None checks the role itself.
     """
