@@ -1,4 +1,4 @@
-"""The API over the official fakes: a broker and a registry in memory, the real judge, index, desk and HTTP server."""
+"""A sidecar whose broker and registry are in memory; decoder, index, dead letters and HTTP server are real."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ SCHEMA = json.dumps(
 
 
 class Sidecar:
-    """What the API is built over, with the status and the holds of a sidecar that a test decides on."""
+    """The services behind the API. The test sets the status and the held streams."""
 
     operations: ReplayService
 
@@ -201,18 +201,18 @@ class Sidecar:
             raise Refused("going on would lose dead letters")
         return SkipOutcome(0)
 
-    # --- what passes
+    # --- events
 
     async def pass_on(
         self, body: Any, stream: str = "orders", headers: Headers = (), key: bytes | None = None
     ) -> Decoded:
-        """Publish an event and let it pass, as the pipeline does."""
+        """Publish an event and process it, as the pipeline does."""
         record = await self.broker.read(self.publish(body, stream, headers, key))
         assert record is not None
         return (await self.show([record]))[0]
 
     def publish(self, body: Any, stream: str = "orders", headers: Headers = (), key: bytes | None = None) -> Position:
-        """Publish an event that the sidecar does not see (yet)."""
+        """Publish an event that the sidecar has not processed."""
         value = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         return self.log.append(Outgoing(stream, key, value, headers, partition=0 if key is None else None))
 
@@ -226,7 +226,7 @@ class Sidecar:
             await self.broker.publish(letters)
         return decoded
 
-    # --- who asks
+    # --- clients
 
     @property
     def url(self) -> str:
@@ -249,7 +249,7 @@ async def serving(
     probes: bool = False,
     port: int = 0,
 ) -> AsyncIterator[Sidecar]:
-    """A sidecar's API on a free port of loopback."""
+    """Run a sidecar with its API on a free port of the loopback interface."""
     sidecar = Sidecar(token_file, redact=redact, silenced=silenced, probes=probes, port=port)
     await sidecar.broker.start()
     await sidecar.serving.start()
@@ -263,7 +263,7 @@ async def serving(
 
 
 def order(number: int, **more: Any) -> dict[str, Any]:
-    """An event that passes the check."""
+    """Build an event that matches its schema."""
     return {
         "eventId": f"e-{number}",
         "eventType": "OrderCreated",
@@ -273,3 +273,25 @@ def order(number: int, **more: Any) -> dict[str, Any]:
         "data": {"total": 10 * number},
         **more,
     }
+
+
+BAD = order(9, data={"total": [1]})
+"""An event that breaks its schema."""
+
+
+async def get_json(http: httpx2.AsyncClient, path: str, **parameters: Any) -> Any:
+    """Return the JSON of a route, which has to answer 200."""
+    response = await http.get(path, params=parameters)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+async def assert_problem(response: httpx2.Response, status: int) -> dict[str, Any]:
+    """Assert that a response is a complete problem document (RFC 9457), and return it."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    return problem

@@ -29,12 +29,6 @@ from tests.support.api import READER, Sidecar, order, serving
 
 
 @pytest_asyncio.fixture
-async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
-    async with serving(tmp_path / "token") as running:
-        yield running
-
-
-@pytest_asyncio.fixture
 async def client(sidecar: Sidecar) -> AsyncIterator[Client]:
     async with sidecar.client() as connected:
         yield connected

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
-
-import pytest_asyncio
 
 from sidecar.api.models import replays as models
 from sidecar.domain.broker_traits import position_forms
@@ -30,12 +27,6 @@ REPLAY = {
     "started_at",
     "ended_at",
 }
-
-
-@pytest_asyncio.fixture
-async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
-    async with serving(tmp_path / "token") as one:
-        yield one
 
 
 async def ended(sidecar: Sidecar, id: str) -> models.ReplayModel:
