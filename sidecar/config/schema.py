@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from sidecar.config.aggregate_schema import AggregatesConfig
 from sidecar.config.exporter_schema import CHECKED, ExportersConfig, OtlpConfig, SamplingConfig, ZipkinConfig
 from sidecar.config.source_schema import ExhaustedConfig, KafkaConfig, RedisConfig, SaslConfig, SourcesConfig, TlsConfig
 from sidecar.config.value_types import (
@@ -302,6 +303,7 @@ class Config(StrictStruct, frozen=True):
     envelope: EnvelopeConfig = EnvelopeConfig()
     correlation: CorrelationConfig = CorrelationConfig()
     dead_letters: DeadLettersConfig = DeadLettersConfig()
+    aggregates: AggregatesConfig = AggregatesConfig()
     index: IndexConfig = IndexConfig()
     history: HistoryConfig | None = None
     exporters: ExportersConfig = ExportersConfig()

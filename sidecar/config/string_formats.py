@@ -223,5 +223,9 @@ KINDS: dict[str, StringFormat] = {
         rf"^(?:body:{_PATH}|header:{_HEADER})$",
     ),
     "host": StringFormat("an address or host name to listen on", _is_host, "."),
+    "reducer": _build_format(
+        "auto, merge, merge-patch, after-image, or a function as module:function",
+        r"auto|merge|merge-patch|after-image|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*",
+    ),
     "bearer": _build_format("a token of visible ASCII characters, without spaces", r"[!-~]+"),
 }

@@ -88,18 +88,19 @@ def trace_origins(before: Any, after: Any, origins: Origins, cause: str) -> Orig
     """
     if before is after:
         return origins
+    parts: dict[str, Any] | list[Any]
     if isinstance(before, Mapping) and isinstance(after, Mapping):
-        return {
-            name: trace_origins(before[name], item, origins[name] if isinstance(origins, dict) else origins, cause)
-            if name in before
-            else cause
+        known = origins if isinstance(origins, dict) else dict.fromkeys(before, origins)
+        parts = {
+            name: trace_origins(before[name], item, known[name], cause) if name in before else cause
             for name, item in after.items()
         }
-    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after) and before:
-        return [
-            trace_origins(old, new, origins[index] if isinstance(origins, list) else origins, cause)
-            for index, (old, new) in enumerate(zip(before, after, strict=True))
-        ]
+        unchanged = before.keys() == after.keys() and all(parts[name] is known[name] for name in before)
+        return origins if unchanged else parts
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        items = origins if isinstance(origins, list) else [origins] * len(before)
+        parts = [trace_origins(old, new, item, cause) for old, new, item in zip(before, after, items, strict=True)]
+        return origins if all(part is item for part, item in zip(parts, items, strict=True)) else parts
     return origins if is_same_json(before, after) else cause
 
 

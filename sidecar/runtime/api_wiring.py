@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sidecar.api.http.app import ApiServices
 from sidecar.api.mappers.events import EventMapper
@@ -28,6 +28,7 @@ from sidecar.config.schema import Config
 from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.reducer import Reducer
 from sidecar.insights.lint.linter import Linter
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
@@ -51,6 +52,7 @@ def build_letter_queries(
 def build_api_services(
     *,
     config: Config,
+    build_reducer: Callable[[str], Reducer],
     brokers: Sequence[Broker],
     index: SearchableIndex,
     payloads: PayloadReader,
@@ -65,7 +67,7 @@ def build_api_services(
     metrics: MetricsWriter,
     held: HeldStreams,
 ) -> ApiServices:
-    """Build the services of all routes."""
+    """Build the services of all routes. `build_reducer` builds a reducer that is a Python function, by its name."""
     visibility = StreamVisibility(status, letters)
     return ApiServices(
         events=EventService(
@@ -78,7 +80,7 @@ def build_api_services(
             groups=groups,
         ),
         flows=FlowService(index=index, mapper=mapper, groups=groups),
-        time_travel=_build_time_travel(config, index, payloads, mapper, visibility),
+        time_travel=_build_time_travel(config, build_reducer, index, payloads, mapper, visibility),
         dead_letters=DeadLetterService(
             letters=letters,
             queries=queries,
@@ -107,12 +109,15 @@ def build_api_services(
 
 def _build_time_travel(
     config: Config,
+    build_reducer: Callable[[str], Reducer],
     index: SearchableIndex,
     payloads: PayloadReader,
     mapper: EventMapper,
     visibility: StreamVisibility,
 ) -> AggregateTimeTravel:
-    sequence = SequenceReader()
+    aggregates = config.aggregates
+    sequence = SequenceReader(aggregates.sequence)
+    functions = {name for name in (aggregates.reducer, *aggregates.reducers.values()) if ":" in name}
     places = [place for word in BUILT_IN_LOCATIONS for place in getattr(config.envelope, word)]
     return AggregateTimeTravel(
         index=index,
@@ -120,5 +125,9 @@ def _build_time_travel(
         sequence=sequence,
         moments=MomentParser(index, payloads, visibility),
         mapper=mapper,
-        reducers=ReducerChoice(build_local_reducers(places), "auto"),
+        reducers=ReducerChoice(
+            {**build_local_reducers(places), **{name: build_reducer(name) for name in functions}},
+            aggregates.reducer,
+            aggregates.reducers,
+        ),
     )

@@ -12,6 +12,7 @@ from sidecar.domain.ports.broker import Finding
 from sidecar.domain.ports.registry import Registry
 from sidecar.domain.secrets import mask_url
 from sidecar.runtime import wiring
+from sidecar.runtime.telemetry_wiring import check_exporters
 
 SERVER_TIMEOUT_S = 30.0
 
@@ -40,7 +41,7 @@ async def check(config: Config) -> AsyncIterator[Finding]:
         for finding in await shared.inspect():
             yield finding
         await shared.close()
-    for finding in await asyncio.to_thread(wiring.check_exporters, config):
+    for finding in await asyncio.to_thread(check_exporters, config):
         yield finding
     for finding in await asyncio.to_thread(api_preflight.inspect, config):
         yield finding

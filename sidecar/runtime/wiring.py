@@ -21,6 +21,7 @@ from sidecar.api.mappers.events import EventMapper
 from sidecar.api.services.letter_queries import LetterQueryCompiler
 from sidecar.api.services.payloads import PayloadCache, PayloadReader
 from sidecar.config.schema import Config, MemoryIndexConfig
+from sidecar.config.string_formats import parse_size
 from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.dead_letters.writer import DeadLetterCallback, DeadLetterWriter
 from sidecar.decoding.decoder import EventDecoder
@@ -28,7 +29,8 @@ from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.model import Event
-from sidecar.domain.ports.broker import Broker, Finding
+from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.reducer import Reducer
 from sidecar.domain.ports.registry import Registry
 from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
@@ -58,6 +60,7 @@ from sidecar.runtime.metrics import (
 from sidecar.runtime.replay_wiring import build_replay_service
 from sidecar.runtime.service import Membership, SidecarService
 from sidecar.runtime.status import StatusReporter, StatusSources
+from sidecar.runtime.telemetry_wiring import build_telemetry
 
 if TYPE_CHECKING:
     from exporters.telemetry import Telemetry
@@ -144,26 +147,14 @@ def build_redactor(config: Config) -> Redactor:
     return Redactor(config.redact, places, free_text=config.redact_messages)
 
 
-def build_telemetry(config: Config, sources: Sequence[BrokerSource]) -> Telemetry:
-    """Build the export of traces, metrics and logs. Raises ConfigError."""
-    from exporters.telemetry import Telemetry
-    from exporters.tracing.span_mapper import DeadLetterTarget
+def build_function_reducer(config: Config, name: str) -> Reducer:
+    """Build a reducer that is a Python function, `module:function`."""
+    from sidecar.adapters.reducers.process import ProcessReducer
 
-    targets = {
-        source.broker.system: DeadLetterTarget(
-            source.group, source.naming.dead_letter_stream if config.dead_letters.enabled else None
-        )
-        for source in sources
-    }
-    servers = {source.broker.system: source.server for source in sources if source.server is not None}
-    return Telemetry(config, targets, servers, build_redactor(config))
-
-
-def check_exporters(config: Config) -> list[Finding]:
-    """Check that telemetry reaches its backends. Blocks. Raises ConfigError."""
-    from exporters.preflight import check_backends
-
-    return list(check_backends(config))
+    process = config.aggregates.process
+    return ProcessReducer(
+        name, path=process.path, timeout_s=float(process.timeout), memory_bytes=parse_size(process.memory)
+    )
 
 
 # --- the sidecar
@@ -197,7 +188,7 @@ def _build_foundation(config: Config) -> _Foundation:
     index = shared_index or build_memory_index(config)
     catalog = SchemaCache(build_registry(config), build_schema_formats(), require=config.registry.require)
     decoder = EventDecoder(catalog, config.envelope)
-    telemetry, cache = build_telemetry(config, sources), PayloadCache()
+    telemetry, cache = build_telemetry(config, sources, build_redactor(config)), PayloadCache()
     return _Foundation(
         config=config,
         sources=sources,
@@ -248,6 +239,7 @@ def build_service(config: Config) -> SidecarService:
     )
     services = build_api_services(
         config=config,
+        build_reducer=partial(build_function_reducer, config),
         brokers=base.brokers,
         index=base.index,
         payloads=base.payloads,

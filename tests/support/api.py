@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sidecar.api.client.client import Client
 from sidecar.api.http.server import ApiServer
 from sidecar.api.mappers.events import EventMapper, coverage
 from sidecar.api.services.payloads import PayloadCache, PayloadReader
+from sidecar.config.aggregate_schema import AggregatesConfig
 from sidecar.config.schema import (
     ApiConfig,
     Config,
@@ -47,7 +49,7 @@ from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.metrics import StatusMetrics
 from sidecar.runtime.replay_wiring import build_replay_service
-from sidecar.runtime.wiring import BrokerSource, build_redactor
+from sidecar.runtime.wiring import BrokerSource, build_function_reducer, build_redactor
 from tests.support.faulty_broker import FaultyBroker
 from tests.support.schema_formats import FORMATS
 
@@ -82,6 +84,7 @@ class Sidecar:
         silenced: Sequence[str] = (),
         probes: bool = False,
         port: int = 0,
+        aggregates: AggregatesConfig | None = None,
     ) -> None:
         self.config = Config(
             service="shop",
@@ -99,6 +102,7 @@ class Sidecar:
             health=HealthConfig(port=0 if probes else None),
             redact=list(redact),
             lint=LintConfig(ignore=list(silenced)),
+            aggregates=aggregates or AggregatesConfig(),
         )
         self.log, self.registry = MemoryLog(), MemoryRegistry()
         self.log.create("orders", 4)
@@ -145,6 +149,7 @@ class Sidecar:
         )
         self.services = build_api_services(
             config=self.config,
+            build_reducer=partial(build_function_reducer, self.config),
             brokers=[self.broker],
             index=self.index,
             payloads=self.payloads,
@@ -248,9 +253,10 @@ async def serving(
     silenced: Sequence[str] = (),
     probes: bool = False,
     port: int = 0,
+    aggregates: AggregatesConfig | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Run a sidecar with its API on a free port of the loopback interface."""
-    sidecar = Sidecar(token_file, redact=redact, silenced=silenced, probes=probes, port=port)
+    sidecar = Sidecar(token_file, redact=redact, silenced=silenced, probes=probes, port=port, aggregates=aggregates)
     await sidecar.broker.start()
     await sidecar.serving.start()
     try:

@@ -12,6 +12,7 @@ import pytest_asyncio
 from msgspec import UNSET
 
 from sidecar.api.services.aggregates import time_travel
+from sidecar.config.aggregate_schema import AggregatesConfig, ReducerProcessConfig
 from sidecar.domain.position import Partition, Position
 from tests.support.api import READER, Sidecar, serving
 
@@ -220,3 +221,34 @@ async def test_the_dashboards_client_asks_for_a_state(sidecar: Sidecar) -> None:
     assert aggregate.steps is not UNSET
     assert [step.position for step in aggregate.steps] == [position]
     assert plain.at is UNSET
+
+
+FUNCTION = """
+def count(state, event):
+    assert event["body"]["data"]["n"] < 3, "too large"
+    return {"events": state.get("events", 0) + 1, "card": event["body"]["data"]["card"], "type": event["type"]}
+"""
+
+
+async def test_the_teams_own_function_builds_states_of_the_types_that_the_configuration_says(tmp_path: Path) -> None:
+    (tmp_path / "shop_counter.py").write_text(FUNCTION)
+    aggregates = AggregatesConfig(
+        reducers={"order": "shop_counter:count"},
+        sequence=["body:rank"],
+        process=ReducerProcessConfig(path=str(tmp_path)),
+    )
+    async with serving(tmp_path / "token", redact=["body:data.card.*"], aggregates=aggregates) as sidecar:
+        card = {"number": "secret"}
+        _, first = await place(
+            sidecar, paid(1, {"n": 2, "card": card}, rank=2), paid(2, {"n": 1, "card": card}, rank=1)
+        )
+        answer = await ask(sidecar, at="now", diff=first)
+        assert (answer["reducer"], answer["order"]) == ("shop_counter:count", "body:rank")
+        assert answer["state"] == {"events": 2, "card": {"number": "[redacted]"}, "type": "OrderPaid"}
+        assert [(change["path"], change["before"]) for change in answer["changes"]] == [("events", 1)]
+        assert (await ask(sidecar, at="now", reducer="merge"))["state"]["n"] == 2
+        (bad,) = await place(sidecar, paid(3, {"n": 3, "card": card}, rank=3))
+        refusal = await ask(sidecar, 409, at="now")
+        assert f"failed on {bad}: AssertionError: too large (shop_counter.py, line 3)" in refusal["detail"]
+        await place(sidecar, paid(4, {"n": 1}, aggregateId="o-2", aggregateType="invoice", rank=4))
+        assert (await ask(sidecar, at="now", id="o-2"))["reducer"] == "auto"

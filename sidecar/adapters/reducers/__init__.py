@@ -1,0 +1,1 @@
+"""Reducers of the operator's own code, in processes of their own."""
