@@ -1,13 +1,11 @@
-"""Replays on the command line: dead letters, ranges, edits, discards, exports and imports."""
+"""Replays on the command line: dead letters, edits, ranges and jobs."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
-import pty
 import sys
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,11 +22,11 @@ from sidecar.api.models.replays import ReplayModel, ReplayRequestModel
 from sidecar.cli import edit_options
 from sidecar.cli.output import replay_progress
 from sidecar.domain.position import Position
-from tests.support.api import OPERATOR, READER, Sidecar, order, serving
-from tests.unit.cli.test_commands import Outcome, tracecar, within
+from tests.support.api import READER, Sidecar, order, serving
+from tests.support.replay_commands import add_letter, at, published_bodies, replayed_bodies, run_at_terminal
+from tests.unit.cli.test_commands import tracecar, within
 
 pytestmark = pytest.mark.slow  # each test starts a process for each command
-
 REPLAY = {
     "id", "state", "query", "to", "selected", "published", "skipped", "failed", "returned", "started_at", "ended_at",
 }  # fmt: skip
@@ -36,10 +34,10 @@ REPLAY = {
 
 
 @pytest.fixture(autouse=True)
-def logs() -> Iterator[list[MutableMapping[str, Any]]]:
-    """What the sidecars log: they share a process, and so its stdout, with the commands."""
-    with capture_logs() as lines:
-        yield lines
+def logs() -> Iterator[None]:
+    """Keep the sidecar's logs out of stdout, which it shares with the commands that run in this process."""
+    with capture_logs():
+        yield
 
 
 @pytest_asyncio.fixture
@@ -48,63 +46,8 @@ async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
         yield running
 
 
-def at(sidecar: Sidecar, token: str = OPERATOR) -> dict[str, str]:
-    return {"TRACECAR_URL": sidecar.url, "TRACECAR_TOKEN": token}
-
-
-async def letter(sidecar: Sidecar, number: int = 9, **data: Any) -> str:
-    """A dead letter's id: an event whose total is a list."""
-    bad = await sidecar.pass_on(order(number, data={"total": [number], "secret": "s3cret", **data}))
-    return f"tracecar.shop@{bad.event.position}"
-
-
-def bodies(sidecar: Sidecar, stream: str) -> list[Any]:
-    parts = sidecar.log.streams.get(stream, [])
-    return [json.loads(record.value or b"null") for part in parts for record in part.records]
-
-
-def replayed(sidecar: Sidecar, stream: str = "orders") -> list[Any]:
-    return [
-        json.loads(record.value or b"null")
-        for part in sidecar.log.streams[stream]
-        for record in part.records
-        if "tracecar.replay-id" in dict(record.headers)
-    ]
-
-
-async def at_a_terminal(*arguments: str, answers: str = "", **environment: str) -> tuple[int, str]:
-    """What a command says to a person at a terminal who types this, and its exit code."""
-    master, slave = pty.openpty()
-    read = asyncio.StreamReader()
-    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
-        lambda: asyncio.StreamReaderProtocol(read), os.fdopen(master, "rb", buffering=0)
-    )
-    base = {name: value for name, value in os.environ.items() if not name.startswith("TRACECAR_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sidecar", *arguments, stdin=slave, stdout=slave, stderr=slave,
-        env=base | {"TERM": "xterm-256color", "COLUMNS": "100", "NO_COLOR": "1"} | environment,
-    )  # fmt: skip
-    os.write(master, answers.encode())
-    code = await process.wait()
-    os.close(slave)
-    chunks = []
-    while True:
-        try:
-            chunk = await read.read(65_536)
-        except OSError:  # Linux ends a terminal's output so
-            break
-        if not chunk:
-            break
-        chunks.append(chunk)
-    transport.close()
-    return code, b"".join(chunks).decode()
-
-
-# --- replays --------------------------------------------------------------------------------------------------------
-
-
 async def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(sidecar: Sidecar) -> None:
-    await letter(sidecar)
+    await add_letter(sidecar)
     shown = await within("dlq", "replay", "--dry-run", "--again", **at(sidecar))
     assert shown.code == 0, shown.err
     assert "1 dead letter to orders" in shown.out
@@ -112,29 +55,29 @@ async def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(sidecar: Side
     assert "schema.mismatch" in shown.out
     plan = (await within("dlq", "replay", "--dry-run", "--json", **at(sidecar))).rows()
     assert plan[0]["selected"] == 1
-    assert not replayed(sidecar)
+    assert not replayed_bodies(sidecar)
 
 
 async def test_scripts_say_yes_and_get_the_job(sidecar: Sidecar) -> None:
-    await letter(sidecar)
+    await add_letter(sidecar)
     asked = await tracecar("dlq", "replay", **at(sidecar))
     assert asked.code == 2
     assert "--yes" in asked.err
-    assert not replayed(sidecar)
+    assert not replayed_bodies(sidecar)
     sent = await tracecar("dlq", "replay", "--yes", "--again", "--json", "--comment", "fixed", **at(sidecar))
     assert sent.code == 0, sent.err
     (job,) = sent.rows()
     assert set(job) >= REPLAY
     assert (job["state"], job["published"], job["comment"]) == ("done", 1, "fixed")
-    assert len(replayed(sidecar)) == 1
+    assert len(replayed_bodies(sidecar)) == 1
     nothing = await within("dlq", "replay", "--yes", "--again", **at(sidecar))
     assert nothing.code == 0
     assert "was replayed already" in nothing.out
 
 
-async def test_ids_and_queries_are_told_apart(sidecar: Sidecar) -> None:
-    first = await letter(sidecar, 1)
-    await letter(sidecar, 2)
+async def test_ids_and_queries_are_distinguished(sidecar: Sidecar) -> None:
+    first = await add_letter(sidecar, 1)
+    await add_letter(sidecar, 2)
     mixed = await within("dlq", "replay", first, "code:schema.*", "--yes", **at(sidecar))
     assert mixed.code == 2
     assert "either ids or a query" in mixed.err
@@ -155,25 +98,25 @@ async def test_ids_and_queries_are_told_apart(sidecar: Sidecar) -> None:
     assert "x@kafka://orders/0/99" in unknown.err
 
 
-async def test_a_person_sees_the_plan_and_is_asked(sidecar: Sidecar) -> None:
-    await letter(sidecar)
-    code, said = await at_a_terminal("dlq", "replay", "--again", answers="n\n", **at(sidecar))
+async def test_at_a_terminal_the_plan_is_shown_and_confirmed(sidecar: Sidecar) -> None:
+    await add_letter(sidecar)
+    code, said = await run_at_terminal("dlq", "replay", "--again", answers="n\n", **at(sidecar))
     assert code == 1
     assert "Send 1 dead letter to orders?" in said
-    assert not replayed(sidecar)
-    code, said = await at_a_terminal("dlq", "replay", "--again", answers="y\n", **at(sidecar))
+    assert not replayed_bodies(sidecar)
+    code, said = await run_at_terminal("dlq", "replay", "--again", answers="y\n", **at(sidecar))
     assert code == 0, said
     assert "would fail: schema.mismatch" in said
     assert "100%" in said
     assert ": done" in said
-    assert len(replayed(sidecar)) == 1
-    code, said = await at_a_terminal("dlq", "replay", "--again", **at(sidecar))
+    assert len(replayed_bodies(sidecar)) == 1
+    code, said = await run_at_terminal("dlq", "replay", "--again", **at(sidecar))
     assert code == 0
     assert "Nothing is left to send" in said
 
 
-async def test_what_fails_is_told_and_the_exit_code_says_so(sidecar: Sidecar) -> None:
-    await letter(sidecar)
+async def test_failures_are_listed_and_set_the_exit_code(sidecar: Sidecar) -> None:
+    await add_letter(sidecar)
     sent = await within(
         "dlq", "replay", "--yes", "--again", "--set", "data.nowhere.deep=1", "code:schema.*", **at(sidecar)
     )
@@ -183,11 +126,11 @@ async def test_what_fails_is_told_and_the_exit_code_says_so(sidecar: Sidecar) ->
     missing = await within("dlq", "replay", "--yes", "--to", "nowhere", **at(sidecar))
     assert missing.code == 1
     assert "nowhere" in missing.out
-    assert not replayed(sidecar)
+    assert not replayed_bodies(sidecar)
 
 
-async def test_a_body_is_changed_on_the_way(sidecar: Sidecar) -> None:
-    id = await letter(sidecar)
+async def test_a_body_is_edited_before_it_is_sent(sidecar: Sidecar) -> None:
+    id = await add_letter(sidecar)
     changed = ["--set", "data.total=7", "--set", 'data.note="a=b"', "--remove", "correlationId"]
     looked = await within("dlq", "replay", id, *changed, "--again", "--dry-run", **at(sidecar))
     assert looked.code == 0, looked.err
@@ -195,7 +138,7 @@ async def test_a_body_is_changed_on_the_way(sidecar: Sidecar) -> None:
     sent = await within("dlq", "replay", id, *changed[:4], "--again", "--yes", "--json", **at(sidecar))
     assert sent.code == 0, (sent.out, sent.err)
     assert sent.rows()[0]["edit"] == {"set": {"data.total": 7, "data.note": "a=b"}}
-    assert replayed(sidecar)[0]["data"] == {"total": 7, "secret": "s3cret", "note": "a=b"}
+    assert replayed_bodies(sidecar)[0]["data"] == {"total": 7, "secret": "s3cret", "note": "a=b"}
     shown = await within("dlq", "show", id, **at(sidecar))
     assert sent.rows()[0]["id"] in shown.out
     assert "data.total: [9] -> 7" in shown.out
@@ -212,32 +155,32 @@ async def test_a_body_is_changed_on_the_way(sidecar: Sidecar) -> None:
     ],
 )
 async def test_wrong_usage_says_what_to_do(sidecar: Sidecar, arguments: list[str], words: str) -> None:
-    id = await letter(sidecar)
+    id = await add_letter(sidecar)
     outcome = await tracecar("dlq", "replay", id, *arguments, **at(sidecar))
     assert outcome.code == 2, outcome.out
     assert words in outcome.err
-    assert not replayed(sidecar)
+    assert not replayed_bodies(sidecar)
 
 
-async def test_an_editor_changes_what_differs_and_leaves_what_is_masked(sidecar: Sidecar, tmp_path: Path) -> None:
-    id = await letter(sidecar)
+async def test_an_editor_changes_only_what_differs_and_no_masked_values(sidecar: Sidecar, tmp_path: Path) -> None:
+    id = await add_letter(sidecar)
     editor = tmp_path / "editor"
     editor.write_text(
         '#!/bin/sh\ngrep -q "\\[redacted\\]" "$1" || exit 9\nsed -i -z "s/\\[[ \\n]*9[ \\n]*\\]/12/" "$1"\n'
     )
     editor.chmod(0o755)
-    code, said = await at_a_terminal(
+    code, said = await run_at_terminal(
         "dlq", "replay", id, "--edit", "--again", answers="y\n", VISUAL=str(editor), **at(sidecar)
     )
     assert code == 0, said
-    assert replayed(sidecar)[0]["data"] == {"total": 12, "secret": "s3cret"}
-    code, said = await at_a_terminal("dlq", "replay", id, "--edit", VISUAL="true", **at(sidecar))
+    assert replayed_bodies(sidecar)[0]["data"] == {"total": 12, "secret": "s3cret"}
+    code, said = await run_at_terminal("dlq", "replay", id, "--edit", VISUAL="true", **at(sidecar))
     assert code == 0
     assert "nothing was changed" in said
-    code, said = await at_a_terminal("dlq", "replay", id, "--edit", VISUAL="", EDITOR="", **at(sidecar))
+    code, said = await run_at_terminal("dlq", "replay", id, "--edit", VISUAL="", EDITOR="", **at(sidecar))
     assert code == 2
     assert "EDITOR" in said
-    code, said = await at_a_terminal("dlq", "replay", id, "--edit", VISUAL="false", **at(sidecar))
+    code, said = await run_at_terminal("dlq", "replay", id, "--edit", VISUAL="false", **at(sidecar))
     assert code == 2
     assert "nothing was sent" in said
 
@@ -262,12 +205,9 @@ def test_only_differences_are_sent() -> None:
         edit_options.parse_settings(["=1"])
 
 
-# --- jobs -----------------------------------------------------------------------------------------------------------
-
-
 async def test_jobs_are_listed_shown_paused_resumed_and_cancelled(sidecar: Sidecar) -> None:
     for number in range(3):
-        await letter(sidecar, number)
+        await add_letter(sidecar, number)
     begun = await within("dlq", "replay", "--yes", "--again", "--rate", "0.5", "--detach", "--json", **at(sidecar))
     (job,) = begun.rows()
     assert job["state"] == "running"
@@ -296,9 +236,9 @@ async def test_jobs_are_listed_shown_paused_resumed_and_cancelled(sidecar: Sidec
     assert "operate" in refused.err
 
 
-async def test_who_interrupts_is_told_how_to_go_on(sidecar: Sidecar) -> None:
+async def test_an_interrupt_says_how_to_follow_the_job(sidecar: Sidecar) -> None:
     for number in range(3):
-        await letter(sidecar, number)
+        await add_letter(sidecar, number)
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "sidecar", "dlq", "replay", "--yes", "--again", "--rate", "0.2",
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
@@ -316,7 +256,7 @@ async def test_who_interrupts_is_told_how_to_go_on(sidecar: Sidecar) -> None:
     await within("replays", "cancel", job["id"], **at(sidecar))
 
 
-async def test_a_range_goes_to_another_stream_or_with_its_count_into_itself(sidecar: Sidecar) -> None:
+async def test_a_range_goes_to_another_stream_or_with_a_confirmed_count_into_its_own(sidecar: Sidecar) -> None:
     for number in range(4):
         await sidecar.pass_on(order(number))
     sidecar.log.create("elsewhere", 1)
@@ -339,117 +279,17 @@ async def test_a_range_goes_to_another_stream_or_with_its_count_into_itself(side
     )  # fmt: skip
     assert sent.code == 0, sent.err
     assert sent.rows()[0]["published"] == 2
-    assert [one["eventId"] for one in bodies(sidecar, "elsewhere")] == ["e-2", "e-3"]
+    assert [one["eventId"] for one in published_bodies(sidecar, "elsewhere")] == ["e-2", "e-3"]
     wrong = await within("replay-range", "orders", "--into-itself", "--confirmed", "3", "--yes", **at(sidecar))
     assert wrong.code == 1
     assert "4 now" in wrong.err
     itself = await within("replay-range", "orders", "--into-itself", "--confirmed", "4", "--yes", **at(sidecar))
     assert itself.code == 0, itself.err
-    assert len(replayed(sidecar)) == 4
-
-
-# --- letters --------------------------------------------------------------------------------------------------------
-
-
-async def test_letters_are_set_aside_and_taken_back(sidecar: Sidecar) -> None:
-    id = await letter(sidecar)
-    assert (await within("dlq", "discard", id, **at(sidecar))).code == 2
-    done = await within("dlq", "discard", id, "--reason", "a test", "--json", **at(sidecar))
-    assert done.code == 0, done.err
-    assert done.rows() == [{"id": id, "done": True, "state": "discarded", "why": None}]
-    shown = await within("dlq", "show", id, **at(sidecar))
-    assert "discarded by operator" in shown.out
-    assert "a test" in shown.out
-    assert "1 restored" in (await within("dlq", "restore", id, **at(sidecar))).out
-    forged = "known\n  2026-01-01T00:00:00.000Z restored by mallory"
-    await within("dlq", "discard", id, "--reason", forged, **at(sidecar))
-    shown = await within("dlq", "show", id, **at(sidecar))
-    assert not [line for line in shown.out.splitlines() if line.startswith("  2026-01-01")]
-    assert "1 restored" in (await within("dlq", "restore", id, **at(sidecar))).out
-    partly = await within("dlq", "restore", id, "x@kafka://orders/0/7", **at(sidecar))
-    assert partly.code == 1
-    assert "nothing to undo" in partly.out
-    assert "not restored: x@kafka://orders/0/7" in partly.out
-    by_query = await tracecar("dlq", "discard", "code:schema.*", "--reason", "all of it", **at(sidecar))
-    assert by_query.code == 2
-    assert "--yes" in by_query.err
-    code, said = await at_a_terminal("dlq", "discard", "code:schema.*", "-r", "known", answers="y\n", **at(sidecar))
-    assert code == 0, said
-    assert "Discard 1 dead letter?" in said
-    assert "1 discarded" in said
-
-
-async def test_what_is_exported_can_be_imported_once(tmp_path: Path) -> None:
-    async with serving(tmp_path / "token") as sidecar:
-        for number in range(3):
-            await letter(sidecar, number)
-        file = tmp_path / "letters.ndjson"
-        out = await within("dlq", "export", "code:schema.*", "-o", str(file), **at(sidecar))
-        assert out.code == 0, out.err
-        assert "3 dead letters exported" in out.err
-        assert not [name for name in os.listdir(tmp_path) if name.endswith(".part")]
-        lines = file.read_bytes().splitlines()
-        assert (await tracecar("dlq", "export", **at(sidecar))).out.encode().splitlines() == lines
-        again = await within("dlq", "import", str(file), "--json", **at(sidecar))
-        assert again.code == 0, again.err
-        assert [(one["done"], one["why"]) for one in again.rows()] == [(True, "it is still there")] * 3
-    async with serving(tmp_path / "token") as empty:
-        for turn in range(2):
-            taken = await within("dlq", "import", str(file), **at(empty))
-            assert taken.code == 0, taken.err
-            assert "3 dead letters are in their streams" in taken.err, turn
-        assert len((await within("dlq", "list", "--json", **at(empty))).rows()) == 3
-        file.write_bytes(lines[0] + b"\n\nnonsense\n")
-        broken = await within("dlq", "import", str(file), **at(empty))
-        assert broken.code == 1
-        assert "line 3" in broken.err
-        assert (await within("dlq", "import", "nowhere.ndjson", **at(empty))).code == 2
-
-
-async def test_an_export_without_what_is_hidden_says_so(sidecar: Sidecar, tmp_path: Path) -> None:
-    await letter(sidecar)
-    file = tmp_path / "letters.ndjson"
-    out = await within("dlq", "export", "-o", str(file), **at(sidecar))
-    assert "1 of them are redacted" in out.err
-    assert b"s3cret" not in file.read_bytes()
-    async with serving(tmp_path / "token") as elsewhere:
-        taken = await within("dlq", "import", str(file), **at(elsewhere))
-        assert taken.code == 1
-        assert "not imported: tracecar.shop@" in taken.out
-    nowhere = await within("dlq", "export", "-o", str(tmp_path / "no" / "x"), **at(sidecar))
-    assert nowhere.code == 1
-    assert "can be written" in nowhere.err
-
-
-async def test_no_client_writes_the_mask_in_the_place_of_what_it_hides(sidecar: Sidecar) -> None:
-    id = await letter(sidecar)
-    async with sidecar.http() as http:
-        for edit in ({"body": order(9, data={"total": 1, "secret": "[redacted]"})}, {"set": {"data": ["[redacted]"]}}):
-            refused = await http.post("/v1/replays", json={"ids": [id], "again": True, "edit": edit})
-            assert refused.status_code == 400
-            assert "[redacted]" in refused.json()["detail"]
-    assert not replayed(sidecar)
-
-
-async def test_history_is_masked(sidecar: Sidecar) -> None:
-    id = await letter(sidecar)
-    sent: Outcome = await within(
-        "dlq", "replay", id, "--set", 'data.secret="n3w"', "--set", "data.total=1", "--again", "--yes", "--json",
-        **at(sidecar),
-    )  # fmt: skip
-    assert sent.code == 0, (sent.out, sent.err)
-    assert replayed(sidecar)[0]["data"]["secret"] == "n3w"
-    for arguments in (["dlq", "show", id], ["replays"], ["replays", sent.rows()[0]["id"]]):
-        for more in ([], ["--json"]):
-            shown = await within(*arguments, *more, **at(sidecar))
-            assert shown.code == 0
-            assert "n3w" not in shown.out
-            assert "s3cret" not in shown.out
-    assert "n3w" not in sent.out
+    assert len(replayed_bodies(sidecar)) == 4
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-async def test_a_sidecar_that_is_away_for_a_while_is_told_of_once(
+async def test_each_outage_of_the_sidecar_is_reported_once(
     sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], terminal: bool
 ) -> None:
     monkeypatch.setattr("sidecar.cli.output.replay_progress.POLL_INTERVAL_S", 0)
@@ -470,8 +310,8 @@ async def test_a_sidecar_that_is_away_for_a_while_is_told_of_once(
     assert capsys.readouterr().err.count("no sidecar answers; retrying\n") == 2
 
 
-async def test_what_is_kept_back_in_part_is_no_success(sidecar: Sidecar) -> None:
-    kept, _ = await letter(sidecar), await letter(sidecar, 1)
+async def test_letters_kept_back_set_the_exit_code(sidecar: Sidecar) -> None:
+    kept, _ = await add_letter(sidecar), await add_letter(sidecar, 1)
     passed = sidecar.log.groups["billing"] = MemoryGroup()
     position = Position.parse(kept.partition("@")[2])
     passed.committed[position.log] = position.offset + 1
@@ -483,8 +323,8 @@ async def test_what_is_kept_back_in_part_is_no_success(sidecar: Sidecar) -> None
     assert (job["published"], job["kept_back"]) == (1, 1)
 
 
-async def test_a_replay_that_has_nothing_to_send_says_so_and_leaves_nothing(sidecar: Sidecar) -> None:
-    id = await letter(sidecar)
+async def test_a_replay_with_nothing_to_send_leaves_no_job(sidecar: Sidecar) -> None:
+    id = await add_letter(sidecar)
     for arguments in (["dlq", "replay", "type:None", "--yes"], ["dlq", "replay", "type:None", "--yes", "--detach"]):
         none = await within(*arguments, **at(sidecar))
         assert (none.code, none.out) == (0, "No dead letter matches.\n")
@@ -499,8 +339,8 @@ async def test_a_replay_that_has_nothing_to_send_says_so_and_leaves_nothing(side
     assert (await within("replays", "--json", **at(sidecar))).rows() == []
 
 
-async def test_what_groups_have_passed_already_says_what_to_add(sidecar: Sidecar) -> None:
-    id = await letter(sidecar)
+async def test_letters_that_groups_have_consumed_name_the_options_to_send_them(sidecar: Sidecar) -> None:
+    id = await add_letter(sidecar)
     passed = sidecar.log.groups["billing"] = MemoryGroup()
     for partition in sidecar.log.partitions("orders"):
         passed.committed[partition] = 1_000
@@ -510,7 +350,7 @@ async def test_what_groups_have_passed_already_says_what_to_add(sidecar: Sidecar
     assert (sent.rows()[0]["state"], sent.rows()[0]["published"], sent.rows()[0]["kept_back"]) == ("done", 0, 1)
     assert "nothing was sent, and 1 dead letter is still open" in sent.err
     assert said in sent.err
-    code, shown = await at_a_terminal("dlq", "replay", id, **at(sidecar))
+    code, shown = await run_at_terminal("dlq", "replay", id, **at(sidecar))
     assert code == 1
     assert said in shown
     looked = await within("dlq", "replay", id, "--dry-run", "--json", **at(sidecar))
