@@ -294,6 +294,18 @@ class LintConfig(StrictStruct, frozen=True):
     ] = 10
 
 
+class CatalogConfig(StrictStruct, frozen=True):
+    """The catalog of events (`tracecar catalog`)."""
+
+    owners: Annotated[
+        dict[Text, Text],
+        Meta(
+            description="Team by a pattern of streams or types, such as `orders*: checkout`. The first pattern that "
+            "matches counts; where none does, the header `owner` or `team`."
+        ),
+    ] = {}
+
+
 class Config(StrictStruct, frozen=True):
     """The configuration of one sidecar. Texts may contain ${VAR} and ${VAR:-default} from the environment."""
 
@@ -309,6 +321,7 @@ class Config(StrictStruct, frozen=True):
     exporters: ExportersConfig = ExportersConfig()
     api: ApiConfig = ApiConfig()
     health: HealthConfig = HealthConfig()
+    catalog: CatalogConfig = CatalogConfig()
     lint: LintConfig = LintConfig()
     redact: Annotated[
         list[Redacted],

@@ -1,1 +1,1 @@
-"""Findings about the events themselves, made from what the index and the brokers hold. Nothing here reads a record."""
+"""Insights into the events: findings of the linter, and the catalog. Nothing here reads a record or a server."""

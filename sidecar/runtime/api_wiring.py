@@ -11,6 +11,7 @@ from sidecar.api.services.aggregates.moments import MomentParser
 from sidecar.api.services.aggregates.reducers import build_local_reducers
 from sidecar.api.services.aggregates.sequence import SequenceReader
 from sidecar.api.services.aggregates.time_travel import AggregateTimeTravel, ReducerChoice
+from sidecar.api.services.catalog import CatalogService
 from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.event_sampler import EventSampler
 from sidecar.api.services.events import EventService
@@ -69,6 +70,7 @@ def build_api_services(
 ) -> ApiServices:
     """Build the services of all routes. `build_reducer` builds a reducer that is a Python function, by its name."""
     visibility = StreamVisibility(status, letters)
+    sampler = EventSampler(index, payloads, mapper)
     return ApiServices(
         events=EventService(
             index=index,
@@ -88,16 +90,8 @@ def build_api_services(
             mapper=mapper,
         ),
         schemas=SchemaService(catalog, index),
-        lint=LintService(
-            index=index,
-            sampler=EventSampler(index, payloads, mapper),
-            mapper=mapper,
-            catalog=catalog,
-            groups=groups,
-            build_linter=lambda hidden: Linter(
-                max_chain=config.lint.max_chain, ignore=config.lint.ignore, hidden_fields=hidden
-            ),
-        ),
+        catalog=_build_catalog(config, index, sampler, mapper, catalog, groups),
+        lint=_build_lint(config, index, sampler, mapper, catalog, groups),
         streams=StreamService(status=status, held=held, groups=groups),
         operations=operations,
         status=status,
@@ -130,4 +124,42 @@ def _build_time_travel(
             aggregates.reducer,
             aggregates.reducers,
         ),
+    )
+
+
+def _build_catalog(
+    config: Config,
+    index: SearchableIndex,
+    sampler: EventSampler,
+    mapper: EventMapper,
+    schemas: SchemaCache,
+    groups: ConsumerGroupTracker,
+) -> CatalogService:
+    return CatalogService(
+        service=config.service,
+        index=index,
+        sampler=sampler,
+        mapper=mapper,
+        schemas=schemas,
+        groups=groups,
+        owners=config.catalog.owners,
+    )
+
+
+def _build_lint(
+    config: Config,
+    index: SearchableIndex,
+    sampler: EventSampler,
+    mapper: EventMapper,
+    schemas: SchemaCache,
+    groups: ConsumerGroupTracker,
+) -> LintService:
+    rules = config.lint
+    return LintService(
+        index=index,
+        sampler=sampler,
+        mapper=mapper,
+        catalog=schemas,
+        groups=groups,
+        build_linter=lambda hidden: Linter(max_chain=rules.max_chain, ignore=rules.ignore, hidden_fields=hidden),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from sidecar.api.services.payloads import PayloadCache, PayloadReader
 from sidecar.config.aggregate_schema import AggregatesConfig
 from sidecar.config.schema import (
     ApiConfig,
+    CatalogConfig,
     Config,
     EnvelopeConfig,
     HealthConfig,
@@ -82,6 +83,7 @@ class Sidecar:
         *,
         redact: Sequence[str] = (),
         silenced: Sequence[str] = (),
+        owners: Mapping[str, str] | None = None,
         probes: bool = False,
         port: int = 0,
         aggregates: AggregatesConfig | None = None,
@@ -101,6 +103,7 @@ class Sidecar:
             ),
             health=HealthConfig(port=0 if probes else None),
             redact=list(redact),
+            catalog=CatalogConfig(owners=dict(owners or {})),
             lint=LintConfig(ignore=list(silenced)),
             aggregates=aggregates or AggregatesConfig(),
         )
@@ -251,12 +254,15 @@ async def serving(
     *,
     redact: Sequence[str] = (),
     silenced: Sequence[str] = (),
+    owners: Mapping[str, str] | None = None,
     probes: bool = False,
     port: int = 0,
     aggregates: AggregatesConfig | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Run a sidecar with its API on a free port of the loopback interface."""
     sidecar = Sidecar(token_file, redact=redact, silenced=silenced, probes=probes, port=port, aggregates=aggregates)
+    """A sidecar's API on a free port of loopback."""
+    sidecar = Sidecar(token_file, redact=redact, silenced=silenced, owners=owners, probes=probes, port=port)
     await sidecar.broker.start()
     await sidecar.serving.start()
     try:

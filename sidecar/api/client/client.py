@@ -168,6 +168,10 @@ class Client(DeadLetterClient):
     async def dead_letter(self, id: str) -> models.DeadLetterModel:
         return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetterModel)
 
+    async def catalog(self, query: str = "") -> models.CatalogPage:
+        """Return the types of the events that match, by stream."""
+        return await self._get("/v1/catalog", models.CatalogPage, {"query": query})
+
     async def lint(self, query: str = "") -> models.LintPage:
         """Return what is wrong with the events that match."""
         return await self._get("/v1/lint", models.LintPage, {"query": query})

@@ -19,6 +19,7 @@ from sidecar.api.http.problem_details import HANDLERS
 from sidecar.api.http.routes import (
     aggregates,
     audit,
+    catalog,
     dead_letters,
     events,
     failures,
@@ -35,6 +36,7 @@ from sidecar.api.http.routes import (
 from sidecar.api.http.routes.parameters import check_role
 from sidecar.api.http.typed_request import TypedRequest
 from sidecar.api.services.aggregates.time_travel import AggregateTimeTravel
+from sidecar.api.services.catalog import CatalogService
 from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
@@ -63,6 +65,7 @@ class ApiServices:
     dead_letters: DeadLetterService
     schemas: SchemaService
     lint: LintService
+    catalog: CatalogService
     streams: StreamService
     operations: DeadLetterOperations
     status: StatusProvider
@@ -80,6 +83,7 @@ def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> A
         *dead_letters.routes(services.dead_letters, services.operations),
         *schemas.routes(services.schemas),
         *lint.routes(services.lint),
+        *catalog.routes(services.catalog),
         *streams.routes(services.streams),
         *groups.routes(services.streams),
         *status.routes(services.streams),

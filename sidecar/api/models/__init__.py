@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sidecar.api.models.aggregates import AggregateModel, AggregateNoteModel, AggregateStepModel
 from sidecar.api.models.base import ApiModel, Problem
+from sidecar.api.models.catalog import CatalogEntryModel, CatalogPage, SchemaUseModel
 from sidecar.api.models.dead_letters import (
     CauseModel,
     CausePage,
@@ -61,6 +62,8 @@ __all__ = [
     "AggregateNoteModel",
     "AggregateStepModel",
     "ApiModel",
+    "CatalogEntryModel",
+    "CatalogPage",
     "CauseModel",
     "CausePage",
     "ChangeModel",
@@ -101,6 +104,7 @@ __all__ = [
     "ScanEndModel",
     "ScanProgressModel",
     "SchemaRefModel",
+    "SchemaUseModel",
     "SeenSchemaModel",
     "ServiceStatus",
     "StreamPage",

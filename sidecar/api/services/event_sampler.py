@@ -12,7 +12,7 @@ from sidecar.api.mappers.events import EventMapper
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.search import EVENTS_PER_STEP, SearchableIndex
 from sidecar.domain.errors import Outage, QueryError, Refused
-from sidecar.domain.model import Decoded
+from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.index import Node
 from sidecar.query import Query, parse
 
@@ -102,3 +102,10 @@ def parse_metadata_query(text: str) -> Query:
     if query.needs_payload:
         raise QueryError("leave out conditions on body. and header.: only metadata is compared here", text, 0)
     return query
+
+
+def value_size(record: Record) -> int:
+    """Return the bytes of a record's value; of an entry whose fields are the body, those of its fields."""
+    if record.value is not None:
+        return len(record.value)
+    return sum(len(name) + len(value or b"") for name, value in record.headers)

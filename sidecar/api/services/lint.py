@@ -9,7 +9,13 @@ from msgspec.structs import replace
 
 from sidecar.api import models
 from sidecar.api.mappers.events import EventMapper, coverage
-from sidecar.api.services.event_sampler import MAX_SAMPLED_EVENTS, EventSampler, SampleChoice, parse_metadata_query
+from sidecar.api.services.event_sampler import (
+    MAX_SAMPLED_EVENTS,
+    EventSampler,
+    SampleChoice,
+    parse_metadata_query,
+    value_size,
+)
 from sidecar.decoding.formats.schema_format import UnusableSchema
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage, Refused
@@ -100,7 +106,7 @@ class LintService:
                 if value is not None
             }
             body = to_json(self._mapper.body_of(decoded))
-            linter.observe_payload(PayloadSample(node, headers, body, len(decoded.record.value or b""), fields))
+            linter.observe_payload(PayloadSample(node, headers, body, value_size(decoded.record), fields))
             read += 1
         return read
 
