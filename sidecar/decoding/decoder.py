@@ -1,8 +1,8 @@
-"""Decodes batches of records: their bodies, their events, and the rejection of each record that fails.
+"""Decoder of batches of records: their bodies, their events, and the rejection of each record that fails.
 
-The loop over a batch is short for what is common: records of one stream, with the header names of the record before, in
-Confluent-framed Avro or plain JSON (`fast_path`). All other records take the general way (`slow_path`), which gives the
-same answer for any record that both can decode.
+The loop over a batch is short for common records: records of one stream, with the header names of the previous record,
+in Confluent-framed Avro or plain JSON (`fast_path`). All other records take the general path (`slow_path`), which gives
+the same result for every record that both can decode.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Event, Record, Rejection
 
 STEP_S = 0.008
-"""Seconds of work after which a batch is left for the event loop's other tasks."""
+"""Seconds of work after which the decoder yields to other tasks of the event loop."""
 MAX_FETCHES_PER_RECORD = 10
-"""Schemas that are fetched for one record: more than any record can name."""
+"""Schemas to fetch for one record at most: more than any record can name."""
 _MAX_PLANS = 1_024
 """Header layouts, and plans, that are kept; then all are dropped, because they cost little to build again."""
 _MAX_NAMES = 64
@@ -43,35 +43,35 @@ _OPEN_BRACE = ord("{")
 _log = structlog.get_logger(__name__)
 
 OutagePolicy = Callable[[SchemaKey, Exception], None]
-"""Decides what a reader does when the registry does not give a schema: raise to stop, or return to decode the rest of
-the batch with the schemas in memory. Called once a batch, with the Outage, Refused or TimeoutError."""
+"""Function that a reader calls if the registry does not return a schema, once in a batch, with the Outage, Refused or
+TimeoutError. It raises to stop, or returns to decode the rest of the batch with the schemas in memory."""
 
 
 def stop_on_outage(key: SchemaKey, error: Exception) -> None:
-    """Raise the error: the caller decodes the batch another time."""
+    """Raise the error. The caller decodes the batch later."""
     raise error
 
 
 def pass_unchecked(key: SchemaKey, error: Exception) -> None:
-    """Return: events whose schema is not in memory are `unchecked`."""
+    """Return, so that events whose schema is not in memory are `unchecked`."""
 
 
 class DecodeResult(Struct):
-    """The records of a batch that are decoded so far."""
+    """Records of a batch that are decoded so far."""
 
     decoded: list[Decoded]
-    """One for each record, in order, from the first record that was asked for."""
+    """Decoded records in order, from the first requested one on."""
     missing: SchemaKey | None = None
     """The schema to fetch (`SchemaCache.fetch`) before the next record can be decoded."""
 
 
 class EventDecoder:
-    """Decodes records, checks them by their schemas and extracts their envelopes. For use within one task at a time."""
+    """Decodes records, checks them against their schemas and extracts their envelopes. For one task at a time."""
 
     def __init__(
         self, catalog: SchemaCache, envelope: config.EnvelopeConfig, *, clock: Callable[[], int] = time_ns
     ) -> None:
-        """Create a decoder over a schema cache. `clock` gives nanoseconds since 1970."""
+        """Create a decoder over a schema cache. `clock` returns nanoseconds since 1970."""
         self._catalog = catalog
         self._envelope = EnvelopeExtractor(envelope)
         self._clock = clock
@@ -86,15 +86,15 @@ class EventDecoder:
         *,
         timeout_s: float | None = None,
     ) -> list[Decoded]:
-        """Decode records, fetching the schemas that they need. Leaves the event loop its turns.
+        """Decode records, and fetch the schemas that they need. Yields to the event loop in between.
 
-        A schema that cannot be had is no fault of the events: unless the policy raises, they are `unchecked`, and the
-        rest of the batch is decoded with the schemas in memory, so that a batch waits for one outage once.
+        A missing schema is no fault of the events: unless the policy raises, they are `unchecked`, and the rest of the
+        batch is decoded with the schemas in memory, so that a batch waits for an outage only once.
 
         Args:
             records: Any records, usually of one partition.
-            on_outage: What to do when the registry does not give a schema.
-            timeout_s: How long to wait for all schemas of the batch together; None: as long as the registry's client.
+            on_outage: Reaction if the registry does not return a schema.
+            timeout_s: Longest wait for all schemas of the batch together; None: the limits of the registry's client.
 
         Returns:
             One for each record, in order.
@@ -124,9 +124,9 @@ class EventDecoder:
     def decode_batch(self, records: Sequence[Record], start: int = 0, *, unchecked: bool = False) -> DecodeResult:
         """Decode `records[start:]`, for up to STEP_S seconds, until a schema is missing.
 
-        Continue with `start` increased by the number of decoded records: at once after other tasks had their turn, or
-        after fetching the missing schema. At least one record is decoded unless its schema is missing. Nothing that a
-        record holds raises an exception.
+        To continue, increase `start` by the number of decoded records: at once after yielding to other tasks, or after
+        fetching the missing schema. At least one record is decoded unless its schema is missing. Never raises for a
+        record's content.
 
         Args:
             records: The batch.

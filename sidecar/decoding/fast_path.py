@@ -1,8 +1,8 @@
-"""The fast path from a decoded body to its event, compiled once for each schema and sequence of header names.
+"""Fast path from a decoded body to its event, compiled once for each schema and sequence of header names.
 
 A plan is a function for events of one schema (or of JSON with one set of fields) under one sequence of header names. It
-knows the field of each part of the envelope, so an event costs a few look-ups by name and no search. Events that it
-cannot build are left to `slow_path`, which gives the same answer for those that it can.
+knows the field of each part of the envelope, so an event costs a few look-ups by name and no search. It leaves events
+that it cannot build to `slow_path`, which gives the same result for those that it can.
 """
 
 from __future__ import annotations
@@ -42,15 +42,16 @@ _Single: TypeAlias = tuple[str, Callable[[Any], Any], int, str]
 _Several: TypeAlias = tuple[str, Sources]
 
 Build = Callable[[Record, bytes, Headers, Any, int], Event | None]
-"""Builds the event of a record, from its value, headers and decoded body, seen at a time in microseconds. The caller
-validates the body. Returns None where the general decoder is needed."""
+"""Function that builds the event of a record from its value, headers, decoded body, and the current time in
+microseconds. The caller validates the body. Returns None if the general decoder is needed."""
 
 
 def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
-    """Test whether no header or field needs the general decoder.
+    """Check that no header or field needs the general decoder.
 
-    It decodes schema and replay headers, copies of other records, CloudEvents in structured mode, Debezium's events
-    and bodies that Connect wrapped."""
+    The general decoder handles schema and replay headers, copies of other records, CloudEvents in structured mode,
+    Debezium's events, and bodies that Connect wrapped.
+    """
     names = set(fields)
     shaped = names >= cloudevents.FIELDS or names >= debezium.FIELDS or names == debezium.CONVERTED
     shaped = shaped or headings.wrapped or headings.row or not names.isdisjoint(debezium.ROW_FIELDS)

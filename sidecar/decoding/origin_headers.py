@@ -31,19 +31,22 @@ _PARTITION_BYTES, _OFFSET_BYTES = 4, 8
 
 
 class RecordOrigin(Struct, frozen=True):
-    """The record that was copied, as far as headers say."""
+    """The record that was copied, as far as its copy's headers say."""
 
     stream: str
     position: Position | None
 
 
 def states_origin(lower_names: Collection[str]) -> bool:
-    """Test whether any of these header names says where a record comes from."""
+    """Check whether one of these header names states the origin of a record."""
     return not ORIGIN_HEADERS.isdisjoint(lower_names)
 
 
 def read_origin(headers: Headers, position: Position) -> RecordOrigin | None:
-    """Read the origin of the record at `position`. Of repeated headers the first counts: it is the first hop's."""
+    """Read the origin of the record at `position`.
+
+    Of repeated headers the first counts, because it is the first hop's.
+    """
     first: dict[str, bytes] = {}
     for name, value in headers:
         if value is not None:

@@ -27,33 +27,33 @@ _ESCAPES = re.compile(
 _LONE_SURROGATE_BYTES = 6
 
 read_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
-"""Raises msgspec.DecodeError, ValueError, or RecursionError for JSON that is nested too deeply."""
+"""Parse JSON. Raises msgspec.DecodeError, ValueError, or RecursionError for JSON that is nested too deeply."""
 
 
 class Payload(msgspec.Struct):
-    """A value as far as it can be read by itself."""
+    """A value as far as it can be read without the stream's schema."""
 
     body: Any = None
     schema: BoundSchema | None = None
-    """The schema that the value names, where it is known."""
+    """Schema that the value names, if it is known."""
     rejection: Rejection | None = None
     checked: bool = False
-    """The body was read with `schema`, which is all the checking that binary Avro needs."""
+    """True if the body was read with `schema`, which is the only check that binary Avro needs."""
     outage: bool = False
-    """The value names a schema that is not in memory and cannot be fetched now."""
+    """True if the value names a schema that is not in memory and cannot be fetched now."""
     record_name: str | None = None
-    """Full name of the record that was read; the branch's, where the schema is a union."""
+    """Full name of the record that was read; if the schema is a union, that of the branch."""
     names_schema: bool = False
     unknown_guess: bytes | None = None
-    """The value, where its first bytes were taken for a schema id that is not registered."""
+    """The value, if its first bytes looked like a schema id that is not registered."""
     problem: Rejection | None = None
-    """The reason why bytes that look like JSON are none. Only a registered subject makes that a rejection."""
+    """Rejection of bytes that look like JSON and are not. It counts only if the stream has a registered subject."""
     raw: bytes | None = None
     """Bytes of an unknown encoding. The subject's schema may be able to read them."""
     self_described: bool = False
-    """The value carried its own schema, so no registered one says anything about it."""
+    """True if the value carried its own schema, so that no registered one applies to it."""
     opaque: bool = False
-    """The sender says that the bytes are in no encoding that a schema could describe."""
+    """True if the sender declares that the bytes have no encoding that a schema could describe."""
 
 
 def read_payload(
@@ -61,12 +61,12 @@ def read_payload(
 ) -> Payload:
     """Read a record's value.
 
-    Raises SchemaNotCached, unless `unchecked`, where a schema must be fetched first.
+    Raises SchemaNotCached if a schema must be fetched first, unless `unchecked`.
 
     Args:
         record: The record.
-        streams: The streams whose schemas it may have: its own, and its origin's where it is a copy.
-        headings: The layout of its headers.
+        streams: Streams whose schemas it may have: its own, and its origin's if it is a copy.
+        headings: Layout of its headers.
         catalog: The schemas.
         unchecked: Do not raise; the payload then is an `outage`.
     """
@@ -84,10 +84,10 @@ def read_inner_payload(
 
     Args:
         value: The bytes.
-        streams: The streams whose schemas the record around may have.
+        streams: Streams whose schemas the surrounding record may have.
         catalog: The schemas.
         unchecked: Do not raise SchemaNotCached; the payload then is an `outage`.
-        opaque: The sender says that the bytes are only bytes: a schema id that cannot be used is none.
+        opaque: The sender declares plain bytes: a prefix that looks like an unusable schema id is part of them.
     """
     payload = _read_framed(value, bare_frame(value), streams, catalog, unchecked)
     if opaque and (payload.rejection is not None or payload.raw is not None):
@@ -96,7 +96,10 @@ def read_inner_payload(
 
 
 def resolve(catalog: SchemaCache, stream: str, ids: tuple[SchemaId, ...]) -> SchemaLookup:
-    """Look up the first known of these names; where none is known, the answer for the last. Raises SchemaNotCached."""
+    """Look up the first known of these names. If none is known, return the result for the last.
+
+    Raises SchemaNotCached.
+    """
     lookup: SchemaLookup | None = None
     for id in ids:
         look_up: Callable[[str, Any], SchemaLookup] = getattr(catalog, f"by_{id.kind}")
@@ -108,7 +111,7 @@ def resolve(catalog: SchemaCache, stream: str, ids: tuple[SchemaId, ...]) -> Sch
 
 
 def resolve_for(catalog: SchemaCache, streams: Sequence[str], ids: tuple[SchemaId, ...]) -> SchemaLookup:
-    """Look up a schema for any of several streams; where it is for none, the answer for the last of them."""
+    """Look up a schema for the first of several streams that it is for; otherwise return the result for the last."""
     for stream in streams:
         lookup = resolve(catalog, stream, ids)
         if lookup.rejection is None:
@@ -176,12 +179,12 @@ def _read_unframed(value: bytes, catalog: SchemaCache) -> Payload:
 def json_or_problem(value: bytes, start: int = 0) -> tuple[Any, Rejection | None]:
     """Read the JSON from `start` on.
 
-    A lone surrogate in a string is no valid Unicode, and still what many writers produce: it is read as the text of its
+    A lone surrogate in a string is not valid Unicode, but many writers produce it: it is read as the text of its
     escape.
 
     Returns:
         The value and None, or None and the rejection: `decode.limit` for JSON nested too deeply, else
-        `decode.malformed`.
+            `decode.malformed`.
     """
     text = value[start:].removeprefix(BOM) if start else value
     try:
@@ -211,7 +214,8 @@ def _likely_json(value: bytes, start: int) -> Any:
 def flat_body(headers: Headers) -> dict[str, str | None]:
     """Build the body of an entry without a body field from its fields, as text.
 
-    Bytes that are no UTF-8 are escaped, in names too. Of a repeated name the last counts."""
+    Bytes that are not UTF-8 are escaped, in names too. Of a repeated name the last counts.
+    """
     return {
         name.encode("utf-8", "backslashreplace").decode(): (
             None if value is None else value.decode("utf-8", "backslashreplace")
@@ -221,7 +225,7 @@ def flat_body(headers: Headers) -> dict[str, str | None]:
 
 
 def unquote_fields(body: Any) -> Any:
-    """Return a flat body without the quotes of values that are JSON strings, as Jackson writes fields of entries."""
+    """Return a flat body without the quotes of values that are JSON strings; Jackson writes such fields."""
     if not any(value.__class__ is str and value[:1] == '"' for value in body.values()):
         return body
     return {
@@ -233,7 +237,7 @@ def unquote_fields(body: Any) -> Any:
 def convert_types(body: dict[str, Any], schema: BoundSchema) -> tuple[dict[str, Any], Rejection | None]:
     """Convert the texts of a flat body to the types of its schema.
 
-    All values of such an entry are text; where the schema wants another type, the text is read as JSON (`3`, `true`,
+    All values of such an entry are text. If the schema expects another type, the text is read as JSON (`3`, `true`,
     `null`, `[1, 2]`).
 
     Returns:
@@ -254,7 +258,7 @@ def convert_types(body: dict[str, Any], schema: BoundSchema) -> tuple[dict[str, 
 
 
 def digest(record: Record) -> int:
-    """Compute the CRC-32 of a record's value, for an entry without a body field of its fields; 0 for a tombstone."""
+    """Compute the CRC-32 of a record's value; for an entry without a body field, of its fields; 0 for a tombstone."""
     if record.value is not None:
         return crc32(record.value)
     if not traits_of(record.position.system).bodyless_entries:
@@ -265,5 +269,5 @@ def digest(record: Record) -> int:
 
 
 def header_text(headers: Headers, at: int) -> str | None:
-    """Read a header as the text of an id; None where `at` is -1 or the value is no id."""
+    """Read a header as the text of an id; None if `at` is -1 or the value is not an id."""
     return to_text(headers[at][1]) if at >= 0 else None

@@ -1,8 +1,8 @@
-"""Keys of records as text that a person can read and search for.
+"""Conversion of record keys to text that a person can read and search for.
 
 Most keys are text. Integer serializers write 4 or 8 bytes, UUID serializers 16; other binary keys are hashes or
-structures. The bytes of one key rarely tell which, so the other keys of the stream decide: a stream with text keys does
-not have a number among them, and a stream with 4-byte numbers does not have the text `ABCD`.
+structures. The bytes of one key rarely reveal its kind, so the other keys of the stream decide: a stream with text keys
+has no number among them, and a stream with 4-byte numbers does not have the text `ABCD`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Struct
 from sidecar.decoding.wire_format import json_start
 
 MAX_KEY_CHARACTERS = 512
-"""Characters of a key that are kept as text."""
+"""Characters of a key to keep as text."""
 NUMBER_WIDTHS = frozenset((4, 8))
 UUID_BYTES = 16
 AMBIGUOUS_WIDTHS = NUMBER_WIDTHS | {UUID_BYTES}
@@ -71,7 +71,7 @@ class _KeyCounts(Struct):
 
 
 class KeyReader:
-    """Writes keys as text, in one way for each stream. Keeps counts of the kinds of keys that it has seen."""
+    """Converts keys to text, consistently within each stream. It counts the kinds of keys that it has seen."""
 
     def __init__(self) -> None:
         self._streams: dict[str, _KeyCounts] = {}
@@ -79,11 +79,13 @@ class KeyReader:
     def text(self, stream: str, key: bytes | None, framed: bool = False) -> str | None:
         r"""Return a key as text.
 
-        UTF-8 stays as it is. A binary key is a number (4 or 8 bytes, big-endian), a UUID or hex, as the stream's other
-        keys suggest. Bytes that are mostly text are escaped as `\xNN`. More than 512 characters are cut.
+        UTF-8 stays as it is. A binary key is shown as a number (4 or 8 bytes, big-endian), a UUID or hex, as the
+        stream's other keys suggest. Bytes that are mostly text are escaped as `\xNN`. Text of more than 512 characters
+        is cut.
 
-        A key behind a schema id (or with a `__key_schema_id` header: `framed`) gives the Avro string, Avro number or
-        JSON inside. That is told from the bytes alone: keys have no subject that could be checked.
+        If the key starts with a schema id (or is `framed`: it has a header `__key_schema_id`), the Avro string, Avro
+        number or JSON inside is returned. Its bytes alone decide which it is, because keys have no subject to check
+        against.
         """
         if key is None:
             return None
@@ -114,14 +116,14 @@ class KeyReader:
 
 
 def key_identity(key: bytes | None, text: str | None) -> str | None:
-    """Return the id inside of a key that is JSON: Kafka Connect and JSON serializers write ids like that.
+    """Return the id inside of a key that is JSON, as Kafka Connect and JSON serializers write ids.
 
-    A quoted string gives its content, `{"id": 5}` its single value, and `{"schema": …, "payload": …}` the same of its
-    payload. None for a key of another kind that is too long for an id.
+    A quoted string gives its content, `{"id": 5}` its single value, and `{"schema": …, "payload": …}` the id in its
+    payload. Returns None for a key of another kind that is too long for an id.
 
     Args:
         key: The key's bytes.
-        text: The key as text, which is returned where nothing is inside.
+        text: The key as text, which is returned if there is no id inside.
     """
     if text and text[0] in JSON_KEY_STARTS and key is not None and len(key) <= MAX_JSON_KEY_BYTES:
         try:

@@ -1,4 +1,4 @@
-"""Questions to a schema registry, and whether it answers them."""
+"""Reader of a schema registry, which also tracks whether the registry is reachable."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ T = TypeVar("T")
 
 
 class KnownId(Struct, frozen=True):
-    """The registry's answer about one schema id."""
+    """The registry's reply about one schema id."""
 
     schema: RegisteredSchema | None
-    """None where no such id is registered."""
+    """None if the id is not registered."""
     subjects: frozenset[tuple[str, int]] = frozenset()
-    """Subjects and versions under which it is registered; empty where that cannot be known."""
+    """Subjects and versions under which it is registered; empty if the registry cannot tell."""
 
 
 class RegistryReader:
-    """Asks a registry, and keeps whether it answered the last time. All methods raise Outage or Refused."""
+    """Reads a registry, and tracks whether it replied the last time. All methods raise Outage or Refused."""
 
     def __init__(self, registry: Registry | None) -> None:
-        """Wrap a registry; None where none is configured: then it has no subjects."""
+        """Wrap a registry. None: no registry is configured, and there are no subjects."""
         self.registry = registry
         self.reachable: bool | None = None
-        """True if the registry answered the last question; None before the first."""
+        """True if the registry replied to the last request; None before the first."""
         self.problem: str | None = None
-        """The error, if the last question failed."""
+        """Error of the last request; None if it succeeded."""
 
     @property
     def problems(self) -> list[str]:
-        """Sentences about what keeps the registry, or parts of it, from being used."""
+        """Sentences about problems that prevent the use of the registry, or of parts of it."""
         known = [] if self.registry is None else list(self.registry.problems)
         return known if self.problem is None else [self.problem, *known]
 
     async def ask(self, question: Awaitable[T]) -> T:
-        """Await a question to the registry, and keep whether it was answered."""
+        """Await a request to the registry, and note whether it replied."""
         try:
             answer = await question
         except (Outage, Refused) as error:
@@ -59,19 +59,19 @@ class RegistryReader:
         return await self.ask(self.registry.subjects()) if self.registry else []
 
     async def versions(self, subject: str) -> list[int]:
-        """List a subject's versions; empty where there is no such subject."""
+        """List a subject's versions; empty if the subject does not exist."""
         return await self.ask(self.registry.versions(subject)) if self.registry else []
 
     async def compatibility(self, subject: str) -> str | None:
-        """Read a subject's compatibility level, where the registry has such a notion."""
+        """Read a subject's compatibility level; None if the registry has none."""
         return await self.ask(self.registry.compatibility(subject)) if self.registry else None
 
     async def by_version(self, subject: str, version: int | None) -> RegisteredSchema | None:
-        """Read a version of a subject, the latest for None."""
+        """Read a version of a subject; None is the latest."""
         return await self.ask(self.registry.by_version(subject, version)) if self.registry else None
 
     async def by_ref(self, ref: SchemaRef) -> RegisteredSchema | None:
-        """Read a schema by whichever of its names is known."""
+        """Read a schema by the first of its names that is known."""
         if self.registry is None:
             return None
         if ref.subject is not None and ref.version is not None:
@@ -81,12 +81,12 @@ class RegistryReader:
         return await self.ask(self.registry.by_guid(ref.guid)) if ref.guid is not None else None
 
     async def known_id(self, way: str, id: int | str, stream: str) -> KnownId:
-        """Read what is known of a schema id.
+        """Read a schema by one of its ids.
 
         Args:
-            way: `id`, `global_id`, `guid` or `fingerprint`.
-            id: The id, in the form of its way.
-            stream: The stream whose record names it: its subjects are searched first for a fingerprint.
+            way: Kind of the id: `id`, `global_id`, `guid` or `fingerprint`.
+            id: The id, in the form of its kind.
+            stream: Stream whose record names it. For a fingerprint, its subjects are searched first.
         """
         schema = await self._by(way, id, stream)
         if schema is None:

@@ -1,4 +1,4 @@
-"""A registered schema as events see it: compiled, and under the name by which it was asked for."""
+"""A registered schema as decoding uses it: compiled, and with the name by which it was requested."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class BoundSchema:
     __slots__ = ("_check", "compiled", "fast_decode", "fields", "kind", "name", "ref", "unusable")
 
     fast_decode: Callable[[bytes, int], Any]
-    """The format's own `decode`, whose faults carry no schema's name: for the hot path."""
+    """The format's own `decode`, for the hot path: its faults do not name the schema."""
 
     def __init__(
         self, registered: RegisteredSchema, compiled: CompiledSchema | UnusableSchema, ref: SchemaRef | None = None
@@ -25,20 +25,20 @@ class BoundSchema:
         """Bind a schema to a reference.
 
         Args:
-            registered: The schema as its registry has it.
-            compiled: The same, compiled (`compile_schema`), or why that cannot be done.
-            ref: The name by which it was asked for; by default the registered schema's own.
+            registered: The schema in the registry.
+            compiled: The compiled schema (`compile_schema`), or the reason why it cannot be compiled.
+            ref: Name by which it was requested; by default the registered schema's own.
         """
         self.ref = ref or registered.ref
         self.kind = registered.kind
         """`AVRO`, `JSON` or `PROTOBUF`."""
         self.compiled: CompiledSchema | None = None
         self.name: str | None = None
-        """Full name of the record that it declares; None where it declares none."""
+        """Full name of the record that it declares; None if it declares none."""
         self.fields: frozenset[str] = frozenset()
         """Names of the record's own fields."""
         self.unusable: str | None = None
-        """The reason why events cannot be checked with it (they are unchecked then); None where they can."""
+        """Reason why events cannot be checked with it, so that they are `unchecked`; None if they can."""
         if isinstance(compiled, UnusableSchema):
             self.unusable = str(compiled)
             return
@@ -47,27 +47,28 @@ class BoundSchema:
         self.fast_decode, self._check = compiled.decode, compiled.check
 
     def decode(self, data: bytes, start: int) -> Any | Rejection:
-        """Decode the bytes from `start` on, all of which must be used. Only for a schema that is usable.
+        """Decode the bytes from `start` on, all of which must be used. Never raises. Only for a usable schema.
 
-        Never raises for any bytes. Returns the value, or a rejection (`decode.truncated`, `.trailing_bytes`,
-        `.malformed`, `.limit`)."""
+        Returns the value, or a rejection (`decode.truncated`, `.trailing_bytes`, `.malformed`, `.limit`).
+        """
         value = self.fast_decode(data, start)
         return self._reject(value) if isinstance(value, PathFault) else value
 
     def record_name(self, data: bytes, start: int) -> str | None:
-        """Return the full name of the record in a payload that `decode` accepts; None where it is no record."""
+        """Return the full name of the record in a payload that `decode` accepts; None if it is not a record."""
         return None if self.compiled is None else self.compiled.record_name(data, start)
 
     def check(self, value: Any) -> Rejection | None:
-        """Check a decoded JSON value. Only for a schema that is usable.
+        """Check a decoded JSON value. Never raises. Only for a usable schema.
 
-        Never raises. Returns a `schema.mismatch` with the exact path, or None where the value fits."""
+        Returns a `schema.mismatch` with the exact path, or None if the value fits.
+        """
         fault = self._check(value)
         return None if fault is None else self._reject(fault)
 
     @property
     def label(self) -> str:
-        """`orders-value v3`, as far as is known."""
+        """The known parts of `orders-value v3`."""
         ref = self.ref
         if ref.subject is not None:
             return ref.subject if ref.version is None else f"{ref.subject} v{ref.version}"

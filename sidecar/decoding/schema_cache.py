@@ -1,13 +1,13 @@
-"""The schemas in use: answers from memory on the hot path, asks the registry off it.
+"""Cache of the schemas in use. It answers from memory on the hot path, and reads the registry outside of it.
 
 Look-ups are plain code that never waits. A schema that is not in memory raises `SchemaNotCached`; the caller awaits
-`fetch` with its key and looks again (`EventDecoder.decode_with_schemas` does both).
+`fetch` with its key and repeats the look-up (`EventDecoder.decode_with_schemas` does both).
 
-An id is never given to another schema, so an id that was found stays found. All other answers can change. Subjects and
-latest versions are read again every half minute in the background, while the answer in memory stays in use, in an
-outage too. An answer that rejects an event is different: a schema may have been registered the moment before the event
-was published, so a denial that is older than RECHECK_S is asked for again before it counts. An outage then is an
-outage, and no rejection.
+An id is never given to another schema, so a known id stays valid. All other answers can change. Subjects and latest
+versions are read again every half minute in the background; the answer in memory stays in use meanwhile, and in an
+outage. An answer that rejects an event is different: a schema may have been registered the moment before the event was
+published, so a denial older than RECHECK_S is confirmed by the registry before it counts. If that fails because of an
+outage, it is an outage, not a rejection.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from sidecar.domain.ports.registry import RegisteredSchema, Registry
 REFRESH_SECONDS = 30.0
 """Age at which subjects and latest versions are read again in the background."""
 MAX_FETCHES_PER_LOOKUP = 10
-"""Schemas that are fetched to answer one look-up: more than any needs."""
+"""Schemas to fetch for one look-up at most: more than any needs."""
 _MAX_CACHED_ANSWERS = 10_000
 """Entries of each cache."""
 _MAX_COMPILED_SCHEMAS = 2_000
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 class SchemaCache:
-    """The schemas of one registry; of none where none is configured: then nothing is checked."""
+    """Schemas of one registry. Without a registry nothing is checked."""
 
     def __init__(
         self,
@@ -64,11 +64,11 @@ class SchemaCache:
         """Create an empty cache.
 
         Args:
-            registry: The registry to ask; None where none is configured.
-            formats: The schema languages to compile with, by the kind that the registry names.
-            require: An event on a stream without a registered subject is rejected instead of unchecked.
+            registry: The registry; None if none is configured.
+            formats: Schema languages to compile with, by the kind in the registry.
+            require: Reject an event on a stream without a registered subject, instead of leaving it unchecked.
             clock: Monotonic seconds.
-            refresh_seconds: How often subjects and latest versions are read again.
+            refresh_seconds: Interval at which subjects and latest versions are read again.
         """
         self.formats = formats
         self._reader = RegistryReader(registry)
@@ -103,7 +103,7 @@ class SchemaCache:
             return self._resolve("id", stream, id, f"schema id {id}")
 
     def find_good_id(self, stream: str, id: int) -> SchemaLookup | None:
-        """Look up an id like `by_id`; None where it is unknown, not for this stream, or not in memory."""
+        """Look up an id like `by_id`; None if it is unknown, not for this stream, or not in memory."""
         try:
             return self._resolved[(stream, id)]
         except KeyError:
@@ -182,7 +182,7 @@ class SchemaCache:
         return compiled
 
     async def look_up(self, look: Callable[[], T]) -> T:
-        """Answer a look-up, fetching the schemas that it needs. Raises Outage or Refused."""
+        """Run a look-up, and fetch the schemas that it needs. Raises Outage or Refused."""
         for _ in range(MAX_FETCHES_PER_LOOKUP):
             try:
                 return look()
@@ -193,7 +193,10 @@ class SchemaCache:
     # --- asking the registry ---------------------------------------------------------------------------------------
 
     async def fetch(self, key: SchemaKey) -> None:
-        """Load what a look-up needed. The registry is asked once for all tasks that wait. Raises Outage or Refused."""
+        """Load what a look-up lacks. All tasks that wait for the same key share one request.
+
+        Raises Outage or Refused.
+        """
         task = self._loading.get(key)
         if task is None:
             task = self._loading[key] = asyncio.create_task(self._load(key))
@@ -222,9 +225,10 @@ class SchemaCache:
     # --- keeping up -------------------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
-        """Read subjects and the latest versions of those in use again, now. In an outage what is in memory stays.
+        """Read subjects, and the latest versions in use, again now. In an outage, the content of the cache stays.
 
-        Happens by itself every `refresh_seconds` once subjects were asked for."""
+        This also happens every `refresh_seconds`, after the first look-up of subjects.
+        """
         if not self._has_registry:
             return
         with suppress(Outage, Refused):
@@ -242,7 +246,7 @@ class SchemaCache:
         self._refresh_later()
 
     async def close(self) -> None:
-        """Stop reading again, wait until nothing is under way, and close the registry."""
+        """Stop refreshing, wait for running requests, and close the registry."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -257,17 +261,17 @@ class SchemaCache:
 
     @property
     def reachable(self) -> bool | None:
-        """True if the registry answered the last time it was asked; None before that."""
+        """True if the registry replied to the last request; None before the first."""
         return self._reader.reachable
 
     @property
     def problem(self) -> str | None:
-        """The error, if the registry did not answer the last time."""
+        """Error of the last request to the registry; None if it succeeded."""
         return self._reader.problem
 
     @property
     def problems(self) -> list[str]:
-        """Sentences about what keeps the registry, or parts of it, from being used."""
+        """Sentences about problems that prevent the use of the registry, or of parts of it."""
         return self._reader.problems
 
     @property
@@ -276,30 +280,30 @@ class SchemaCache:
         return len(self._compiled.snapshot())
 
     def list_seen(self) -> list[tuple[str, BoundSchema]]:
-        """List the streams with the schemas that their events were lately written or checked with."""
+        """List streams with the schemas with which their recent events were written or checked."""
         by_id = [(stream, resolved) for (stream, _), resolved in self._resolved.snapshot().items()]
         otherwise = [(stream, resolved) for (_, stream, _), resolved in self._resolved_otherwise.snapshot().items()]
         lookups = (*by_id, *otherwise, *self._subject_cache.list_used())
         return [(stream, lookup.schema) for stream, lookup in lookups if lookup.schema is not None]
 
     async def subjects(self) -> list[str]:
-        """List all subjects of the registry, sorted. Raises Outage or Refused, as the next three do."""
+        """List all subjects of the registry, sorted. Raises Outage or Refused, as the next methods do."""
         return await self._reader.subjects()
 
     async def versions(self, subject: str) -> list[int]:
-        """List a subject's versions; empty where there is no such subject."""
+        """List a subject's versions; empty if the subject does not exist."""
         return await self._reader.versions(subject)
 
     async def compatibility(self, subject: str) -> str | None:
-        """Read a subject's compatibility level, where the registry has such a notion."""
+        """Read a subject's compatibility level; None if the registry has none."""
         return await self._reader.compatibility(subject)
 
     async def text_of(self, ref: SchemaRef) -> RegisteredSchema | None:
-        """Read a schema as it is registered, by whichever of its names is known."""
+        """Read a schema from the registry by the first of its names that is known."""
         return await self._reader.by_ref(ref)
 
     async def read_registered(self, subject: str, version: int | None = None) -> RegisteredSchema | None:
-        """Read a version of a subject as it is registered, the latest for None."""
+        """Read a version of a subject from the registry; None is the latest."""
         return await self._reader.by_version(subject, version)
 
 

@@ -1,4 +1,4 @@
-"""Look-ups of schemas: their results, and the signal that something must be fetched first."""
+"""Look-ups of schemas: their results, and the signal that data must be fetched first."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from sidecar.decoding.schema import BoundSchema
 from sidecar.domain.model import Rejection
 
 RECHECK_S = 0.1
-"""Time for which a denial (an unknown id, a missing subject) counts before it is asked for again."""
+"""Time for which a denial (an unknown id, a missing subject) counts before it must be confirmed again."""
 UNUSED_S = 30.0
-"""Time for which a denial counts that was asked for and not used yet."""
+"""Time for which a confirmed denial counts until its first use."""
 _RECHECK_PER_QUESTION = 4
 """Additional time, in multiples of what the answer took: a look-up may need several answers, all of them fresh."""
 
 SchemaKey: TypeAlias = tuple[Any, ...]
-"""A thing that `SchemaCache.fetch` can load; opaque to callers."""
+"""Key of something that `SchemaCache.fetch` can load; opaque to callers."""
 
 
 class SchemaNotCached(Exception):
-    """The answer is not in memory, or too old to reject by: await `SchemaCache.fetch(key)`, then look again."""
+    """The answer is not in memory, or too old for a rejection.
+
+    Await `SchemaCache.fetch(key)`, then repeat the look-up.
+    """
 
     def __init__(self, key: SchemaKey) -> None:
         super().__init__(key)
@@ -29,30 +32,30 @@ class SchemaNotCached(Exception):
 
 
 class SchemaLookup(Struct, frozen=True, gc=False):
-    """The result of a look-up."""
+    """Result of a look-up."""
 
     schema: BoundSchema | None
     rejection: Rejection | None = None
-    """The reason why the event fails. With `schema.wrong_subject` the schema is there too, so that the event can still
-    be read."""
+    """Reason why the event fails. With `schema.wrong_subject` there is also a schema, so that the event can still be
+    read."""
 
 
 class Freshness:
-    """Counts how long an answer of the registry may deny an event.
+    """Age of an answer of the registry that denies an event.
 
-    An answer that was asked for to confirm a denial is good for a first use within UNUSED_S, however late the
-    use comes: on a slow machine, or with a slow registry, an event would otherwise never be decoded. Apart from that,
-    an answer is good for RECHECK_S."""
+    A denial that was just confirmed may be used once within UNUSED_S, however late: on a slow machine, or with a slow
+    registry, an event would otherwise never be decoded. Apart from that, an answer is valid for RECHECK_S.
+    """
 
     __slots__ = ("_until", "_unused_until")
 
     def __init__(self, asked_at: float, now: float, *, confirms: bool = True) -> None:
-        """Begin at the time that the answer arrived. Both times are monotonic seconds."""
+        """Start at the time when the answer arrived. Both times are monotonic seconds."""
         self._until = now + RECHECK_S + _RECHECK_PER_QUESTION * (now - asked_at)
         self._unused_until = now + UNUSED_S if confirms else 0.0
 
     def use(self, now: float) -> bool:
-        """Use the answer. Returns False where it is too old."""
+        """Use the answer. Returns False if it is too old."""
         if now <= self._unused_until:
             self._until = max(self._until, now + RECHECK_S)
         self._unused_until = 0.0

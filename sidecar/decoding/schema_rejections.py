@@ -1,4 +1,4 @@
-"""Rejections of events whose schema cannot be used: what was expected and what the registry has."""
+"""Rejections of events whose schema cannot be used: what was expected, and what the registry has."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def wrong_subject(
 
 
 def unknown_subject(stream: str, candidates: Sequence[str]) -> Rejection:
-    """Reject an event on a stream without a registered subject, where one is required."""
+    """Reject an event on a stream without a registered subject, if one is required."""
     expected = ", ".join(map(printable, candidates))
     message = f"no schema is registered for {printable(stream)}; expected a subject {expected}"
     return Rejection("schema.unknown_subject", message[:_MAX_MESSAGE_CHARACTERS])
@@ -47,5 +47,5 @@ def unknown_version(subject: str, version: int, versions: Sequence[int]) -> Reje
 
 
 def printable(name: str) -> str:
-    """Quote a name so that it holds nothing that a terminal would act upon."""
+    """Quote a name so that it contains nothing that a terminal would interpret."""
     return quote(name)[1:-1]

@@ -1,6 +1,7 @@
-"""The general way to decode a record: every framing, every kind of event, every kind of trouble.
+"""General path to decode a record: every framing, every kind of event, every kind of fault.
 
-`EventDecoder` has a fast path for common records; for a record that both can decode they give the same answer."""
+`EventDecoder` has a fast path for common records. For a record that both can decode they give the same result.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +33,21 @@ from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.model import Decoded, Event, Headers, Record, Rejection
 
 PLAIN_ENVELOPE_FIELDS = frozenset(("eventId", "eventType"))
-"""A body with one of these and a map `data` is the plain envelope around the data."""
+"""Fields that identify a plain envelope: a body with one of these and a map `data` is an envelope around the data."""
 OPAQUE_CONTENT_TYPE = "application/octet-stream"
 _DATA = frozenset(("data",))
 
 
 class EventShape(Struct):
-    """The kind of event that a body is: the places of its envelope, and the part of it that a schema describes."""
+    """Form of an event in a body: the places of its envelope fields, and the part that a schema describes."""
 
     source: EnvelopeSource
     validated_value: Any
-    """The value that is checked against the subject's schema."""
+    """Value that is checked against the subject's schema."""
     path: str = ""
-    """Its place in the body."""
+    """Path of that value in the body."""
     envelope_fields: frozenset[str] = frozenset()
-    """A schema with all of these fields describes `wrapper` instead: the envelope itself."""
+    """Fields of the envelope. A schema with all of these fields describes `wrapper`, the envelope itself, instead."""
     wrapper: Any = None
     wrapper_path: str = ""
     trace: TraceContext | None = None
@@ -54,13 +55,13 @@ class EventShape(Struct):
     """Binary data inside of the body."""
     rejection: Rejection | None = None
     version: str | None = None
-    """The schema version that the body names."""
+    """Schema version that the body names."""
 
 
 def examine(
     record: Record, headings: HeaderLayout, envelope: EnvelopeExtractor, catalog: SchemaCache, now: int, unchecked: bool
 ) -> Decoded:
-    """Decode one record. Raises SchemaNotCached, unless `unchecked`, where a schema must be fetched first."""
+    """Decode one record. Raises SchemaNotCached if a schema must be fetched first, unless `unchecked`."""
     return _GeneralDecoder(record, headings, envelope, catalog, now, unchecked).finish()
 
 
@@ -314,7 +315,8 @@ class _GeneralDecoder:
 def find_mismatch(shape: EventShape, schema: BoundSchema) -> Rejection | None:
     """Check the part of the body that the schema describes.
 
-    Where that part is missing (a deletion, an event without data), there is nothing to check."""
+    If that part is missing (a deletion, an event without data), there is nothing to check.
+    """
     value, path = shape.validated_value, shape.path
     if shape.envelope_fields and shape.envelope_fields <= schema.fields:
         value, path = shape.wrapper, shape.wrapper_path
@@ -330,12 +332,12 @@ def find_mismatch(shape: EventShape, schema: BoundSchema) -> Rejection | None:
 
 
 def says_opaque(content_type: Any) -> bool:
-    """Test whether a content type says that data is only bytes."""
+    """Check whether a content type declares that data is plain bytes."""
     return content_type.__class__ is str and content_type[:64].lower().startswith(OPAQUE_CONTENT_TYPE)
 
 
 def says_cloudevent(headings: HeaderLayout, headers: Headers) -> bool:
-    """Test whether the content type says that the value is a CloudEvent in structured mode."""
+    """Check whether the content type declares that the value is a CloudEvent in structured mode."""
     value = headers[headings.content_type][1] if headings.content_type >= 0 else None
     return value is not None and value[:64].lower().startswith(cloudevents.CONTENT_TYPE)
 

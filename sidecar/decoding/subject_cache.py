@@ -1,4 +1,4 @@
-"""The subjects of a registry in use, and the schema of a stream's records that name none."""
+"""Subjects of a registry in use, and the schema of records that name none, by stream."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sidecar.domain.ports.registry import RegisteredSchema
 _MAX_CACHED_SUBJECTS = 2_000
 _MAX_VERSION_DIGITS = 9
 CONFIRMING = "confirming"
-"""Last part of the keys of answers that are read again to confirm a denial."""
+"""Last part of the keys of answers that are fetched again to confirm a denial."""
 
 
 class _SubjectEntry(Struct):
@@ -31,7 +31,7 @@ class _SubjectEntry(Struct):
 
 
 class SubjectCache:
-    """Subjects, their versions, and look-ups by stream. Raises SchemaNotCached for what must be loaded first."""
+    """Subjects, their versions, and look-ups by stream. Raises SchemaNotCached for data that must be fetched first."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class SubjectCache:
         """Create an empty cache.
 
         Args:
-            reader: The registry to ask.
+            reader: The registry.
             compile: Compiles a schema, once for equal texts.
-            require: An event on a stream without a registered subject is rejected instead of unchecked.
+            require: Reject an event on a stream without a registered subject, instead of leaving it unchecked.
             clock: Monotonic seconds.
-            max_entries: Bound of each cache.
+            max_entries: Maximum size of each cache.
         """
         self._reader, self._compile, self._require, self._clock = reader, compile, require, clock
         self._has_registry = reader.registry is not None
@@ -69,8 +69,8 @@ class SubjectCache:
 
         Args:
             stream: The record's stream.
-            type: The event's type, where it has one: subjects for this type are the most exact.
-            version: The subject's version that the event names, `3` or `v3`; otherwise the latest is taken. Any other
+            type: The event's type, if known: subjects for this type are the most exact.
+            version: The subject's version that the event names, `3` or `v3`; otherwise the latest is used. Any other
                 text is the event's own version, not the schema's.
 
         Returns:
@@ -85,7 +85,7 @@ class SubjectCache:
             return resolved
 
     def has_subject(self, stream: str) -> bool:
-        """Test whether any subject is named after a stream, so that its values are expected to name a schema."""
+        """Check whether a subject is named after a stream, so that the stream's values should name a schema."""
         if not self._has_registry:
             return False
         named = self._named_streams.find(stream)
@@ -96,9 +96,10 @@ class SubjectCache:
         return named
 
     def confirm(self, stream: str, type: str | None) -> None:
-        """Make sure that `for_stream` answers by what is registered now, before an event is rejected by its answer.
+        """Confirm that `for_stream` answers by the current registrations, before its answer rejects an event.
 
-        Raises SchemaNotCached where subjects or the latest version are too old to reject an event by."""
+        Raises SchemaNotCached if subjects or the latest version are too old for a rejection.
+        """
         if not self._has_registry:
             return
         if not self._subjects_freshness.use(self._clock()):
@@ -139,7 +140,7 @@ class SubjectCache:
         return next((subject for subject in subject_candidates(stream, type) if subject in self._subjects), None)
 
     async def load(self, key: SchemaKey) -> None:
-        """Load what a look-up needed. Raises Outage or Refused."""
+        """Load what a look-up lacks. Raises Outage or Refused."""
         match key:
             case ("subjects", *confirming):
                 await self._load_subjects(confirms=bool(confirming))
@@ -149,13 +150,13 @@ class SubjectCache:
                 self._versions[(subject, version)] = await self._reader.by_version(subject, version)
 
     async def refresh(self) -> None:
-        """Read subjects, and the latest versions of those in use, again. Raises Outage or Refused."""
+        """Read subjects, and the latest versions in use, again. Raises Outage or Refused."""
         await self._load_subjects()
         for subject in self._in_use.snapshot():
             await self._load_subject(subject)
 
     def list_used(self) -> list[tuple[str, SchemaLookup]]:
-        """List the look-ups by stream that are in memory."""
+        """List the cached look-ups by stream."""
         return [
             (stream, lookup) for (stream, _, _), lookup in self._for_stream.snapshot().items() if lookup is not None
         ]

@@ -1,4 +1,4 @@
-"""Subject names: which subjects of a registry can hold the schemas of a stream's values."""
+"""Subject names: the subjects of a registry that can hold the schemas of a stream's values."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ _RECORD_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 def subject_candidates(stream: str, event_type: str | None) -> list[str]:
     """List the subjects for a record that names no schema, the most exact first.
 
-    The strategies are TopicRecordName, TopicName and RecordName."""
+    The strategies are TopicRecordName, TopicName and RecordName.
+    """
     if event_type is None:
         return [f"{stream}-value"]
     return [f"{stream}-{event_type}", f"{stream}-value", event_type]
 
 
 def belongs_to_stream(subject: str, stream: str, compiled: CompiledSchema | UnusableSchema) -> bool:
-    """Test whether a stream's values may be registered under a subject, by any of the three strategies.
+    """Check whether a stream's values may be registered under a subject, by any of the three strategies.
 
-    The record's name is unknown for a schema that is unusable: any subject that is not another topic's may be it."""
+    The record's name is unknown for an unusable schema: then any subject matches that is not another topic's.
+    """
     subject = unqualified_subject(subject)
     if subject == f"{stream}-value":
         return True
@@ -32,7 +34,7 @@ def belongs_to_stream(subject: str, stream: str, compiled: CompiledSchema | Unus
 
 
 def names_stream(subject: str, stream: str) -> bool:
-    """Test whether a subject is named after a stream's values, such as `orders-value` or `orders-shop.Order`."""
+    """Check whether a subject is named after a stream's values, such as `orders-value` or `orders-shop.Order`."""
     subject = unqualified_subject(subject)
     if not subject.startswith(f"{stream}-"):
         return False

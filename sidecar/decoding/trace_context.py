@@ -34,7 +34,7 @@ from msgspec import Struct
 from sidecar.domain.model import Headers, TraceOrigin
 
 MAX_HEADER_BYTES = 1024
-"""Longest header that is read; none of these formats needs more, and a longer one is malformed."""
+"""Longest header to read. None of these formats needs more, so a longer one is malformed."""
 
 DIGITS_TO_ZERO = bytes(ord("0") if byte in b"0123456789abcdef" else byte for byte in range(256))
 """A table for `bytes.translate`: every lower-case hex digit becomes 0."""
@@ -58,16 +58,16 @@ class TraceContext(Struct, frozen=True, gc=False):
     trace_id: int
     """128 bits, never 0. Formats with 64 bits leave the upper half 0."""
     span_id: int | None
-    """64 bits: the span that sent the record."""
+    """Id of the span that sent the record, 64 bits."""
     parent_span_id: int | None
-    """64 bits: the parent of that span, where the format carries it."""
+    """Id of the parent of that span, 64 bits, if the format carries it."""
     origin: TraceOrigin
     sampled: bool | None
-    """The sender's sampling decision; None where it left it open."""
+    """The sender's sampling decision; None if the sender deferred it."""
 
 
 def read_trace_context(headers: Headers) -> TraceContext | None:
-    """Return the trace context in these headers; None where there is no valid one."""
+    """Return the trace context in these headers; None if there is no valid one."""
     trace_headers: dict[str, bytes] = {}
     for name, value in headers:
         lower = name.lower()
@@ -82,7 +82,7 @@ def read_trace_context(headers: Headers) -> TraceContext | None:
 
 
 def parse_traceparent(value: bytes) -> tuple[int, int] | None:
-    """Return the trace id and the sender's span id of a W3C `traceparent`; None where it is invalid.
+    """Return the trace id and the sender's span id of a W3C `traceparent`; None if it is invalid.
 
     By W3C Trace Context, section 3.2: version ff and ids of zeros are invalid; a version above 00 may be longer.
     """

@@ -1,19 +1,18 @@
-"""Wire formats of values: the names of the schema that a value was written with, and the start of its body.
+"""Wire formats of values: the names of the schema with which a value was written, and the start of its body.
 
-Looked for in this order:
+The decoder looks for them in this order:
 
-1. header `__value_schema_id`: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID (Confluent's header serializer)
-2. headers `apicurio.value.globalId` and `apicurio.value.contentId`: 8 bytes (Apicurio's headers mode)
-3. value prefix 0x00 and a 4-byte id (Confluent), all big-endian
-4. value prefix 0x00 and an 8-byte id (Apicurio's older default)
-5. value prefix 0xC3 0x01 and the 8-byte little-endian CRC-64-AVRO of the schema (Avro 1.11, single-object encoding)
-6. none: JSON where it begins like JSON, else opaque bytes
+1. header `__value_schema_id`: 0x00 and a 4-byte id, or 0x01 and a 16-byte GUID (Confluent's header serializer) 2.
+headers `apicurio.value.globalId` and `apicurio.value.contentId`: 8 bytes (Apicurio's headers mode) 3. value prefix 0x00
+and a 4-byte id (Confluent), all big-endian 4. value prefix 0x00 and an 8-byte id (Apicurio's older default) 5. value
+prefix 0xC3 0x01 and the 8-byte little-endian CRC-64-AVRO of the schema (Avro 1.11, single-object encoding) 6. none:
+JSON if it begins like JSON, else opaque bytes
 
-An 8-byte id and a 4-byte id begin alike. Ids are handed out from 1 upward, so an 8-byte id below 2^32 shows as the
-4-byte id 0, which no registry gives; that, and nothing else, is read as 8 bytes. An 8-byte id of 2^32 or more would be
-taken for a 4-byte one: no registry has come that far.
-The names of 3 to 5 are a guess: a number, a double or bare Avro can begin with the same bytes. Such a frame is marked
-`guessed`, and its reader must find something that confirms it: a subject of the stream, or an id that is registered.
+An 8-byte id and a 4-byte id have the same prefix. Registries number ids from 1 upward, so an 8-byte id below 2^32 looks
+like the 4-byte id 0, which no registry uses; that, and nothing else, is read as 8 bytes. An 8-byte id of 2^32 or more
+would be read as a 4-byte one: no registry has come that far. The names of 3 to 5 are a guess: a number, a double or
+bare Avro can begin with the same bytes. Such a frame is marked `guessed`, and its reader must find a confirmation: a
+subject of the stream, or an id that is registered.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ APICURIO_CONTENT_ID = "apicurio.value.contentid"
 APICURIO_ENCODING = "apicurio.value.encoding"
 
 HEADERS = frozenset((VALUE_SCHEMA_ID, APICURIO_GLOBAL_ID, APICURIO_CONTENT_ID, APICURIO_ENCODING))
-"""Headers that speak of the value's schema or encoding, in lower case."""
+"""Headers that concern the value's schema or encoding, in lower case."""
 
 BOM = b"\xef\xbb\xbf"
 _JSON_STARTS = frozenset(b"{[")
@@ -41,13 +40,13 @@ _WHITESPACE = b" \t\r\n"
 
 
 class WireForm(Enum):
-    """The encoding of the bytes from `WireFrame.start` on, as far as the frame tells."""
+    """Encoding of the bytes from `WireFrame.start` on, as far as the frame tells."""
 
     SCHEMA = auto()
-    """The encoding that the named schema is for: binary Avro, for an Avro schema."""
+    """The named schema's encoding: binary Avro, for an Avro schema."""
     JSON = auto()
     OPAQUE = auto()
-    """Unknown."""
+    """Unknown encoding."""
 
 
 IdKind = Literal["id", "guid", "global_id", "content_id", "fingerprint"]
@@ -70,16 +69,17 @@ class WireFrame(Struct, frozen=True, gc=False):
     form: WireForm
     start: int = 0
     ids: tuple[SchemaId, ...] = ()
-    """Empty where the value names none. Of several, the first that the registry knows counts."""
+    """Names of the schema; empty if the value has none. Of several, the first that the registry knows counts."""
     guessed: bool = False
-    """The names were read from bytes of the value that may mean something else."""
+    """True if the names were read from bytes of the value that may mean something else."""
 
 
 def frame(value: bytes, headers: Mapping[str, bytes]) -> WireFrame | Rejection:
     """Read the frame of a value.
 
-    `headers` are those in `HEADERS`, by lower-case name, null ones left out. A schema header that cannot be read is a
-    rejection: the sender says that there is a schema, and it is unknown which."""
+    `headers` are those in `HEADERS`, by lower-case name, without null ones. A schema header that cannot be read is a
+    rejection: the sender declares a schema, and it is unknown which.
+    """
     if headers:
         named = _header_ids(headers)
         if isinstance(named, Rejection):
@@ -108,9 +108,10 @@ def bare_frame(value: bytes) -> WireFrame:
 
 
 def json_start(value: bytes, start: int = 0) -> int | None:
-    """Find the start of an object or array behind a byte-order mark and white space, in the first 64 bytes.
+    """Find the start of an object or array after a byte-order mark and white space, in the first 64 bytes.
 
-    Returns None if there is none."""
+    Returns None if there is none.
+    """
     head = value[start : start + 64]
     rest = head.removeprefix(BOM).lstrip(_WHITESPACE)
     return start + len(head) - len(rest) if rest and rest[0] in _JSON_STARTS else None

@@ -1,1 +1,1 @@
-"""The demo: an embedded broker, a shop that makes mistakes, and a sidecar beside it."""
+"""The demo: an embedded broker, a shop with deliberate mistakes, and a sidecar beside it."""

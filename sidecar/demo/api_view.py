@@ -1,4 +1,4 @@
-"""Reads the sidecar's counts over its API, as any client can."""
+"""Reader of the sidecar's counts over its API, as any client can read them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _ListPage(Protocol[T]):
 
 @dataclass(slots=True)
 class SidecarCounts:
-    """The counts of a sidecar."""
+    """Counts of a sidecar."""
 
     events: int
     flows: int

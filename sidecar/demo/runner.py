@@ -1,4 +1,4 @@
-"""Runs the demo, from the start of the shop to the summary."""
+"""Run of the demo, from the start of the shop to the summary."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SHOP_OPEN_MESSAGE = "The shop is open"
 
 
 class Demo:
-    """A run of the demo. `rate`: orders a second. `seconds`: duration; None: until Ctrl-C."""
+    """A run of the demo. `rate`: orders per second. `seconds`: duration; None: until Ctrl-C."""
 
     def __init__(
         self, broker: str, address: str, sidecar: SidecarProcess, *, seed: int, rate: float, seconds: float | None
@@ -155,7 +155,7 @@ class Demo:
 
 
 async def load_registered_schemas() -> ShopSchemas:
-    """Load the shop's schemas with their ids in the registry, as serializers would."""
+    """Load the shop's schemas with their ids in the registry, as serializers do."""
     registry = DirectoryRegistry(DIRECTORY)
     ids: dict[tuple[str, int], int] = {}
     for subject, version, _ in list_versions():

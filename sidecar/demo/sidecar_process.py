@@ -1,4 +1,4 @@
-"""Runs the demo's sidecar as a process of its own, configured by a file."""
+"""The demo's sidecar as a separate process, configured by a file."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class SidecarProcess:
             prefer_default_port: Listen on the default port and use the user's token file, if possible.
         """
         self.has_default_address = prefer_default_port and _is_free(DEFAULT_PORT)
-        """The command line finds the sidecar and its token without options."""
+        """True if the command line finds the sidecar and its token without options."""
         self.port = DEFAULT_PORT if self.has_default_address else _find_free_port()
         self.token = secrets.token_urlsafe(12)
         if self.has_default_address:

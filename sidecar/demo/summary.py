@@ -1,4 +1,4 @@
-"""Compares the sidecar's counts with what the shop published."""
+"""Comparison of the sidecar's counts with those of the shop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def summarize(
         counts: Counts of the sidecar; all but `replayed` are from before the replay.
         seconds: Duration of the run.
         broker: `redis` or `kafka`.
-        lost: The shop did not complete all its orders.
+        lost: True if the shop did not complete all its orders.
         sent: Number of dead letters that were repaired and replayed.
     """
     mismatches = find_mismatches(ledger, counts)

@@ -1,7 +1,7 @@
-"""The state of an aggregate, rebuilt by applying its events one after the other.
+"""State of an aggregate, rebuilt by applying its events one after the other.
 
-A reducer is a function `(state, event) -> state`. It must not change its arguments; parts of the state that an event
-does not touch should stay the same objects, because they are not compared then.
+A reducer is a function `(state, event) -> state`. It must not change its arguments. Parts of the state that an event
+does not change should stay the same objects, because identical objects are not compared.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from msgspec import Struct
 from sidecar.domain.json_diff import JsonChange, Origins, list_differences, trace_origins
 
 MAX_CHANGES_PER_STEP = 200
-"""Changes that are listed of one event."""
+"""Changes to list for one event."""
 
 Reduce = Callable[[Any, Mapping[str, Any]], Any]
 """Returns the state after an event: `(state, event) -> state`."""
 
 
 class ReducerEvent(Struct, frozen=True, gc=False):
-    """An event as reducers get it."""
+    """An event in the form that reducers receive."""
 
     position: str
     document: dict[str, Any]
@@ -29,20 +29,20 @@ class ReducerEvent(Struct, frozen=True, gc=False):
 
 
 class AggregateState(Struct, frozen=True):
-    """A state and where its parts come from."""
+    """A state, and the origin of its parts."""
 
     value: Any
     origins: Origins
-    """Positions of the events that changed the parts last."""
+    """Positions of the events that last changed each part."""
 
 
 class StateStep(Struct, frozen=True):
-    """The changes that one event made."""
+    """Changes that one event made."""
 
     position: str
     changes: list[JsonChange]
     omitted: int = 0
-    """Number of further changes, which are not listed."""
+    """Number of further changes that are not listed."""
 
 
 EMPTY_STATE = AggregateState({}, {})
@@ -50,14 +50,14 @@ EMPTY_STATE = AggregateState({}, {})
 
 
 class AggregateFold:
-    """A state that events are applied to."""
+    """A state to which events are applied."""
 
     def __init__(self, reduce: Reduce, state: AggregateState = EMPTY_STATE) -> None:
         self.state = state
         self._reduce = reduce
 
     def apply(self, event: ReducerEvent) -> StateStep:
-        """Apply an event and return what it changed. Raises what the reducer raises."""
+        """Apply an event and return its changes. Raises what the reducer raises."""
         before = self.state
         value = self._reduce(before.value, event.document)
         self.state = AggregateState(value, trace_origins(before.value, value, before.origins, event.position))

@@ -1,4 +1,4 @@
-"""A bounded cache of recently used entries that costs no more than a dict for entries in constant use."""
+"""Bounded cache of recently used entries that costs no more than a dict for entries in constant use."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ V = TypeVar("V")
 class BoundedCache(dict[K, V]):
     """A dict of two generations.
 
-    `self[key]` is one dict look-up for the young generation; an old entry that is read becomes young again. When the
-    young entries fill half of the size, they become the old generation, and the old entries that were not read since
-    are dropped. Only `[key]`, `[key] = value`, `find`, `clear` and `held` see both generations.
+    `self[key]` is one dict look-up for the young generation; reading an old entry makes it young again. When the young
+    entries fill half of the size, they become the old generation, and the previous old entries that were not read are
+    dropped. Only `[key]`, `[key] = value`, `find`, `clear` and `snapshot` use both generations.
     """
 
     def __init__(self, size: int) -> None:

@@ -24,43 +24,43 @@ def parse_number(text: str, bits: int = 63) -> int:
 
 
 class BrokerTraits(Struct, frozen=True):
-    """Properties of one kind of broker that code outside its adapter depends on.
+    """Properties of one kind of broker on which code outside its adapter depends.
 
     The defaults describe a partitioned log with numbered records and keys, like Kafka's.
     """
 
     scheme: str
-    """Scheme of its positions, value of `messaging.system`, and name in metrics: `kafka`."""
+    """Scheme of its positions, value of `messaging.system`, and its name in metrics: `kafka`."""
     position_form: str
-    """Form of its positions, for error messages: `kafka://TOPIC/PARTITION/OFFSET`. Empty: not mentioned there."""
+    """Form of its positions for error messages: `kafka://TOPIC/PARTITION/OFFSET`. Empty: messages do not mention it."""
     source_path: str
     """Configuration path of the broker: `sources.kafka`."""
     streams_path: str
     """Configuration path of its stream names: `sources.kafka.topics`."""
     partitioned: bool = True
-    """Streams have numbered partitions, and positions name them. False: each stream is one log, partition 0."""
+    """True if streams have numbered partitions that positions name. False: each stream is one log, partition 0."""
     format_offset: Callable[[int], str] = str
     """Write an offset as the last part of a position. Must not produce a slash."""
     parse_offset: Callable[[str], int] = parse_number
     """Inverse of `format_offset`. Raises ValueError."""
     offset_bits: int = 63
-    """Offsets are integers below 2^offset_bits. At most 128; above 64, an offset is two 64-bit words."""
+    """Size of offsets: integers below 2^offset_bits. At most 128; above 64, an offset consists of two 64-bit words."""
     offsets_count_records: bool = True
-    """The difference of two offsets is the number of records between them, at most. Offsets of adjacent records are
-    adjacent."""
+    """True if the difference of two offsets is an upper bound for the records between them, and adjacent records have
+    adjacent offsets."""
     offset_at: Callable[[int], int] | None = None
-    """Smallest offset that a record appended at a time (milliseconds) can have; None if offsets do not encode times.
-    Where given, a partition's records are in order of time."""
+    """Smallest possible offset of a record that was appended at a time (milliseconds). None if offsets do not encode
+    times. If it is set, the records of a partition are in order of time."""
     time_of: Callable[[int], int | None] | None = None
-    """Time (milliseconds) of the record at an offset; None for an offset that encodes no time, because a producer chose
-    it. Where `time_of` is given, a record without a time counts as appended when it is observed."""
+    """Time (milliseconds) of the record at an offset; returns None for an offset that encodes no time, because a
+    producer chose it. If it is set, a record without a time counts as appended when it is observed."""
     members_share_partitions: bool = False
-    """All members of a group read the same partition at the same time, each getting different records. False: each
-    partition belongs to one member."""
+    """True if all members of a group read the same partition at the same time, each receiving different records. False:
+    each partition belongs to one member."""
     bodyless_entries: bool = False
-    """A record with the value None is an entry whose fields (its headers) are the body, not a tombstone."""
+    """True if a record with the value None is an entry whose fields (its headers) are the body, not a tombstone."""
     partitions_by_key: Callable[[bytes, int], tuple[int, ...]] | None = None
-    """Partition numbers, of a given partition count, where the usual producers put a key. None: any."""
+    """Partition numbers, for a given partition count, to which common producers send a key. None: any."""
 
 
 _traits: dict[str, BrokerTraits] = {}
@@ -81,10 +81,7 @@ def find_traits(scheme: str) -> BrokerTraits | None:
 
 
 def traits_of(scheme: str) -> BrokerTraits:
-    """Return the traits registered for a scheme.
-
-    For an unregistered one, those of a partitioned log with numbered records.
-    """
+    """Return the traits registered for a scheme; for an unknown one, those of a log with numbered records."""
     return _traits.get(scheme) or BrokerTraits(
         scheme, f"{scheme}://STREAM/PARTITION/OFFSET", f"sources.{scheme}", f"sources.{scheme}.streams"
     )

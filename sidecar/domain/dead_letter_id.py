@@ -13,9 +13,9 @@ EXPECTED_FORM = "GROUP@POSITION such as billing@kafka://orders/0/4711"
 
 
 def describe_malformed_id(id: str) -> str | None:
-    """Return what is wrong with the position in an id, or None.
+    """Describe the fault of the position in an id; None if it is well formed.
 
-    Only for ids that no dead letter has: foreign dead letters are shown under any id that they carry.
+    Only for unknown ids: foreign dead letters are shown under any id that they carry.
     """
     place = _PLACE.search(id)
     if place is None:
@@ -32,7 +32,7 @@ def describe_malformed_id(id: str) -> str | None:
 
 
 def unknown_id_error(id: str, reason: str) -> TracecarError:
-    """Build the error for an id that no dead letter has. `reason` is used where the id is well formed."""
+    """Build the error for an id that no dead letter has. `reason` is used if the id is well formed."""
     problem = describe_malformed_id(id)
     if problem is not None:
         return QueryError(problem, id, 0)

@@ -63,7 +63,7 @@ class Outage(TracecarError):
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
         self.retry_after = retry_after
-        """Seconds, where the server says how long to wait."""
+        """Seconds to wait, if the server says so."""
         super().__init__(mask_credentials(message))
 
 
@@ -72,7 +72,7 @@ class Disconnected(Outage):
 
 
 class NotFoundError(TracecarError):
-    """A thing that does not exist here. The message says what was looked for, and where."""
+    """An object that does not exist. The message says what was searched for, and where."""
 
 
 class Fenced(TracecarError):
@@ -80,25 +80,25 @@ class Fenced(TracecarError):
 
 
 class Refused(TracecarError):
-    """A refusal that the server will repeat until a person changes something."""
+    """A refusal that the server will repeat until an operator changes something."""
 
     def __init__(self, message: str) -> None:
         super().__init__(mask_credentials(message))
 
 
 class RecordRefused(Refused):
-    """The server refuses a record for what it is: its size, its time, its missing key. Others would be accepted."""
+    """The server refuses one record because of its size, its time or its missing key. It would accept others."""
 
     def __init__(self, message: str, index: int | None = None) -> None:
         self.index = index
-        """Place of the record among those that were to be published; None if the server does not say."""
+        """Index of the record among those to publish; None if the server does not say."""
         self.written: dict[int, Any] = {}
-        """Places of the records that were written all the same, by index."""
+        """Positions of the records that were written nevertheless, by index."""
         super().__init__(message)
 
 
 class TooLarge(RecordRefused):
-    """A record larger than the server accepts. `index` is its place among the records that were to be published."""
+    """A record larger than the server accepts. `index` is its index among the records to publish."""
 
     index: int
 

@@ -10,12 +10,12 @@ from msgspec.structs import fields, replace
 from sidecar.domain.model import Event, Rejection, SchemaRef
 
 MAX_TEXT_CHARS = 512
-"""Characters of an id or name that are kept; a longer one is cut, and its hash keeps it distinct from others."""
+"""Longest id or name to keep. A longer one is cut, and a hash of it keeps it distinct from others."""
 MAX_MESSAGE_CHARS = 2_000
 UNPACKABLE = (TypeError, ValueError, OverflowError)
-"""Raised by encoders for texts that UTF-8 cannot encode and for numbers beyond their field; see `bound_event`."""
+"""Errors of encoders for texts that UTF-8 cannot encode, and for numbers beyond their field; see `bound_event`."""
 UNSIGNED_BITS = {"trace_id": 128, "span_id": 64, "parent_span_id": 64}
-"""Fields of an event that are unsigned numbers of so many bits."""
+"""Sizes in bits of the fields of an event that are unsigned numbers."""
 
 _SIGNED_BITS = 63
 _hints = get_type_hints(Event)
@@ -25,7 +25,7 @@ _NUMBERS = tuple(name for name in _names if _hints[name] in (int, int | None) an
 
 
 def bound_text(text: str) -> str:
-    """Bound a text to `MAX_TEXT_CHARS`, and escape what UTF-8 cannot encode."""
+    """Bound a text to `MAX_TEXT_CHARS`, and escape characters that UTF-8 cannot encode."""
     if len(text) > MAX_TEXT_CHARS:
         digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
         text = f"{text[: MAX_TEXT_CHARS - 36]}...{digest}"

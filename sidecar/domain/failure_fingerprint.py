@@ -1,8 +1,8 @@
 """Fingerprints of failures: dead letters with the same cause get the same short hash.
 
-The cause is the code, the path without indexes, and the text of the root cause, or of the message where no root cause
-is known; variable parts of the text (quoted values, ids, numbers, times) are normalized away. So 3,000 dead letters
-become a dozen causes.
+The cause is the code, the path without indexes, and the text of the root cause, or of the message if no root cause is
+known; variable parts of the text (quoted values, ids, numbers, times) are normalized. So 3,000 dead letters become a
+dozen causes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NUMBER = re.compile(r"[0-9]+(?:[.,:][0-9]+)*")
 _INDEX = re.compile(r"\[\d+\]")
 
 MAX_MESSAGE_CHARACTERS = 2_000
-"""Longest part of a message that counts."""
+"""Longest part of a message that the fingerprint uses."""
 
 FailureSignature = tuple[str, str | None, str]
 """Code, path without indexes, normalized text."""
@@ -48,7 +48,7 @@ def normalize_message(message: str) -> str:
 
 
 def cause_fingerprint(letter: DeadLetter) -> str:
-    """Return twelve hex digits, equal for dead letters of one stream, schema and failure signature."""
+    """Return twelve hex digits that are equal for dead letters of one stream, schema and failure signature."""
     if letter.cause is not None:
         return letter.cause
     code, path, message = failure_signature(letter)
@@ -57,7 +57,7 @@ def cause_fingerprint(letter: DeadLetter) -> str:
 
 
 def failure_signature(letter: DeadLetter) -> FailureSignature:
-    """Return what a failure is, without its stream: equal also for the same failure on another stream."""
+    """Return the signature of a failure without its stream, which is equal for the same failure on another stream."""
     root = letter.root_cause
     text = letter.message if root is None else f"{root.type}: {root.message}" if root.message else root.type
     return letter.code, _without_indexes(letter.path), normalize_message(text)

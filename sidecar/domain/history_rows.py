@@ -1,8 +1,8 @@
-"""Rows of the history: the columns of an event in a file, and the code that writes and restores one.
+"""Rows of the history: the columns of an event in a file, and the code that writes and restores a row.
 
 The columns are generated from the fields of `Event`, so that a field that is added at the end of `Event` becomes a
 column without a change here. A row is written as one line of JSON with short keys, because that is the cheapest form
-that the history's storage reads; `docs/history.md` describes the columns for readers of the files.
+that the history's storage can read; `docs/history.md` describes the columns for readers of the files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SCHEMA_VERSION = 1
 MIN_TIME_US, MAX_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Times that a file can hold: the years 1 to 9999."""
 MAX_UNBOUNDED_LINE_BYTES = 4_096
-"""Bytes of a line, without body and headers, above which the texts of its event are bounded one by one."""
+"""Size of a line, without body and headers, above which each text of its event is checked and shortened."""
 
 _LOW_BITS = 64
 _LOW_MASK = (1 << _LOW_BITS) - 1
@@ -35,16 +35,16 @@ _MICROS = frozenset({"observed_at", "occurred_at"})
 
 
 class HistoryRow(Struct, gc=False):
-    """An event as the history keeps it. Redacted already."""
+    """An event as the history stores it, redacted already."""
 
     event: Event
     incarnation: str | None = None
     """Identity of the stream that the record was read from (Kafka: the topic id); None if the broker has none. A topic
-    that is deleted and created again gets another one, and its offsets begin at 0 again."""
+    that is deleted and created again has another one, and its offsets start at 0 again."""
     body: bytes | None = None
-    """The redacted body as JSON text; `null` for a tombstone. None: bodies are not kept."""
+    """Redacted body as JSON text; `null` for a tombstone. None: the history stores no bodies."""
     headers: bytes | None = None
-    """The redacted headers as the JSON text of a list of `[name, value]`. None: bodies are not kept."""
+    """Redacted headers as the JSON text of a list of `[name, value]`. None: the history stores no bodies."""
 
 
 class HistoryColumn(Struct, frozen=True):
@@ -54,11 +54,11 @@ class HistoryColumn(Struct, frozen=True):
     kind: str
     """One of text, integer, bigint, boolean, millis and micros."""
     value: str
-    """The Python expression of its value, from `event`, `position`, `schema`, `rejection` and `row`."""
+    """Python expression of its value, from `event`, `position`, `schema`, `rejection` and `row`."""
 
 
 def quote_stream(stream: str) -> str:
-    """Write the name of a stream as the files do: percent-encoded if it holds a percent sign or bytes outside UTF-8."""
+    """Format the name of a stream for the files: percent-encoded if it has a percent sign or bytes outside UTF-8."""
     if "%" not in stream:
         try:
             stream.encode()
@@ -70,18 +70,18 @@ def quote_stream(stream: str) -> str:
 
 
 def unquote_stream(text: str) -> str:
-    """Read the name of a stream that `quote_stream` wrote."""
+    """Parse the name of a stream that `quote_stream` formatted."""
     return unquote_to_bytes(text).decode("utf-8", "surrogateescape") if "%" in text else text
 
 
 def split_offset(offset: int) -> tuple[int, int]:
-    """Split an offset into its upper bits and its lower 64 bits as a signed number."""
+    """Split an offset into its upper bits, and its lower 64 bits as a signed number."""
     low = offset & _LOW_MASK
     return offset >> _LOW_BITS, low - (1 << _LOW_BITS) if low >> (_LOW_BITS - 1) else low
 
 
 def join_offset(high: int, low: int) -> int:
-    """Join what `split_offset` returned."""
+    """Join the parts that `split_offset` returned."""
     return high << _LOW_BITS | low & _LOW_MASK
 
 
@@ -142,7 +142,7 @@ _Line: Any = msgspec.defstruct(
 
 
 def line_key(column: HistoryColumn) -> str:
-    """Return the key of a column in a line that `encode_row` wrote."""
+    """Return the key of a column in a line of `encode_row`."""
     return _KEYS[column.name]
 
 
@@ -168,7 +168,7 @@ _decode_line = msgspec.json.Decoder(_Line).decode
 
 
 def encode_row(row: HistoryRow) -> bytes:
-    """Encode a row as one line of JSON, without a line break. Never raises for what an event holds.
+    """Encode a row as one line of JSON, without a line break. Never raises for an event's content.
 
     Texts that UTF-8 cannot encode are escaped and long ones cut, as in an index.
     """

@@ -1,6 +1,6 @@
 """Differences between two JSON values, and the origin of each of their parts.
 
-Values are compared as JSON is written: `1`, `1.0` and `true` differ, and so do two numbers with different digits. The
+Values are compared by their JSON text: `1`, `1.0` and `true` differ, and so do two numbers with different digits. The
 order of an object's fields does not count.
 """
 
@@ -15,10 +15,10 @@ from sidecar.domain.json_path import print_steps
 from sidecar.domain.json_safe import ExactFloat
 
 MAX_COMPARED_DEPTH = 160
-"""Levels that are compared field by field; deeper values are compared as a whole."""
+"""Levels to compare field by field. Deeper values are compared as a whole."""
 
 Origins = str | dict[str, Any] | list[Any]
-"""Origins of a value: a text for all of it, or the origins of its fields or items."""
+"""Origins of a value: one text for the whole value, or the origins of its fields or items."""
 
 
 class JsonChange(Struct, frozen=True):
@@ -33,7 +33,7 @@ class JsonChange(Struct, frozen=True):
 
 
 def is_same_json(before: Any, after: Any) -> bool:
-    """Return True if two values are the same JSON."""
+    """Check whether two values are the same JSON."""
     if before is after:
         return True
     if isinstance(before, Mapping) and isinstance(after, Mapping):
@@ -48,7 +48,7 @@ def is_same_json(before: Any, after: Any) -> bool:
 
 
 def list_differences(before: Any, after: Any, path: str = "", depth: int = 0) -> Iterator[JsonChange]:
-    """Yield the differences between two values, in the order of the first.
+    """Yield the differences between two values, in the order of the first value.
 
     Lists of different lengths are one difference.
     """
@@ -84,7 +84,7 @@ def trace_origins(before: Any, after: Any, origins: Origins, cause: str) -> Orig
         before: The value before the change.
         after: The value after it.
         origins: The origins of `before`.
-        cause: The origin of all that differs.
+        cause: The origin of every changed part.
     """
     if before is after:
         return origins
@@ -105,7 +105,7 @@ def trace_origins(before: Any, after: Any, origins: Origins, cause: str) -> Orig
 
 
 def flatten_origins(origins: Origins, path: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the path and the origin of each part that has one origin. A part with one origin is not divided."""
+    """Yield path and origin of each part with a single origin. Such a part is not divided further."""
     if isinstance(origins, str):
         yield path, origins
         return

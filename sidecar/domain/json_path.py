@@ -1,8 +1,8 @@
 """Paths into a body, such as `data.items[2].qty` or `limits["größe"]`.
 
 Rejections, redaction, edits, queries and the dashboard share this syntax. A path is a sequence of steps: `.name`,
-`["any name"]` (a JSON string) and `[2]`. A pattern is a path in which `*` matches any part of one name. It may leave
-out the indexes of lists.
+`["any name"]` (a JSON string) and `[2]`. A pattern is a path in which `*` matches any part of one name. A pattern may
+omit the indexes of lists.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any
 from msgspec import Struct
 
 MAX_SHOWN_CHARACTERS = 80
-"""Characters of a name or a value that messages show."""
+"""Characters of a name or a value to show in messages."""
 MAX_PATH_CHARACTERS = 400
-"""Characters of a path that a rejection shows."""
+"""Characters of a path to show in a rejection."""
 MAX_PARSED_CHARACTERS = 1_000
-"""Characters of a path that is parsed."""
+"""Longest path to parse."""
 CUT = "…"
 _PLAIN_KEY = re.compile(r"[A-Za-z_$@][A-Za-z0-9_$@-]*")
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -31,7 +31,7 @@ _TYPES = frozenset(
 )
 
 Step = str | int | None
-"""A name, a list index, or None for a step that may be any: `[*]`, or a name that was cut."""
+"""A name, a list index, or None for any step: `[*]`, or a name that was cut."""
 
 
 class InvalidPath(ValueError):
@@ -49,7 +49,7 @@ class JsonPath(Struct, frozen=True):
 
     steps: tuple[Step, ...]
     is_cut: bool = False
-    """The path was too long to be shown: only its end is known."""
+    """True if the path was too long to show, so that only its end is known."""
 
     @classmethod
     def parse(cls, text: str) -> JsonPath:
@@ -63,10 +63,10 @@ class JsonPath(Struct, frozen=True):
 
     @classmethod
     def scan(cls, text: str, at: int) -> tuple[JsonPath, int] | None:
-        """Parse the steps that begin at an index, each with its dot or bracket, as far as they go.
+        """Parse the steps from an index on, each with its dot or bracket, as far as possible.
 
-        Unquoted names end at whitespace, colons and parentheses. Returns the path and the index after it; None where
-        there is no step.
+        Unquoted names end at whitespace, colons and parentheses. Returns the path and the index after it; None if there
+        is no step.
         """
         steps, end = _parse(text, at, _STEP_IN_QUERY)
         return (cls(steps), end) if steps else None
@@ -75,11 +75,11 @@ class JsonPath(Struct, frozen=True):
         return CUT if self.is_cut else print_steps(self.steps)
 
     def contains(self, other: JsonPath) -> bool:
-        """Return True if the other path is this one or one below it."""
+        """Check whether the other path is this one or one below it."""
         return other.steps[: len(self.steps)] == self.steps
 
     def is_related(self, other: JsonPath) -> bool:
-        """Return True if one of the two paths contains the other."""
+        """Check whether one of the two paths contains the other."""
         return self.contains(other) or other.contains(self)
 
 
@@ -94,15 +94,18 @@ class PathPattern(Struct, frozen=True):
         return cls(tuple(name_test("*" if step is None else str(step)) for step in JsonPath.parse(text).steps))
 
     def covers(self, path: JsonPath) -> bool:
-        """Return True if the pattern matches the path or one above it, or if the path was cut."""
+        """Check whether the pattern matches the path or one above it. A cut path counts as matched."""
         return path.is_cut or self.matched_steps(path) is not None
 
     def is_related(self, path: JsonPath) -> bool:
-        """Return True if the pattern matches the path, one above it or maybe one below it, or if the path was cut."""
+        """Check whether the pattern matches the path, one above it, or possibly one below it.
+
+        A cut path counts as matched.
+        """
         return path.is_cut or bool(self._walk(path.steps)[1])
 
     def matched_steps(self, path: JsonPath) -> int | None:
-        """Return the number of steps of the path after which the pattern is matched; None if it is not."""
+        """Return the number of steps after which the path matches the pattern; None if it does not."""
         return self._walk(path.steps)[0]
 
     def _walk(self, steps: Sequence[Step]) -> tuple[int | None, set[int]]:
@@ -121,18 +124,18 @@ class PathPattern(Struct, frozen=True):
 
 
 def name_test(pattern: str) -> re.Pattern[str]:
-    """Compile a name in which `*` matches any text and `?` any character. Compare names in `normal_form`."""
+    """Compile a name in which `*` matches any text and `?` any character. The test expects names in `normal_form`."""
     parts = (".*" if char == "*" else "." if char == "?" else re.escape(char) for char in normal_form(pattern))
     return re.compile("".join(parts) + r"\Z", re.DOTALL)
 
 
 def normal_form(name: str) -> str:
-    """Return the name in the Unicode form in which names are compared, so that equal looks are equal names."""
+    """Return the name in the Unicode form for comparisons, in which names that look equal are equal."""
     return name if name.isascii() else unicodedata.normalize("NFC", name)
 
 
 def is_union_tag(name: str) -> bool:
-    """Return True if a name may be that of a union's branch, as Avro's JSON encoding writes it around a value."""
+    """Check whether a name may be that of a union's branch, which Avro's JSON encoding writes around a value."""
     return name in _TYPES or "." in name or name[:1].isupper()
 
 
@@ -158,7 +161,10 @@ def _decode_name(text: str) -> str | None:
 
 
 def print_steps(steps: Iterable[Step], *, inner: bool = False) -> str:
-    """Print steps as a path, with every name in full. `inner`: with the dot before the first, to be appended."""
+    """Print steps as a path, with every name in full.
+
+    `inner`: with a dot before the first name, to append it to a path.
+    """
     path = "".join(
         "[*]" if step is None else f"[{step}]" if isinstance(step, int) else _name_step(step) for step in steps
     )
@@ -188,7 +194,7 @@ def key_segment(key: str) -> str:
 
 
 class PathFault(Exception):
-    """A fault in a value. The steps of its path are gathered from the inside out, on the way back."""
+    """A fault in a value. The steps of its path are collected from the inside out, on the way back."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -197,7 +203,7 @@ class PathFault(Exception):
 
     @property
     def message(self) -> str:
-        """The expected and the actual value."""
+        """Expected and actual value."""
         return str(self.args[0])
 
     def within(self, segment: str) -> PathFault:
@@ -206,7 +212,7 @@ class PathFault(Exception):
         return self
 
     def copy(self) -> PathFault:
-        """Copy the fault, so that its path can be gathered in another way."""
+        """Copy the fault, so that its path can be extended differently."""
         copied = PathFault(self.code, self.message)
         copied._segments = self._segments.copy()
         return copied
@@ -225,7 +231,7 @@ class PathFault(Exception):
 
 
 def quote(text: str) -> str:
-    """Text in double quotes, at most MAX_SHOWN characters of it, with nothing in it that a terminal would act upon."""
+    """Quote text, at most MAX_SHOWN_CHARACTERS of it, without characters that a terminal would interpret."""
     shown = (
         text[:MAX_SHOWN_CHARACTERS].encode("unicode_escape").decode("ascii")
         if not text[:MAX_SHOWN_CHARACTERS].isprintable()

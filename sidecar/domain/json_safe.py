@@ -1,4 +1,4 @@
-"""Values that JSON can hold, made of decoded bodies, headers and texts of any bytes; and JSON that keeps all digits."""
+"""Conversion of decoded bodies, headers and texts of any bytes to JSON, without losing digits of numbers."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from uuid import UUID
 import msgspec
 
 MAX_SHOWN_DEPTH = 150
-"""Levels of nesting that are shown; deeper values are replaced by a sentence."""
+"""Levels of nesting to show. Deeper values are replaced by a sentence."""
 MAX_SHOWN_INT_BITS = 4_000
-"""Larger integers are shown in hex: Python takes quadratic time to write them in decimal."""
+"""Size of integers above which they are shown in hex, because Python takes quadratic time to write them in decimal."""
 _TEXT_CONTROLS = frozenset("\t\n\r")
 
 
 class ExactFloat(float):
-    """A number of a JSON text that a float cannot hold exactly, with all its digits."""
+    """A number in a JSON text that a float cannot hold exactly, with all its digits."""
 
     __slots__ = ("digits",)
 
@@ -33,7 +33,7 @@ class ExactFloat(float):
         return self.digits
 
     digits: str
-    """The number as it was written."""
+    """The number in its original spelling."""
 
 
 def parse_float(digits: str) -> float:
@@ -58,7 +58,7 @@ _encoder = msgspec.json.Encoder(enc_hook=_encode_exact)
 
 
 def to_text(value: str) -> str:
-    """Write lone surrogates of a text (bytes that were not UTF-8) as escapes, so that it can be encoded."""
+    """Escape the lone surrogates of a text (bytes that were not UTF-8), so that it can be encoded."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -67,7 +67,7 @@ def to_text(value: str) -> str:
 
 
 def bytes_to_json(data: bytes | bytearray | memoryview | None) -> Any:
-    """Show bytes as text if they are readable UTF-8, else as `{"base64": …}`."""
+    """Return bytes as text if they are readable UTF-8, else as `{"base64": …}`."""
     if data is None:
         return None
     data = bytes(data)
@@ -85,16 +85,16 @@ def _readable(decoded: str) -> bool:
 
 
 def to_json(value: Any) -> Any:
-    """Convert a decoded body to JSON that any encoder of msgspec writes.
+    """Convert a decoded body to JSON that any encoder of msgspec can write.
 
-    Decimals, UUIDs and times become text, bytes what `bytes_to_json` makes of them. Numbers keep all their digits.
+    Decimals, UUIDs and times become text, bytes become the result of `bytes_to_json`. Numbers keep all their digits.
     NaN and infinity, which JSON cannot write, become text.
     """
     return _convert(value, 0, lambda number: msgspec.Raw(number.digits.encode()))
 
 
 def to_json_values(value: Any) -> Any:
-    """Convert a decoded body as `to_json` does, with numbers that can be compared. Write it with `encode_json`."""
+    """Convert a decoded body as `to_json` does, with numbers that can be compared. Encode it with `encode_json`."""
     return _convert(value, 0, lambda number: number)
 
 
@@ -136,7 +136,10 @@ _exact_decode = msgspec.json.Decoder(float_hook=parse_float).decode
 
 
 def with_all_digits(text: bytes | None, body: Any) -> Any:
-    """Parse the JSON text of a body again so that its numbers keep all their digits. Other bodies stay as they are."""
+    """Parse the JSON text of a body again, so that its numbers keep all their digits.
+
+    Other bodies are returned unchanged.
+    """
     if text is None or not isinstance(body, dict | list):
         return body
     try:

@@ -28,15 +28,16 @@ class Record(Struct, frozen=True, gc=False):
     position: Position
     key: bytes | None
     value: bytes | None
-    """None is a tombstone; for a Redis entry without a body field it means that the headers are the body."""
+    """None: a tombstone; for a Redis entry without a body field, the headers are the body."""
     headers: Headers
-    """The headers in order; for Redis the entry's fields without the body field."""
+    """Headers in order; for Redis, the fields of the entry without the body field."""
     timestamp: int
-    """Milliseconds since 1970 by the broker, for Redis those of the entry id. Not checked: may be negative or huge."""
+    """Milliseconds since 1970, from the broker; for Redis, those of the entry id. Not validated: may be negative or
+    huge."""
     value_at: int = 0
     """Redis only: number of fields before the body field, needed to write the entry again unchanged."""
     defect: Rejection | None = None
-    """Reason why the broker adapter could not read all of the record: value and headers are missing then. Such a
+    """Reason why the broker adapter was not able to read the whole record; value and headers are missing then. Such a
     record is rejected."""
 
 
@@ -48,7 +49,7 @@ class Rejection(Struct, frozen=True, gc=False):
     message: str
     """A sentence for people: what was expected and what was found. At most 2,000 characters."""
     path: str | None = None
-    """Place in the body, such as `data.items[2].qty`."""
+    """Path in the body, such as `data.items[2].qty`."""
 
     @property
     def stage(self) -> str:
@@ -85,39 +86,39 @@ class Event(Struct, gc=False):
 
     position: Position
     key: str | None
-    """The key as text. A binary key is written as a number, a UUID or hex (see `sidecar.decoding.record_key`)."""
+    """Key as text. A binary key is written as a number, a UUID or hex (see `sidecar.decoding.record_key`)."""
     appended_at: int
-    """Milliseconds, the broker's timestamp."""
+    """Broker's timestamp in milliseconds."""
     observed_at: int
-    """Microseconds, when this sidecar read it."""
+    """Time in microseconds at which this sidecar read the record."""
     event_id: str | None = None
     type: str | None = None
     version: str | None = None
     occurred_at: int | None = None
-    """Microseconds, as the producer states it."""
+    """Time in microseconds that the producer states."""
     aggregate_id: str | None = None
     aggregate_type: str | None = None
     trace_id: int | None = None
-    """The trace id in the record's headers. None: there is none, and one is derived when it is asked for."""
+    """Trace id in the record's headers. None: there is none, and one is derived on request."""
     span_id: int | None = None
-    """The span that sent the record."""
+    """Span that sent the record."""
     parent_span_id: int | None = None
-    """The parent of that span; only B3 and Jaeger headers carry it."""
+    """Parent of that span; only B3 and Jaeger headers carry it."""
     trace_origin: TraceOrigin | None = None
-    """None where `trace_id` is None."""
+    """None if `trace_id` is None."""
     correlation_id: str | None = None
     causation_id: str | None = None
     producer: str | None = None
     schema: SchemaRef | None = None
     unchecked: bool = False
-    """True: not validated, because no schema is registered or the registry could not be reached."""
+    """True if the event was not validated, because no schema is registered or the registry was unreachable."""
     rejection: Rejection | None = None
     replay_of: str | None = None
-    """Id of the dead letter that this record is a replay of."""
+    """Id of the dead letter of which this record is a replay."""
     digest: int = 0
-    """CRC-32 of the value's bytes. Shows whether a duplicate has the same content."""
+    """CRC-32 of the value's bytes, which shows whether a duplicate has the same content."""
     hop_of: str | None = None
-    """Position of the record that this one is a copy of, as a framework's headers say (a retry topic, for example)."""
+    """Position of the original of this copy, as a framework's headers state it (on a retry topic, for example)."""
 
 
 class Decoded(Struct, gc=False):
@@ -126,8 +127,8 @@ class Decoded(Struct, gc=False):
     record: Record
     event: Event
     body: Any = None
-    """The decoded value: JSON types, and bytes, Decimal, datetime, date, time and UUID from Avro's logical types.
-    None for a record without a value or with one that could not be decoded."""
+    """Decoded value: JSON types, and bytes, Decimal, datetime, date, time and UUID from Avro's logical types. None for
+    a record without a value, or with one that could not be decoded."""
 
 
 class Outgoing(Struct, frozen=True, gc=False):
@@ -138,13 +139,13 @@ class Outgoing(Struct, frozen=True, gc=False):
     value: bytes | None
     headers: Headers
     partition: int | None = None
-    """Target partition. None, or a number that the stream does not have: chosen by key."""
+    """Target partition. None, or a number that the stream does not have: the key decides."""
     timestamp: int | None = None
     """Milliseconds. None: the broker's clock."""
     value_at: int = 0
     """Redis only: number of headers to write before the body field."""
     origin: Position | None = None
-    """Position of the rejected record, on a dead letter. If that record is already committed (Redis), the commit does
+    """Position of the rejected record, for a dead letter. If that record is already committed (Redis), the commit does
     not publish the dead letter again."""
 
 
@@ -166,13 +167,14 @@ class DeadLetter(Struct, gc=False):
     """`GROUP@POSITION` of the origin; for a foreign dead letter without such an id, `@` and its own position."""
     position: Position
     origin: Position | None
-    """Position of the record that failed. None where the headers do not state it."""
+    """Position of the record that failed. None if the headers do not state it."""
     origin_timestamp: int | None
-    """Milliseconds. With `origin` it identifies one record, even after the topic was deleted and created again."""
+    """Timestamp of the origin in milliseconds. Together with `origin` it identifies one record, even after the topic
+    was deleted and created again."""
     stream: str
-    """The stream on which the record failed."""
+    """Stream on which the record failed."""
     group: str | None
-    """The consumer group that could not process it."""
+    """Consumer group that could not process it."""
     code: str
     message: str
     path: str | None
@@ -182,32 +184,32 @@ class DeadLetter(Struct, gc=False):
     """Lower-case hex, as the record states it. Never derived."""
     aggregate_id: str | None
     failed_at: int | None
-    """Microseconds."""
+    """Time of the failure in microseconds."""
     attempts: int | None
-    """Number of times that the record was tried. None where the framework does not state it."""
+    """Number of attempts to process the record. None if the framework does not state it."""
     dialect: str
     schema: SchemaRef | None = None
     service: str | None = None
     omitted: tuple[str, ...] = ()
     """Parts of the record that the dead letter lacks: `body`, `headers`, `key`. The origin still has them."""
     reserialized: bool = False
-    """The framework may have serialized key or value again: the origin's bytes can differ."""
+    """True if the framework may have serialized key or value again: the origin's bytes can differ."""
     replay_of: str | None = None
-    """Id of the dead letter of the earlier failure, where the record was a replay."""
+    """Id of the dead letter of the earlier failure, if the record was a replay."""
     replay_id: str | None = None
     """Id of the replay that published the record."""
     replays: int = 0
-    """Number of times that the record was replayed before it failed this time."""
+    """Number of replays of the record before this failure."""
     state: str = "open"
     """open | replaying | replayed | returned | parked | discarded, once the ledger was read."""
     record: Record | None = None
     """The original record, restored from the dead letter."""
     written: Record | None = None
-    """The dead letter itself, as its stream stores it."""
+    """Dead letter itself, as its stream stores it."""
     appended_at: int = 0
-    """Milliseconds, the dead letter's own broker timestamp."""
+    """Dead letter's own broker timestamp in milliseconds."""
     cause: str | None = None
-    """Fingerprint of the cause, set where redaction removed the text that it was computed from."""
+    """Fingerprint of the cause. Set only if redaction removed the text from which it is computed."""
     stacktrace: str | None = None
     root_cause: RootCause | None = None
 
@@ -217,5 +219,5 @@ class DeadLetter(Struct, gc=False):
         return self.code.partition(".")[0]
 
     def lighten(self) -> None:
-        """Drop records and stack trace: a list of many dead letters keeps only the facts in memory."""
+        """Drop records and stack trace, so that a list of many dead letters holds only the facts in memory."""
         self.record = self.written = self.stacktrace = None

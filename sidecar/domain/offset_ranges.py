@@ -1,4 +1,4 @@
-"""Ranges of offsets: what was read of a partition, and what is missing in between."""
+"""Ranges of offsets: the read parts of a partition, and the missing parts in between."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class OffsetRange(Struct, frozen=True):
 
     partition: Partition
     incarnation: str | None
-    """Identity of the stream; None if its broker gives none. A stream that is deleted and created again gets another
+    """Identity of the stream; None if its broker gives none. A stream that is deleted and created again has another
     one."""
     start: int
     """First offset."""
     end: int
-    """Offset after the last."""
+    """Offset after the last one."""
 
     @property
     def log(self) -> tuple[Partition, str]:
-        """The partition and its incarnation, as something that sorts."""
+        """Partition and incarnation, as a sort key."""
         return self.partition, self.incarnation or ""
 
 
@@ -33,7 +33,7 @@ def _order(offsets: OffsetRange) -> tuple[tuple[Partition, str], int]:
 
 
 def join_ranges(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
-    """Join ranges that touch or overlap; the result is in order. Empty ranges are left out."""
+    """Join ranges that touch or overlap, in order. Empty ranges are left out."""
     joined: list[OffsetRange] = []
     for each in sorted(ranges, key=_order):
         if each.start >= each.end:

@@ -1,4 +1,4 @@
-"""A task that a sidecar repeats as long as it runs."""
+"""Periodic tasks, which a sidecar repeats as long as it runs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ log = structlog.get_logger()
 async def run_periodically(what: str, once: Callable[[], Awaitable[object]], pause: float) -> None:
     """Run a task again and again, with a pause in seconds between, until canceled.
 
-    A failure is logged and does not end the repetition: a task that stopped silently would be missed by no one.
+    A failure is logged and does not end the repetition, because a task that stopped silently would go unnoticed.
 
     Args:
-        what: The task's name in the log.
+        what: Name of the task in the log.
         once: The task.
         pause: Seconds between the end of one run and the start of the next.
     """

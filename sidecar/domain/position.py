@@ -1,7 +1,8 @@
-"""Partitions and positions: where records are stored, and how that is written.
+"""Partitions and positions: the places of records, and their notation.
 
 A position is written `SCHEME://STREAM/PARTITION/OFFSET`, or `SCHEME://STREAM/OFFSET` for a broker without partitions.
-The stream is percent-encoded, so it never contains a slash; `sidecar.domain.broker_traits` has the offset's format."""
+The stream is percent-encoded, so it never contains a slash; `sidecar.domain.broker_traits` has the offset's format.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +50,7 @@ class Position(Struct, frozen=True, order=True, gc=False):
     stream: str
     partition: int
     offset: int
-    """The Kafka offset; for other brokers their record id packed into an integer that sorts like the ids do."""
+    """Kafka's offset; for other brokers, their record id packed into an integer with the same order."""
 
     @property
     def log(self) -> Partition:
@@ -64,7 +65,7 @@ class Position(Struct, frozen=True, order=True, gc=False):
 
     @staticmethod
     def parse(text: str) -> Position:
-        """Parse the text of a position. Raises ValueError that says what was expected."""
+        """Parse the text of a position. Raises ValueError with the expected form."""
         system, _, rest = text.partition("://")
         traits = find_traits(system)
         parts = rest.split("/")
@@ -78,7 +79,7 @@ class Position(Struct, frozen=True, order=True, gc=False):
 
 
 def looks_like_position(text: str) -> bool:
-    """Return whether a text begins like a position of a registered broker, well formed or not."""
+    """Check whether a text starts like a position of a registered broker, well formed or not."""
     match = _LOOKS_LIKE_POSITION.match(text)
     return match is not None and find_traits(match[1]) is not None
 

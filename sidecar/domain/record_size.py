@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from sidecar.domain.model import Event, Record
 
 RECORD_OVERHEAD_BYTES = 600
-"""Memory of a record besides its bytes."""
+"""Memory of a record in addition to its bytes."""
 HEADER_OVERHEAD_BYTES = 150
 EVENT_OVERHEAD_BYTES = 800
-"""Memory of an event besides its texts."""
+"""Memory of an event in addition to its texts."""
 BODY_FACTOR = 3
 """Memory of a decoded body, as a multiple of its bytes: text as Python strings, and an object for each value."""
 
 
 def count_record_bytes(records: Sequence[Record]) -> int:
-    """Return the memory of some records: keys, values and headers, however they are distributed."""
+    """Count the memory of some records: keys, values and headers, for any distribution of the bytes."""
     return (
         RECORD_OVERHEAD_BYTES * len(records)
         + sum([len(record.value) for record in records if record.value is not None])
@@ -32,7 +32,7 @@ def count_record_bytes(records: Sequence[Record]) -> int:
 
 
 def count_event_bytes(events: Sequence[Event]) -> int:
-    """Return the memory of some events without their bodies."""
+    """Count the memory of some events without their bodies."""
     return EVENT_OVERHEAD_BYTES * len(events) + sum(
         [
             len(text)

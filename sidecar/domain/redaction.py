@@ -1,10 +1,10 @@
-"""Redaction of what `redact` of the configuration names, wherever events and dead letters leave the process.
+"""Redaction of the parts that the configuration's `redact` names, at each exit of events and dead letters.
 
 A pattern is `header:NAME` or `body:PATH` (`sidecar.domain.json_path`). Header names compare without case, names of
-fields in their Unicode normal form. Lists are passed through, `*` matches any part of one name, and everything below a
-match is hidden with it, the names of map keys in paths too. A value that is not of the shape that the path expects
-(text instead of an object) is hidden whole, because broken events are the ones that people look at. So are bytes that
-cannot be decoded and paths that cannot be parsed, as soon as anything of a body is redacted.
+fields in their Unicode normal form. Patterns pass through lists, `*` matches any part of one name, and everything below
+a match is hidden with it, including names of map keys in paths. If a value does not have the shape that the path
+expects (text instead of an object), it is hidden as a whole, because broken events are the ones that people look at. So
+are bytes that cannot be decoded and paths that cannot be parsed, once any part of a body is redacted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sidecar.domain.model import DeadLetter, Event, Headers, Record, Rejection
 
 HIDDEN = "[redacted]"
 MAX_SEARCHED_DEPTH = 150
-"""Levels of nesting that are searched for hidden values; deeper values are hidden."""
+"""Levels of nesting that are searched for hidden values. Deeper values are hidden."""
 _FOUND = re.compile(r"\bfound\b.*", re.DOTALL)
 KEY = "key"
 _TYPE_NAME = re.compile(r"[A-Za-z_$][\w$]*(?:[.:$]+[A-Za-z_$][\w$]*)*")
@@ -39,9 +39,9 @@ _Tests = tuple[re.Pattern[str], ...]
 class Redactor:
     """Redaction by the patterns of the configuration.
 
-    `places` lists for each field of an event (`event_id`, `aggregate_id`, …) where it is read from; a field that may
-    come from a hidden place is hidden as well. With `free_text`, messages and stack traces of other programs are hidden
-    too, as soon as there is any pattern.
+    `places` lists the locations of each field of an event (`event_id`, `aggregate_id`, …). A field that may come from a
+    hidden location is hidden as well. With `free_text`, messages and stack traces of other programs are hidden too,
+    once there is a pattern.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Redactor:
         self.hidden_words = frozenset(
             word for word, where in (places or {}).items() if any(self._hides_place(place) for place in where)
         )
-        """The fields of an event that are not shown and cannot be searched for."""
+        """Fields of an event that are not shown and cannot be searched."""
         self.active = bool(self._body or self._headers)
         self.hides_free_text = self.active and free_text
-        """Messages and stack traces that other programs wrote are hidden."""
+        """True if messages and stack traces of other programs are hidden."""
 
     @property
     def hides_keys(self) -> bool:
-        """Keys of records may hold a hidden value: they are not shown and cannot be searched for."""
+        """True if keys of records may contain a hidden value: they are not shown and cannot be searched."""
         return "aggregate_id" in self.hidden_words
 
     def headers(self, headers: Headers, *, flat: bool = False) -> Headers:
@@ -93,7 +93,7 @@ class Redactor:
         return _hide(value, self._tests) if self._tests else value
 
     def raw(self, data: bytes | None) -> bytes | None:
-        """Bytes that could not be decoded, hidden where anything of a body is."""
+        """Return bytes that could not be decoded; hidden if any part of a body is."""
         return data if data is None or not self._body else HIDDEN.encode()
 
     def record(self, record: Record) -> Record:
@@ -103,7 +103,7 @@ class Redactor:
         return replace(record, headers=self.headers(record.headers, flat=record.value is None))
 
     def event(self, event: Event) -> Event:
-        """Return the event without hidden fields. Its path and message quote nothing hidden."""
+        """Return the event without hidden fields. Its path and message quote no hidden value."""
         if not self.active:
             return event
         changes: dict[str, Any] = {}
@@ -119,10 +119,10 @@ class Redactor:
         return replace(event, **changes) if changes else event
 
     def stored_event(self, event: Event) -> Event:
-        """Return the event as other processes may store it.
+        """Return the event in the form that other processes may store.
 
-        Hidden fields are left out, not masked: equal masks would look like one aggregate or one producer. Ids that join
-        events into flows are kept, as correlation needs them.
+        Hidden fields are omitted, not masked: equal masks would look like one aggregate or one producer. Ids that join
+        events into flows are kept, because correlation needs them.
         """
         words = self.hidden_words - _JOINING_FIELDS
         if not words and event.rejection is None:
@@ -135,7 +135,7 @@ class Redactor:
         return replace(event, **changes)
 
     def letter(self, letter: DeadLetter) -> DeadLetter:
-        """Return the dead letter without hidden fields and keys. Its path and texts quote nothing hidden."""
+        """Return the dead letter without hidden fields and keys. Its path and texts quote no hidden value."""
         if not self.active:
             return letter
         message, path = self.letter_message(letter), self.path(letter.path)
@@ -154,15 +154,15 @@ class Redactor:
         return replace(letter, **changes)
 
     def letter_message(self, letter: DeadLetter) -> str:
-        """Return the message of a dead letter, as it may be shown."""
+        """Return the message of a dead letter without hidden values."""
         if letter.dialect != "tracecar" and self.hides_free_text:
             return _without_text(letter.message)
         return self.message(letter.message, letter.path, letter.code)
 
     def touches(self, path: str) -> bool:
-        """Return True if something hidden is at, above or below this path of a body or of a flat Redis entry.
+        """Check whether a hidden value is at, above or below this path of a body or of a flat Redis entry.
 
-        True as well for a path that cannot be parsed.
+        A path that cannot be parsed counts as hidden.
         """
         return self.active and self._is_related(path)
 
@@ -182,7 +182,7 @@ class Redactor:
         return str(JsonPath((*parsed.steps[: min(matched)], HIDDEN)))
 
     def rejection(self, rejection: Rejection) -> Rejection:
-        """Return the rejection with a path and a message that quote nothing hidden."""
+        """Return the rejection with a path and a message that quote no hidden value."""
         message = self.message(rejection.message, rejection.path, rejection.code)
         path = self.path(rejection.path)
         if message == rejection.message and path == rejection.path:

@@ -1,4 +1,4 @@
-"""Secrets stay out of everything that is printed: which keys hold them, and how values are shown instead."""
+"""Masking of secrets in all printed text: which keys hold them, and how their values are shown instead."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _URL_PARAMETER = re.compile(r"([?&](?:password|secret|token|api[_-]?key)=)[^&#\s
 
 
 def is_secret(key: str) -> bool:
-    """Return True if the value under this key of the configuration is never shown."""
+    """Check whether the value under this key of the configuration is a secret, which is never shown."""
     return _SECRET_KEY.search(key) is not None or _SECRET_MAPPING.match(key) is not None
 
 
 def is_secret_variable(name: str) -> bool:
-    """Return True if the name of an environment variable suggests that it holds a secret."""
+    """Check whether the name of an environment variable suggests that it holds a secret."""
     return _SECRET_VARIABLE.search(name) is not None
 
 
@@ -36,7 +36,7 @@ def mask_url(text: str) -> str:
 
 
 def mask_credentials(text: str) -> str:
-    """Mask user and password of addresses within a sentence, such as an error that a client library raised."""
+    """Mask user and password of addresses within a sentence, such as an error of a client library."""
     if "@" not in text:
         return text
     masked = _URL_CREDENTIALS.sub(rf"\1{HIDDEN}@", text)
@@ -44,7 +44,7 @@ def mask_credentials(text: str) -> str:
 
 
 def mask_secrets(value: Any, key: str = "") -> Any:
-    """Plain data as it may be shown: what a secret key holds is hidden, however deep; empty stays empty."""
+    """Return plain data that may be shown: the values of secret keys are masked at any depth; empty ones stay empty."""
     if is_secret(key):
         return dict.fromkeys(value, HIDDEN) if isinstance(value, Mapping) else HIDDEN if value else value
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""Names of dead-letter streams: the one for a stream, and how to recognize them."""
+"""Names of dead-letter streams: the one of a stream, and how to recognize them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _TAG = re.compile(r"\{([^{}]+)\}")
 
 
 class StreamNames:
-    """The names of dead-letter streams after `dead_letters.stream` and `dead_letters.read`.
+    """Names of dead-letter streams by `dead_letters.stream` and `dead_letters.read`.
 
     In the templates to read, `*` matches anything. A dead-letter stream is recognized by its name alone, with any
-    stream in place of `{stream}`, so that no pattern of a source can ever match one.
+    stream in place of `{stream}`, so that no pattern of a source can match one.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class StreamNames:
     ) -> None:
         self._template, self._service, self._group = template, service, group
         self.written = written
-        """True if dead letters are written at all."""
+        """True if dead letters are written."""
         self.templates: tuple[str, ...] = tuple(dict.fromkeys((template, *read)))
         self._shapes = [self._shape(template) for template in self.templates]
 
@@ -31,19 +31,19 @@ class StreamNames:
         return self._fill(self._template, stream)
 
     def is_dead_letter(self, stream: str) -> bool:
-        """Return True for a dead-letter stream and for the ledger: they are never read as ordinary streams."""
+        """Check for a dead-letter stream or the ledger, which are never read as ordinary streams."""
         return stream == LEDGER or any(shape.fullmatch(stream) for shape in self._shapes)
 
     def origins(self, stream: str) -> list[str]:
-        """Return the streams that a dead-letter stream may be of, by its name, most exact template first.
+        """Return the possible origins of a dead-letter stream by its name, most exact template first.
 
-        Empty where the name does not tell: the stream may contain dead letters of any stream.
+        Empty if the name does not tell: the stream may contain dead letters of any stream.
         """
         matches = (shape.fullmatch(stream) for shape in self._shapes)
         return list(dict.fromkeys(m["stream"] for m in matches if m and m.groupdict().get("stream")))
 
     def belongs(self, stream: str, watched: Collection[str]) -> bool:
-        """Return True if `stream` may contain dead letters of a `watched` stream, by its name."""
+        """Check whether, by its name, `stream` may contain dead letters of a `watched` stream."""
         for template, shape in zip(self.templates, self._shapes, strict=True):
             match = shape.fullmatch(stream)
             if match is None:
@@ -60,7 +60,7 @@ class StreamNames:
         return False
 
     def dead_letter_streams(self, stream: str) -> list[str]:
-        """Return the names under which dead letters of `stream` are searched, without those that contain `*`."""
+        """Return the streams that are searched for dead letters of `stream`, without names that contain `*`."""
         return list(
             dict.fromkeys(
                 self._fill(template, stream)

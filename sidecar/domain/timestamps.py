@@ -1,4 +1,4 @@
-"""Conversion of times and durations between numbers (inside) and text (configuration, API, command line)."""
+"""Conversion of times and durations between numbers (internal) and text (configuration, API, command line)."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MAX_DURATION_S = 36_500 * 86_400.0
 _LONG_UNIT_SECONDS = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": 86_400.0, "week": 604_800.0}
 _PAST = re.compile(rf"(?:({DURATION})|([0-9]{{1,13}}(?:\.[0-9]{{1,9}})?) ?({'|'.join(_LONG_UNIT_SECONDS)})s?)(?: ago)?")
 CALENDAR_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9:.,]{2,20}(?:Z|[-+][0-9:]{2,8})?)?")
-"""A date, or a time as RFC 3339 writes it, with a blank instead of the `T` too."""
+"""Regular expression of a date, or of a time as in RFC 3339, also with a space instead of the `T`."""
 _MAX_MOMENT_CHARACTERS = 64
 
 
 def format_rfc3339(micros: int | None) -> str | None:
     """Format microseconds since 1970 as `2026-01-31T12:00:00.000001Z`.
 
-    None for None, and for moments outside the years 1 to 9999, which RFC 3339 cannot write.
+    Returns None for None, and for times outside the years 1 to 9999, which RFC 3339 cannot represent.
     """
     if micros is None or not _MIN_RFC3339_US <= micros <= _MAX_RFC3339_US:
         return None
@@ -66,10 +66,9 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_moment(text: str, now_us: int) -> int:
-    """Parse a moment into microseconds since 1970.
+    """Parse a moment into microseconds since 1970. Raises ValueError for other text.
 
-    It is an RFC 3339 time or date, `now`, or a length of time before now: `10m`, `10m ago`, `10 minutes ago`. Raises
-    ValueError for other text.
+    It is an RFC 3339 time or date, `now`, or a duration before now: `10m`, `10m ago`, `10 minutes ago`.
     """
     stripped = text.strip()
     if len(stripped) <= _MAX_MOMENT_CHARACTERS:

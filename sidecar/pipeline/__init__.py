@@ -1,1 +1,1 @@
-"""The way of a batch from the broker to its commit."""
+"""Processing of a batch, from the broker to its commit."""

@@ -1,4 +1,4 @@
-"""Split of a commit in two, to find the one record that a broker refuses."""
+"""Splitting of a commit in two, to find the one record that a broker refuses."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def count_records(batches: Sequence[Batch]) -> int:
 
 
 def split_commit(batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> tuple[Commit, Commit]:
-    """Split a commit of at least two records; both parts have records, and follow one another."""
+    """Split a commit of at least two records into two consecutive parts, each with records."""
     half, first, rest = count_records(batches) // 2, list[Batch](), list(batches)
     while len(rest[0].records) <= half:
         batch = rest.pop(0)
@@ -39,7 +39,7 @@ def split_commit(batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> tupl
 
 
 def find_origin(outgoing: Outgoing, batches: Sequence[Batch]) -> Record | None:
-    """Return the record from which an outgoing one was made."""
+    """Return the record from which an outgoing record was made."""
     for batch in batches:
         for record in batch.records:
             if record.position == outgoing.origin:

@@ -1,7 +1,7 @@
 """Circuit breaker of a stream.
 
-If most records are rejected, the fault is not in the records, and a flood of dead letters helps no one. The breaker
-opens on a ratio within a sliding window and stays open until the pipeline closes it.
+If most records are rejected, the fault is not in the records, and a flood of dead letters is useless. The breaker opens
+at a ratio of rejections within a sliding window, and stays open until the pipeline closes it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class CircuitBreaker:
         return sum(events for _, events, _ in self._slices), sum(rejected for _, _, rejected in self._slices)
 
     def would_open(self, events: int, rejected: int) -> bool:
-        """Tell whether this ratio of rejections exceeds the configured one."""
+        """Check whether this ratio of rejections exceeds the configured one."""
         return events >= self._limits.minimum and rejected > self._limits.ratio * events
 
     def close(self) -> None:
@@ -63,7 +63,7 @@ class CircuitBreaker:
 
     @property
     def minimum(self) -> int:
-        """Events within the window below which the breaker stays closed."""
+        """Number of events within the window below which the breaker stays closed."""
         return self._limits.minimum
 
     @property

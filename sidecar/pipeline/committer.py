@@ -1,12 +1,12 @@
-"""Commits the batches of one lease, behind the decoding: decoded batches wait here and are committed at intervals.
+"""Committer of one lease: queues decoded batches and commits them at intervals, behind the decoding.
 
-While one commit runs, the next batches are decoded. Order holds because a lease has one committer and its commits
-follow one another. A commit that was tried is retried unchanged until the broker says that it is durable
-or that the lease is lost: an unknown outcome is never given up, so no record can be dead-lettered twice.
+While one commit runs, the next batches are decoded. Order is kept, because a lease has one committer, and its commits
+run one after the other. A failed commit is retried unchanged until the broker confirms that it is durable, or until the
+lease is lost: an unknown outcome is never abandoned, so no record can be dead-lettered twice.
 
 - A crash before `commit`: nothing was written, and the batches are delivered again.
-- A crash within `commit`: the adapter's promise (one transaction) holds.
-- A crash after `commit`: dead letters and offsets are durable, and reading continues behind them.
+- A crash during `commit`: the adapter's promise (one transaction) holds.
+- A crash after `commit`: dead letters and offsets are durable, and reading continues after them.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ COMMIT_RETRY_MIN_S, COMMIT_RETRY_MAX_S = 0.1, 10.0
 REFUSED_RETRY_S = 30.0
 """Wait after the broker refused a commit."""
 MAX_REFUSALS_PER_SKIP = 100
-"""Refused attempts after which a skip stops looking for the refused records and drops all that the commit publishes."""
+"""Refused attempts after which a skip no longer searches for the refused records, and drops all records that the commit
+publishes."""
 MIN_WAIT_S = 0.01
-"""Wait before a retry that a caller asked for: a broker that fails at once is not called in a tight loop."""
+"""Wait before a retry that a caller requested, so that a broker that fails at once is not called in a tight loop."""
 
 
 @dataclass
@@ -62,15 +63,15 @@ class Committer:
         on_trouble: Callable[[str | None, bool], None],
         on_commit: Callable[[Sequence[Outgoing]], None],
     ) -> None:
-        """Create a committer; `run` does the work.
+        """Create a committer. `run` does the work.
 
         Args:
             broker: Commits and publishes.
             lease: The lease whose batches are committed.
             replace: Returns the record to publish instead of a refused one, or None if there is none.
             interval: Returns the seconds between two commits.
-            on_trouble: Called with a sentence, and whether the broker refused, after every failed attempt; with None
-                once a commit succeeds again.
+            on_trouble: Called after every failed attempt, with a sentence and whether the broker refused; called with
+                None once a commit succeeds again.
             on_commit: Called with the published records of every durable commit.
         """
         self._broker, self._lease, self._replace = broker, lease, replace
@@ -82,9 +83,9 @@ class Committer:
         self._draining = 0
         self._skip: _Skip | None = None
         self.waiting = 0
-        """Records that are decoded and not committed yet."""
+        """Number of records that are decoded and not committed yet."""
         self.waiting_bytes = 0
-        """Their memory, and that of what their commits publish."""
+        """Memory of these records, and of the records that their commits publish."""
 
     def add(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
         """Queue a batch with the records that its commit publishes."""
@@ -96,9 +97,9 @@ class Committer:
         self._idle.clear()
 
     def drop_queued(self) -> int | None:
-        """Drop the batches whose commit was not tried yet: a rewind delivers them again.
+        """Drop the batches whose commit was not tried yet. A rewind delivers them again.
 
-        Returns the first offset that was dropped.
+        Returns the first dropped offset.
         """
         dropped = next((batch.records[0].position.offset for batch in self._batches if batch.records), None)
         self._release(self._batches)
@@ -106,9 +107,9 @@ class Committer:
         return dropped
 
     async def idle(self) -> None:
-        """Return once nothing is queued and no commit is running, or the lease is lost.
+        """Wait until nothing is queued and no commit is running, or until the lease is lost.
 
-        Until then the pauses between commits are skipped.
+        Meanwhile there are no pauses between commits.
         """
         self._draining += 1
         self._hurry.set()
@@ -118,11 +119,11 @@ class Committer:
             self._draining -= 1
 
     def retry_now(self) -> None:
-        """Cut the current wait short."""
+        """End the current wait before a retry."""
         self._hurry.set()
 
     async def skip(self) -> list[Position]:
-        """Give up on the outgoing records that the broker refuses, and commit the rest.
+        """Drop the outgoing records that the broker refuses, and commit the rest.
 
         Returns the positions of the records whose dead letter, or whose copy for the stream behind a gate, is lost.
         Raises Refused if the broker refuses the offsets themselves.
@@ -139,7 +140,7 @@ class Committer:
         return skip.lost
 
     async def run(self) -> None:
-        """Commit until cancelled or until the lease is lost."""
+        """Commit until canceled or until the lease is lost."""
         try:
             await self._run()
         finally:

@@ -25,7 +25,7 @@ class RecordCache(Protocol):
 
 
 class EventViewers:
-    """Callers of this sidecar's API: live subscribers, and readers of payloads."""
+    """Users of this sidecar's API: live subscribers, and readers of payloads."""
 
     def __init__(self, live: LiveStream, cache: RecordCache) -> None:
         self._live, self._cache = live, cache
@@ -37,7 +37,7 @@ class EventViewers:
         self._live.publish(decoded)
 
     def discard(self, partition: Partition) -> None:
-        """Forget the records of a partition: its stream was created again."""
+        """Drop the records of a partition whose stream was created again."""
         self._cache.discard(partition)
 
 
@@ -50,7 +50,7 @@ class EventFanOut:
         self._index, self._viewers, self._relay, self._exporters = index, viewers, relay, exporters
 
     def publish(self, decoded: Sequence[Decoded], *, is_redelivery: bool) -> None:
-        """Publish a batch; only the index takes a redelivered one again."""
+        """Publish a batch. A redelivered one goes only to the index."""
         self._index.add([each.event for each in decoded])
         if is_redelivery:
             return
@@ -61,19 +61,19 @@ class EventFanOut:
             exporter.offer(decoded)
 
     def discard(self, partition: Partition) -> None:
-        """Forget the events and payloads of a partition: its stream was created again."""
+        """Drop the events and payloads of a partition whose stream was created again."""
         self._index.discard(partition)
         self._viewers.discard(partition)
 
 
 class UnownedFanOut:
-    """Publishes events of partitions that other members commit. Their exporters export them."""
+    """Publishes events of partitions that other members commit. Those members export them."""
 
     def __init__(self, index: Index, viewers: EventViewers) -> None:
         self._index, self._viewers = index, viewers
 
     def publish(self, decoded: Sequence[Decoded], before_start: bool) -> None:
-        """Publish a batch; events from before the start of this sidecar go to the index only."""
+        """Publish a batch. Events from before the start of this sidecar go only to the index."""
         self._index.add([each.event for each in decoded])
         if not before_start:
             self._viewers.publish(decoded)

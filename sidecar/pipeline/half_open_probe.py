@@ -13,7 +13,7 @@ from sidecar.pipeline.partition_worker import PartitionWorker, PipelineContext
 async def would_trip_again(
     context: PipelineContext, breaker: CircuitBreaker, workers: Sequence[PartitionWorker]
 ) -> bool:
-    """Tell whether the breaker would open again on the first records that these workers hold back. Raises Outage."""
+    """Check whether the breaker would open again on the first records that these workers hold back. Raises Outage."""
     events = rejected = 0
     for worker in workers:
         if worker.first_held is None:

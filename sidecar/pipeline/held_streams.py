@@ -15,11 +15,11 @@ class HeldStreamControl:
         self._pipelines = pipelines
 
     async def resume(self, stream: str) -> int:
-        """Retry the records that hold a stream; returns how many partitions were held."""
+        """Retry the records that hold a stream. Returns the number of partitions that were held."""
         return sum([await pipeline.resume(_raw_name(pipeline, stream)) for pipeline in self._pipelines])
 
     async def skip(self, stream: str) -> SkipOutcome:
-        """Continue behind the records that hold a stream."""
+        """Skip the records that hold a stream."""
         outcomes = [await pipeline.skip(_raw_name(pipeline, stream)) for pipeline in self._pipelines]
         lost = [position for outcome in outcomes for position in outcome.lost]
         return SkipOutcome(sum(outcome.partitions for outcome in outcomes), tuple(lost))

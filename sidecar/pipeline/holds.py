@@ -1,4 +1,4 @@
-"""Holds of a partition: why it commits nothing, and what an operator can do about it."""
+"""Holds of a partition: the reason why it commits nothing, and what an operator can do."""
 
 from __future__ import annotations
 

@@ -20,28 +20,28 @@ from sidecar.domain.position import Partition
 log = structlog.get_logger()
 
 MAX_CONCURRENT_BACKFILLS = 2
-"""More would slow the live records."""
+"""Backfills that run at the same time. More would slow down live records."""
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 10.0
 
 
 class BackfillIndex(Index, Protocol):
-    """An index that a backfill fills."""
+    """An index that can be backfilled."""
 
     def covering(self, partition: Partition, since_ms: int) -> None:
-        """Note that the index holds, or will soon hold, everything of the partition from this append time on."""
+        """Note that the index holds all events of the partition from this append time on, or will soon."""
 
     def filling(self, partition: Partition, under_way: bool) -> None:
-        """Note that the look-back window of this partition is being read, or no longer."""
+        """Note whether the look-back window of this partition is being read."""
 
     def forget(self, partition: Partition) -> None:
         """Note that another member owns this partition now."""
 
     async def room(self) -> None:
-        """Return once the index has room for many more events."""
+        """Wait until the index has room for many more events."""
 
 
 class IndexBackfill:
-    """Reads the look-back window of newly assigned partitions into the index, and again what the index lost."""
+    """Reads the look-back window of newly assigned partitions into the index, and events that the index lost."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class IndexBackfill:
 
     @property
     def running(self) -> bool:
-        """The window of at least one partition is being read."""
+        """True while the window of at least one partition is being read."""
         return bool(self._tasks)
 
     def begin(self, broker: Broker, lease: Lease) -> None:
@@ -90,9 +90,9 @@ class IndexBackfill:
         self._start(lease.partition, self._read_window(broker, lease, since))
 
     def backfill_all(self, since_ms: int | None) -> None:
-        """Read every owned partition again, because the index may have lost events.
+        """Read all owned partitions again, because the index may have lost events.
 
-        `since_ms`: the append time from which events may be lost; None: all of them. At most the window is read.
+        `since_ms`: append time from which events may be lost; None: all of them. At most the window is read.
         """
         since = time.time_ns() // 1_000_000 - int(self._lookback * 1000)
         for partition, (broker, lease) in self._leases.items():
@@ -225,7 +225,7 @@ class IndexBackfill:
         return [decoded.event for decoded in await self.decode(records)]
 
     async def decode(self, records: Sequence[Record]) -> list[Decoded]:
-        """Decode records; those whose schema the registry does not answer for stay unchecked."""
+        """Decode records. Those whose schema the registry does not return stay unchecked."""
         return await self._decoder.decode_with_schemas(records)
 
     async def _newest_start(self, broker: Broker, lease: Lease) -> int | None:

@@ -1,4 +1,4 @@
-"""Forwards live events between sidecars.
+"""Relay of live events between sidecars.
 
 While another member has live subscribers, this one forwards the raw broker records that it processes. The receiver
 decodes them again, so events need no second wire format. If `redact` is configured, no record leaves the process this
@@ -26,12 +26,12 @@ from sidecar.pipeline.live_stream import LiveStream
 log = structlog.get_logger()
 
 MAX_RECORDS_PER_SECOND, MAX_BYTES_PER_SECOND = 2_000, 4 << 20
-"""Records that are forwarded; of the rest subscribers learn how many there were."""
+"""Limits of forwarding. Subscribers are told the number of records beyond them."""
 MAX_RECORDS_PER_BATCH = 200
 MAX_BATCH_BYTES = 256 << 10
-"""A batch ends at this size: the server keeps about a hundred batches."""
+"""Size at which a batch ends, because the server keeps about a hundred batches."""
 MAX_SCANNED_PER_RECORD = 100
-"""Records that are read for each one that is wanted: those between belong to other members."""
+"""Records to read for each requested one; those between belong to other members."""
 SEND_INTERVAL_S = 0.1
 
 
@@ -100,7 +100,7 @@ class LiveRelay:
         Args:
             relay: Channel to the other members.
             live: Live stream of this member.
-            others_listen: Tells whether another member has subscribers.
+            others_listen: Returns whether another member has subscribers.
             decode: Decodes records.
             publish: Publishes events of other members here.
             read: Reads the records at some offsets of a partition. Raises what a broker does.
@@ -237,7 +237,7 @@ def _partition(positions: _WirePositions) -> Partition:
 async def read_at(
     brokers: Mapping[str, Broker], partition: Partition, offsets: Collection[int]
 ) -> AsyncIterator[Sequence[Record]]:
-    """Yield the records at some offsets of a partition; those too far behind the others are left out.
+    """Yield the records at some offsets of a partition. Those too far from the others are left out.
 
     Raises Outage and Refused.
     """

@@ -16,14 +16,14 @@ from sidecar.domain.record_size import BODY_FACTOR, count_event_bytes, count_rec
 
 MAX_QUEUED_EVENTS = 5_000
 MAX_QUEUED_BYTES = 8 << 20
-"""Memory of the events in the queue of one subscriber, with their records and bodies if it needs them."""
+"""Memory of the events in the queue of one subscriber, with their records and bodies if the subscriber needs them."""
 MAX_SUBSCRIBERS = 64
 PARTS_PER_QUEUE = 8
-"""Larger batches are queued in parts, so that a full queue drops some of their events and not all."""
+"""Parts into which a batch as large as a queue is split, so that a full queue drops some of its events and not all."""
 
 
 class Subscription:
-    """The queue of one subscriber."""
+    """Queue of one subscriber."""
 
     def __init__(self, live: LiveStream, most_events: int, most_bytes: int, *, with_payloads: bool) -> None:
         self._live, self._most_events, self._most_bytes = live, most_events, most_bytes
@@ -58,11 +58,11 @@ class Subscription:
 
     @property
     def closed(self) -> bool:
-        """The subscription has ended."""
+        """True once the subscription has ended."""
         return self._closed
 
     async def next(self, timeout: float) -> Sequence[Decoded] | None:
-        """Return the next batch; None after `timeout` seconds without one, after missed events, and after the end."""
+        """Return the next batch. None after `timeout` seconds without one, after missed events, and after the end."""
         if not self._queue and not self._closed:
             self._wake.clear()
             try:
@@ -106,7 +106,7 @@ class LiveStream:
         self._most_events, self._most_bytes = most_events, most_bytes
         self._subscriptions: tuple[Subscription, ...] = ()
         self.dropped = 0
-        """Events that slow subscribers missed, since the start."""
+        """Number of events that slow subscribers missed since the start."""
 
     @property
     def subscribers(self) -> int:
@@ -114,7 +114,7 @@ class LiveStream:
         return len(self._subscriptions)
 
     def publish(self, decoded: Sequence[Decoded]) -> None:
-        """Publish a batch. Costs one comparison without subscribers."""
+        """Publish a batch. Without subscribers it costs one comparison."""
         if not self._subscriptions or not decoded:
             return
         events = [each.event for each in decoded]

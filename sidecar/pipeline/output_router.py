@@ -1,4 +1,4 @@
-"""Outgoing records of a batch: dead letters of rejected records and, for a gate, the valid records."""
+"""Router of a batch's outgoing records: dead letters of rejected records and, for a gate, the valid records."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class OutputRouter:
 
         Args:
             write_letter: Writes a dead letter; None if dead letters are disabled.
-            naming: Tells dead-letter streams from others.
-            gate: The target stream of the valid records, for each raw stream.
+            naming: Distinguishes dead-letter streams from others.
+            gate: Target stream of the valid records, by raw stream.
         """
         self._write_letter, self._naming, self._gate = write_letter, naming, gate
 
     def route(self, stream: str, decoded: Sequence[Decoded], rejected: Sequence[Decoded]) -> list[Outgoing]:
-        """Return everything that committing these records of one stream publishes, in their order."""
+        """Return all records that the commit of these records of one stream publishes, in their order."""
         target = self._gate.get(stream)
         if target is None:
             return [] if self._write_letter is None else [self._write_letter(each) for each in rejected]
@@ -43,7 +43,7 @@ class OutputRouter:
         return len(outgoing) if target is None else sum(each.stream != target for each in outgoing)
 
     def is_letter(self, outgoing: Outgoing) -> bool:
-        """Tell whether an outgoing record is a dead letter."""
+        """Check whether an outgoing record is a dead letter."""
         return self._naming.is_dead_letter(outgoing.stream)
 
     def write_letter(self, decoded: Decoded) -> Outgoing | None:
@@ -51,7 +51,7 @@ class OutputRouter:
         return None if self._write_letter is None else self._write_letter(decoded)
 
     def shrink(self, outgoing: Outgoing) -> Outgoing | None:
-        """Return a dead letter without its next part, to fit the broker's limit; None if nothing can be left out."""
+        """Return a dead letter without its next part, to fit the broker's limit; None if no part is left."""
         return shrink_dead_letter(outgoing)
 
 

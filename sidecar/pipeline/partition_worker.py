@@ -1,10 +1,10 @@
-"""Processes the batches of one lease, in order: decoding here, committing behind it (`sidecar.pipeline.committer`).
+"""Worker that processes the batches of one lease in order. It decodes them; `sidecar.pipeline.committer` commits them.
 
 A worker runs or is held. While it is held (registry outage, open breaker, dead letters that cannot be written), it
-commits nothing, but still decodes, indexes and shows new records, because that is when people look. What it decoded
-while held is dropped, not committed: on release the worker rewinds to the committed offset and processes those records
-again. The index takes an event at a position that it holds as the same event, and records that were counted and shown
-before the rewind are not counted and shown twice.
+commits nothing, but still decodes, indexes and shows new records, because that is when people look. Batches that it
+decodes while it is held are dropped, not committed: on release the worker rewinds to the committed offset and processes
+their records again. To the index, an event at a known position is the same event. Records that were counted and shown
+before the rewind are not counted and shown again.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from sidecar.pipeline.stream_counters import StreamCounter
 log = structlog.get_logger()
 
 MAX_UNCOMMITTED_RECORDS = 20_000
-"""Decoded and uncommitted records of a worker; beyond that its partition is paused."""
+"""Decoded and uncommitted records of a worker, above which its partition is paused."""
 MAX_UNCOMMITTED_BYTES = 64 << 20
-"""Memory of the same."""
+"""Memory of these records, above which the partition is paused."""
 MAX_WAITING_BATCHES = 4
-"""Batches that wait behind one whose decoding takes long; beyond that the partition is paused."""
+"""Batches that wait behind one whose decoding takes long, above which the partition is paused."""
 REFUSED_SCHEMA_TIMEOUT_S = 3.0
-"""Time to fetch the schema of a record that a gate could not pass on, for its dead letter."""
+"""Time to fetch the schema of a record that a gate was not able to pass on, for its dead letter."""
 RESUME_RETRY_MIN_S, RESUME_RETRY_MAX_S = 0.5, 15.0
 """Backoff between attempts to resume."""
 COMMIT_FAILURE_HOLD_US = 5_000_000
@@ -63,7 +63,7 @@ class PipelineContext:
     clock: Callable[[], int]
     """Microseconds since 1970."""
     on_crash: Callable[[BaseException], None]
-    """Called with an unexpected exception: it ends the process rather than one worker in silence."""
+    """Called with an unexpected exception, which ends the process rather than one worker in silence."""
 
 
 @dataclass
@@ -73,9 +73,9 @@ class PendingBatch:
     batch: Batch
     decoded: list[Decoded] = field(default_factory=list)
     unchecked: bool = False
-    """Its schemas are not available: it is decoded without them."""
+    """True if its schemas are not available, so that it is decoded without them."""
     fetching: bool = False
-    """A task fetches its schemas and decodes the rest of it."""
+    """True while a task fetches its schemas and decodes the rest of it."""
 
 
 class PartitionWorker:
@@ -96,12 +96,13 @@ class PartitionWorker:
             lease: The lease to process.
             counter: Counter of the lease's stream.
             breaker: Breaker of the lease's stream.
-            deduplicator: Of the previous worker of the partition: a new lease begins at the committed offset.
+            deduplicator: Deduplicator of the partition's previous worker, because a new lease starts at the committed
+                offset.
         """
         self.lease = lease
         self.hold: WorkerHold | None = None
         self.first_held: int | None = None
-        """The first offset that was decoded and not committed because the worker is held."""
+        """First offset that was decoded and not committed because the worker is held."""
         self._context, self._counter, self._breaker = context, counter, breaker
         self.deduplicator = deduplicator or RewindDeduplicator(context.sink, counter)
         self.deduplicator.rewound()
@@ -300,7 +301,7 @@ class PartitionWorker:
                 await asyncio.sleep(RESUME_RETRY_MIN_S)
 
     async def resume(self) -> None:
-        """Retry the records that hold this worker. Raises Outage or Refused if they still do."""
+        """Retry the records that hold this worker. Raises Outage or Refused if they still cannot be committed."""
         hold = self.hold
         if hold is None:
             return
@@ -312,11 +313,12 @@ class PartitionWorker:
         await self.release()
 
     async def skip(self) -> list[Position]:
-        """Continue behind the records that hold this worker.
+        """Skip the records that hold this worker, and continue after them.
 
-        An open breaker's records are dead-lettered, however many; events without an available schema pass unchecked.
-        Records whose dead letter, or whose copy for the stream behind a gate, the broker refuses are lost. Returns
-        their positions. Raises Outage if the broker does not answer, because then nothing can be committed.
+        An open breaker's records are dead-lettered, however many; events without an available schema pass unchecked. If
+        the broker refuses the dead letter of a record, or its copy for the stream behind a gate, the record is lost.
+        Returns the positions of lost records. Raises Outage if the broker does not reply, because then nothing can be
+        committed.
         """
         hold = self.hold
         if hold is None:
@@ -376,7 +378,7 @@ class PartitionWorker:
                 self._context.broker.release(self.lease)
 
     async def drain(self) -> None:
-        """Return once everything decoded and not held is committed."""
+        """Wait until everything that is decoded and not held is committed."""
         await self._committer.idle()
 
     async def close(self) -> None:

@@ -3,8 +3,9 @@
 An entry that was delivered too often, or is pending for too long, becomes a dead letter (`delivery.exhausted`) and is
 acknowledged for its group.
 
-Redis does not know when an entry was first delivered, only how often and how long ago the last time was. Therefore an
-entry that was delivered too often must also have been idle for a while: a consumer may be processing it right now.
+Redis stores neither the time of an entry's first delivery nor whether a consumer is processing it, only the number of
+deliveries and the time of the last one. Therefore an entry that was delivered too often must also have been idle for a
+while: a consumer may be processing it right now.
 """
 
 from __future__ import annotations
@@ -54,10 +55,10 @@ class PendingEntryBroker(Protocol):
     async def read(self, position: Position) -> Record | None: ...
 
     async def stuck(self, group: str, idle_ms: int) -> list[PendingEntry]:
-        """Return the oldest pending entries of a group that have been idle for so long."""
+        """Return the oldest pending entries of a group that have been idle for this long."""
 
     async def dead_letter_and_ack(self, entry: PendingEntry, letter: Outgoing) -> bool:
-        """Write the dead letter and acknowledge the entry in one transaction; False if it was acknowledged before."""
+        """Write the dead letter and acknowledge the entry atomically. Returns False if it was acknowledged before."""
 
 
 class PendingEntryReaper:
@@ -114,13 +115,13 @@ class PendingEntryReaper:
             await asyncio.sleep(POLL_INTERVAL_S)
 
     def sentences(self) -> list[str]:
-        """Describe why entries are not dead-lettered; empty if they are."""
+        """Return the reason why entries are not dead-lettered, as sentences; empty if they are."""
         if self.trouble is None:
             return []
         return [f"exhausted entries (sources.redis.exhausted) are not dead-lettered: {self.trouble}"]
 
     async def poll(self) -> int:
-        """Dead-letter the entries that are exhausted now; returns how many. Raises Outage and Refused."""
+        """Dead-letter the entries that are exhausted now. Returns their number. Raises Outage and Refused."""
         before, failed = self.taken, None
         for group, limit in self._limits.items():
             least = float(limit.idle) if limit.pending is None else min(limit.idle, limit.pending)
@@ -167,7 +168,7 @@ class PendingEntryReaper:
 
 
 def is_exhausted(entry: PendingEntry, limit: ExhaustedConfig) -> bool:
-    """Tell whether a pending entry exceeds its group's limits."""
+    """Check whether a pending entry exceeds its group's limits."""
     if limit.pending is not None and entry.idle_ms >= limit.pending * 1000:
         return True
     return entry.deliveries >= limit.deliveries and entry.idle_ms >= limit.idle * 1000

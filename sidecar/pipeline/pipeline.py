@@ -1,4 +1,4 @@
-"""Runs one broker's batches: broker → partition worker (decode, index, show) → commit."""
+"""Pipeline of one broker's batches: broker → partition worker (decode, index, show) → commit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sidecar.pipeline.stream_counters import StreamCounters
 log = structlog.get_logger()
 
 MIN_COMMIT_INTERVAL_S, COMMIT_INTERVAL_PER_PARTITION_S = 0.05, 0.01
-"""Time between two commits of one partition: a floor, and what each further partition adds, so that a hundred
+"""Time between two commits of one partition: the minimum, and the addition for each partition, so that a hundred
 partitions do not send a hundred times as many requests."""
 DRAIN_TIMEOUT_S = 10.0
 RECONNECT_MIN_S, RECONNECT_MAX_S = 0.2, 10.0
@@ -55,7 +55,7 @@ class SkipOutcome:
     partitions: int
     """Number of partitions that were held."""
     lost: tuple[Position, ...] = ()
-    """Records that are committed, but neither passed on nor dead-lettered, because the broker refused that."""
+    """Records that are committed although the broker refused both to pass them on and to dead-letter them."""
 
 
 class Pipeline:
@@ -82,7 +82,7 @@ class Pipeline:
         self._crash: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._probes: dict[str, asyncio.Task[None]] = {}
         self.reached = False
-        """The broker answered and the consumer group was joined."""
+        """True if the broker replied and the consumer group was joined."""
         self.unreached: str | None = None
         """Reason why the last attempt to reach the broker failed; None if it succeeded."""
         self._context = PipelineContext(
@@ -98,7 +98,7 @@ class Pipeline:
         )
 
     async def run(self) -> None:
-        """Run until cancelled and reconnect after every outage. Raises Refused if the broker refuses for good."""
+        """Run until canceled, and reconnect after every outage. Raises Refused if the broker refuses for good."""
         backoff = RECONNECT_MIN_S
         while True:
             try:
@@ -209,7 +209,7 @@ class Pipeline:
         ]
 
     def find_hold(self, stream: str) -> StreamHold | None:
-        """Return why a stream is held; None if it is not."""
+        """Return the hold of a stream; None if it is not held."""
         held = [(worker.hold, worker) for worker in self._workers_of(stream) if worker.hold is not None]
         if not held:
             return None
@@ -217,14 +217,17 @@ class Pipeline:
         return StreamHold(tuple(worker.lease.partition for _, worker in held), earliest)
 
     async def resume(self, stream: str) -> int:
-        """Retry the records that hold a stream. Returns how many partitions were held. Raises Outage or Refused."""
+        """Retry the records that hold a stream. Returns the number of partitions that were held.
+
+        Raises Outage or Refused.
+        """
         workers = self._take_held(stream)
         for worker in workers:
             await worker.resume()
         return len(workers)
 
     async def skip(self, stream: str) -> SkipOutcome:
-        """Continue behind the records that hold a stream (`PartitionWorker.skip`)."""
+        """Skip the records that hold a stream (see `PartitionWorker.skip`)."""
         workers = self._take_held(stream)
         lost = [position for worker in workers for position in await worker.skip()]
         return SkipOutcome(len(workers), tuple(lost))
@@ -236,7 +239,7 @@ class Pipeline:
     # --- stopping
 
     async def drain(self) -> None:
-        """Commit what is decoded, within `DRAIN_TIMEOUT_S`. Call it after `run` was cancelled."""
+        """Commit everything that is decoded, within `DRAIN_TIMEOUT_S`. Call it after `run` was canceled."""
         for probe in list(self._probes.values()):
             probe.cancel()
         with contextlib.suppress(TimeoutError):

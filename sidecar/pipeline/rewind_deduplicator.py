@@ -1,4 +1,4 @@
-"""Prevention of double counting.
+"""Deduplicator of a partition's records after a rewind.
 
 After a rewind to the committed offset, records that were already published and counted are skipped.
 """
@@ -20,7 +20,7 @@ class EventSink(Protocol):
         """Take a batch. `is_redelivery`: it was published before a rewind, so only the index needs it."""
 
     def discard(self, partition: Partition) -> None:
-        """Forget all events and payloads of a partition: its stream was created again."""
+        """Drop all events and payloads of a partition whose stream was created again."""
 
 
 class RewindDeduplicator:
@@ -32,16 +32,16 @@ class RewindDeduplicator:
     def __init__(self, sink: EventSink, counter: StreamCounter) -> None:
         self._sink, self._counter = sink, counter
         self.high = -1
-        """The highest offset that was decoded."""
+        """Highest offset that was decoded."""
         self._checked = -1
         """The highest offset whose rejection was counted, or that was found to be valid."""
         # The same, as of the last rewind.
         self._redelivered_until = self._checked_until = -1
 
     def publish(self, decoded: Sequence[Decoded], rejected: Sequence[Decoded], *, unchecked: bool) -> None:
-        """Publish a batch in order (not empty), with those of it that are rejected.
+        """Publish a batch in order (not empty), with those of its events that are rejected.
 
-        `unchecked`: its schemas are not available; the records are decoded again once the registry answers.
+        `unchecked`: its schemas are not available; the records are decoded again once the registry replies.
         """
         last = decoded[-1].record.position.offset
         seen = 0
@@ -71,5 +71,5 @@ class RewindDeduplicator:
         self._redelivered_until, self._checked_until = self.high, self._checked
 
     def reset(self) -> None:
-        """Forget all offsets: the partition was created again, so they name other records now."""
+        """Forget all offsets, because the partition was created again and they name other records now."""
         self.high = self._checked = self._redelivered_until = self._checked_until = -1

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from sidecar.domain.ports.broker import Gap
 
 RATE_WINDOW_S = 10
-"""The rate is the mean of so many whole seconds."""
+"""Whole seconds over which the rate is averaged."""
 MAX_GAPS_PER_STREAM = 10
 
 
@@ -21,7 +21,7 @@ class StreamCounter:
         self.events = 0
         self.rejected = 0
         self.dead_lettered = 0
-        """Dead letters that are durable."""
+        """Number of durable dead letters."""
         self.codes: Counter[str] = Counter()
         self.gaps: deque[Gap] = deque(maxlen=MAX_GAPS_PER_STREAM)
         """The latest gaps."""
@@ -39,7 +39,7 @@ class StreamCounter:
             self._seconds.append([second, events])
 
     def add_rejections(self, codes: Iterable[str]) -> None:
-        """Count rejections, given the code of each."""
+        """Count rejections by their codes."""
         before = self.codes.total()
         self.codes.update(codes)
         self.rejected += self.codes.total() - before
@@ -51,7 +51,7 @@ class StreamCounter:
 
     @property
     def rate(self) -> float:
-        """Events a second, over the last ten whole seconds."""
+        """Events per second, over the last ten whole seconds."""
         now = int(self._clock())
         counted = sum(events for second, events in self._seconds if now - RATE_WINDOW_S <= second < now)
         return counted / RATE_WINDOW_S
@@ -64,7 +64,7 @@ class StreamCounters:
         self._streams: dict[tuple[str, str], StreamCounter] = {}
 
     def of(self, system: str, stream: str) -> StreamCounter:
-        """Return the counter of a stream, a new one at first."""
+        """Return the counter of a stream. It is created on first use."""
         counter = self._streams.get((system, stream))
         if counter is None:
             counter = self._streams[system, stream] = StreamCounter()
@@ -79,7 +79,7 @@ class StreamCounters:
         self.of(system, stream).dead_lettered += 1
 
     def gaps(self) -> list[tuple[Gap, int]]:
-        """Return the latest gap of every stream that has one, and how many there were."""
+        """Return the latest gap of every stream that has one, and the number of its gaps."""
         counters = [self._streams[name] for name in self.streams()]
         return [(counter.gaps[-1], counter.times_lost) for counter in counters if counter.gaps]
 

@@ -1,4 +1,4 @@
-"""Reads the partitions that other members commit, for the memory index alone (`index.memory.scope: all`).
+"""Reader of the partitions that other members commit, for the memory index alone (`index.memory.scope: all`).
 
 It commits nothing and joins no group: it polls the end of each partition and reads new records by their position, which
 costs the broker little more than the poll.
@@ -27,7 +27,7 @@ POLL_INTERVAL_S = 0.5
 PARTITION_RETRY_MIN_S, PARTITION_RETRY_MAX_S = 1.0, 30.0
 """Backoff of a partition that could not be read."""
 DELIVERED_AFTER_MS = 1_000
-"""Age at which the member that received an entry has read it, if members share a partition (Redis)."""
+"""Age at which an entry was certainly read by the member that received it, if members share a partition (Redis)."""
 
 
 class UnownedEventIndex(Protocol):
@@ -68,7 +68,7 @@ class UnownedPartitionReader:
             brokers: The brokers to read.
             index: The index to fill.
             decode: Decodes records.
-            publish: Takes decoded events, and whether they are older than the start.
+            publish: Called with decoded events, and whether they are older than the start.
             lookback: Seconds before the start from which records are read.
         """
         self._brokers, self._index, self._decode, self._publish = brokers, index, decode, publish

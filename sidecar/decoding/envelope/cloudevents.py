@@ -18,7 +18,7 @@ from sidecar.decoding.wire_format import SchemaId
 CONTENT_TYPE = b"application/cloudevents+json"
 _REQUIRED = ("specversion", "id", "source", "type")
 FIELDS = frozenset(_REQUIRED)
-"""A JSON object that has all of these, as text, is a CloudEvent under any content type."""
+"""Fields that identify a CloudEvent: a JSON object with all of these as text is one under any content type."""
 
 _ATTRIBUTES = {
     "event_id": "id",
@@ -36,12 +36,12 @@ _MAX_TRACEPARENT_CHARACTERS = 1_023
 
 
 def is_structured(body: Any) -> bool:
-    """Return True if decoded JSON is a CloudEvent in structured mode."""
+    """Check whether decoded JSON is a CloudEvent in structured mode."""
     return body.__class__ is dict and all(body.get(name).__class__ is str for name in _REQUIRED)
 
 
 def read_attributes(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the envelope's fields that the attributes give, not yet coerced."""
+    """Return the envelope's fields from the attributes, before coercion."""
     return {field: body[name] for field, name in _ATTRIBUTES.items() if body.get(name) is not None}
 
 
@@ -54,9 +54,9 @@ def read_trace(body: Mapping[str, Any]) -> TraceContext | None:
 
 
 def read_binary_data(body: Mapping[str, Any]) -> bytes | None:
-    """Return the bytes of `data_base64`; None where it is missing, or `data` is there too.
+    """Return the bytes of `data_base64`; None if it is missing, or if `data` is there too.
 
-    Raises ValueError where they are not base64.
+    Raises ValueError if they are not base64.
     """
     encoded = body.get("data_base64")
     return b64decode(encoded, validate=True) if encoded.__class__ is str and body.get("data") is None else None

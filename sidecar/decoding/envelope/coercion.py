@@ -1,4 +1,4 @@
-"""Coercion of values found in a record to fields of its event: an id to text, a time to microseconds."""
+"""Coercion of values in a record to fields of its event: an id to text, a time to microseconds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 import msgspec
 
 MAX_ID_CHARACTERS = 512
-"""Longer text is no id."""
+"""Longest text that can be an id."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NAIVE_EPOCH = datetime(1970, 1, 1)
@@ -20,17 +20,18 @@ _MAX_TIME_CHARACTERS = 64
 _QUOTE = b'"'
 
 EARLIEST_US = 31_536_000_000_000
-"""1971. A value that seems older is a small number that is no time, or a time in an unknown unit."""
+"""The year 1971. A value that seems older is a small number that is not a time, or a time in an unknown unit."""
 LATEST_US = 7_258_118_400_000_000
-"""2200."""
+"""The year 2200."""
 
 
 def to_text(value: Any) -> str | None:
     """Return an id or a name as text.
 
-    Text stays as it is, numbers and UUIDs are formatted, header bytes are UTF-8; a JSON string in a header (Spring
-    writes such, with `spring_json_header_types`, and Jackson in fields of Redis entries) loses its quotes. None where
-    the text is empty or longer than 512 characters, and for other kinds of values (a map, a list, a boolean).
+    Text stays as it is, numbers and UUIDs are formatted, header bytes are UTF-8; a JSON string in a header loses its
+    quotes (Spring writes such headers, with `spring_json_header_types`, and Jackson such fields of Redis entries).
+    Returns None if the text is empty or longer than 512 characters, and for other kinds of values (a map, a list, a
+    boolean).
     """
     kind = value.__class__
     if kind is int:
@@ -63,8 +64,9 @@ def unquote(value: bytes) -> str:
 def to_micros(value: Any) -> int | None:
     """Return a time in microseconds since 1970.
 
-    From ISO 8601 text, a datetime, or a number (or digits) of seconds, milliseconds, microseconds or nanoseconds, told
-    apart by their size. Without a zone it is UTC. None for other values, and outside 1971 to 2200.
+    Accepts ISO 8601 text, a datetime, or a number (or digits) of seconds, milliseconds, microseconds or nanoseconds,
+    which are distinguished by their size. A time without a zone is UTC. Returns None for other values, and outside 1971
+    to 2200.
     """
     kind = value.__class__
     micros: int | None = None

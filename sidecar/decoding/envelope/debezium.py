@@ -1,14 +1,14 @@
 """Debezium's events in all their forms, and the wrapper of Kafka Connect's JSON converter around them.
 
-A change event is `{before, after, source, op, ts_ms}`, wrapped as `{schema, payload}` where the converter writes
-schemas. It implies fields that the built-in locations do not find: the type is `TABLE.created` (or updated, deleted,
-read, truncated, message), the aggregate type is the table, the aggregate id the key's single field, the producer the
+A change event is `{before, after, source, op, ts_ms}`, wrapped as `{schema, payload}` if the converter writes schemas.
+It implies fields that the built-in locations do not find: the type is `TABLE.created` (or updated, deleted, read,
+truncated, message), the aggregate type is the table, the aggregate id the key's single field, the producer the
 connector's logical name, and the time that of the change in the database.
 
-`ExtractNewRecordState` leaves the row alone, with `__op`, `__table`, `__deleted` and `__source_*` in the body or in
+`ExtractNewRecordState` keeps only the row, with `__op`, `__table`, `__deleted` and `__source_*` in the body or in
 headers. The CloudEvents converter has `iodebezium*` attributes. A tombstone has nothing but its key: its table comes
-from the topic's name, behind the logical name in the `__debezium.context.*` headers, or from the change events of the
-stream. The outbox router needs nothing here: its headers (`id`, `eventType`) are built-in locations of the envelope.
+from the topic's name, after the logical name in the `__debezium.context.*` headers, or from the change events of the
+stream. The outbox router needs no code here: its headers (`id`, `eventType`) are built-in locations of the envelope.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from sidecar.domain.model import Headers
 
 _VERBS = {"c": "created", "u": "updated", "d": "deleted", "r": "read", "t": "truncated", "m": "message"}
 CONVERTED = frozenset(("schema", "payload"))
-"""Fields that Connect's JSON converter wraps a value in."""
+"""Fields in which Connect's JSON converter wraps a value."""
 FIELDS = frozenset(("op", "source"))
 """Fields of every change event."""
 ROW_FIELDS = frozenset(("__op", "__deleted", "__table", "__source_table"))
-"""Fields or headers that `ExtractNewRecordState` adds to a row: any of them."""
+"""Fields or headers that `ExtractNewRecordState` adds to a row; one of them identifies such a row."""
 _CLOUDEVENT_HEADERS = ("ce_iodebeziumtable", "ce_iodebeziumcollection")
 ROW_HEADERS = ROW_FIELDS | {*_CLOUDEVENT_HEADERS}
 """Headers that name the table of a row."""
@@ -37,7 +37,7 @@ _MAX_VALUE_BYTES = 4_096
 
 
 def unwrap(body: Any) -> tuple[Any, str]:
-    """Return what Connect's JSON converter wrapped, and its path: `payload`, or empty where nothing is wrapped.
+    """Return the value that Connect's JSON converter wrapped, and its path: `payload`, or empty if nothing is wrapped.
 
     A payload that is itself JSON in text (the outbox router's, not expanded) is decoded.
     """
@@ -53,7 +53,7 @@ def unwrap(body: Any) -> tuple[Any, str]:
 
 
 def is_change(body: Any) -> bool:
-    """Return True if a decoded value is a change event."""
+    """Check whether a decoded value is a change event."""
     return (
         body.__class__ is dict
         and body.get("op").__class__ is str
@@ -64,7 +64,7 @@ def is_change(body: Any) -> bool:
 
 
 def implied_fields(change: dict[str, Any], key: bytes | None) -> dict[str, Any]:
-    """Return the envelope's fields that a change event implies, not yet coerced."""
+    """Return the envelope's fields that a change event implies, before coercion."""
     source = change["source"]
     fields = _of_table(source.get("table") or source.get("collection"), _VERBS[change["op"]])
     fields["occurred_at"] = source.get("ts_us") or source.get("ts_ms") or change.get("ts_ms")

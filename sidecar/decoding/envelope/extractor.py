@@ -1,10 +1,10 @@
-"""Extraction of an event's fields from a record: configured locations first, then the built-in ones.
+"""Extractor of an event's fields from a record: configured locations first, then the built-in ones.
 
 A location is `body:PATH` (dotted, list indexes as numbers: `body:data.items.0.sku` or `body:data.items[0].sku`),
-`header:NAME` (names compare without case; of a repeated name the last counts) or `key`. The first location with a
-value counts; null and empty text are no values. A value of a wrong form (a map as an id, a time in the year 9000) is
-skipped at a built-in location, because that location is a guess. At a configured location it is an
-`envelope.invalid` rejection, and so it is where the field is required and no other location gives it.
+`header:NAME` (names compare without case; of a repeated name the last value counts) or `key`. The first location with a
+value counts; null and empty text are no values. At a built-in location, a value of a wrong form (a map as an id, a time
+in the year 9000) is skipped, because the location is a guess. At a configured location it is an `envelope.invalid`
+rejection, and also if the field is required and no other location has it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ ENVELOPE_FIELDS = (
     "causation_id",
     "producer",
 )
-"""Fields that are extracted, by their names in the configuration and in `Event`."""
+"""Fields to extract, by their names in the configuration and in `Event`."""
 
 LOW_CARDINALITY_FIELDS = frozenset(("type", "version", "aggregate_type", "producer"))
-"""Fields with few different values: one copy of each is kept for all events."""
+"""Fields with few different values. All events share one copy of each value."""
 
 BUILT_IN_LOCATIONS: Mapping[str, tuple[str, ...]] = {
     "event_id": ("header:ce_id", "header:event-id", "header:id", "body:eventId", "body:event_id"),
@@ -80,15 +80,15 @@ BUILT_IN_LOCATIONS: Mapping[str, tuple[str, ...]] = {
     ),
     "producer": ("header:ce_source", "header:producer", "header:x-producer", "body:producer"),
 }
-"""Built-in locations, in order. The name of the Avro record, the last location of a type, comes with the schema."""
+"""Built-in locations, in order. The last location of a type, the name of the Avro record, comes from the schema."""
 
 REPLAY_OF_HEADER = "tracecar.replay-of"
 _CONTENT_TYPE = "content-type"
 _KEY_SCHEMA_ID = "__key_schema_id"
 KEY_SOURCE_INDEX = -1
-"""Takes a header's index where the source is the key."""
+"""Header index that stands in for the key."""
 BODY_SOURCE_INDEX = -2
-"""Takes a header's index where the source is in the body."""
+"""Header index that stands in for the body."""
 _MAX_TABLES = 10_000
 """Streams of change events whose table is remembered for their tombstones."""
 
@@ -106,7 +106,7 @@ class FieldLocation(Struct, frozen=True):
 
     @property
     def simple(self) -> bool:
-        """Built-in location that is one field of the body."""
+        """Name in the body, for a built-in location that is a single field of the body."""
         return len(self.steps) == 1 and not self.configured
 
 
@@ -115,35 +115,35 @@ Sources = tuple[tuple[int, FieldLocation], ...]
 
 
 class HeaderLayout(Struct, frozen=True):
-    """The meaning of one sequence of header names, worked out once."""
+    """Meaning of one sequence of header names, determined once."""
 
     sources: Mapping[str, Sources]
     """Locations by field, in order."""
     schema: tuple[tuple[str, int], ...]
     """Headers that name the value's schema, by lower-case name, with their indexes."""
     traceparent: int
-    """Index of `traceparent`, -1 where there is none."""
+    """Index of `traceparent`; -1 if there is none."""
     traced: bool
-    """True: some header carries trace context."""
+    """True if a header carries trace context."""
     replay_of: int
     content_type: int
     data_schema: int
     """Index of CloudEvents' `ce_dataschema`."""
     key_framed: bool
     forwarded: bool
-    """True if a header says which record this is a copy of."""
+    """True if a header names the record that this one is a copy of."""
     wrapped: bool = False
-    """True: a framework may have wrapped headers and body into a field (see `transport`)."""
+    """True if a framework may have wrapped headers and body into a field (see `transport`)."""
     row: bool = False
-    """True: a header of Debezium's `ExtractNewRecordState`."""
+    """True if there is a header of Debezium's `ExtractNewRecordState`."""
 
     @property
     def names_version(self) -> bool:
-        """True: a header or a configured location may name a schema's version."""
+        """True if a header or a configured location may name a schema's version."""
         return any(at >= 0 or place.configured for at, place in self.sources["version"])
 
     def within(self, word: str, fields: Collection[str]) -> Sources:
-        """Return the locations of a field that a record can have if its body has these fields."""
+        """Return the locations of a field that are possible in a record whose body has these fields."""
         return tuple(
             (at, place)
             for at, place in self.sources[word]
@@ -152,25 +152,28 @@ class HeaderLayout(Struct, frozen=True):
 
 
 class EnvelopeSource(Struct):
-    """The parts of a record that fields are extracted from."""
+    """Parts of a record from which fields are extracted."""
 
     headers: Headers
     body: Any
-    """The whole body: configured paths start here."""
+    """The whole body, where configured paths start."""
     inner: Any
-    """The body without wrappers that say nothing of the event: built-in paths start here."""
+    """The body without wrappers that are no part of the event, where built-in paths start."""
     key: str | None
     own: Mapping[str, Any] = {}
-    """Fields under a format's own names: used after the configured locations, before the built-in ones."""
+    """Fields under a format's own names, used after the configured locations and before the built-in ones."""
     late: Mapping[str, Any] = {}
-    """Fields that a format implies: used after all locations but the key."""
+    """Fields that a format implies, used after all locations but the key."""
 
 
 class EnvelopeExtractor:
     """Extracts the fields of events, at configured and built-in locations."""
 
     def __init__(self, configured: config.EnvelopeConfig) -> None:
-        """Parse the configured locations. Raises ValueError; the configuration's check reports those with paths."""
+        """Parse the configured locations.
+
+        Raises ValueError; the configuration's validation reports it with the key's path.
+        """
         self.keys = KeyReader()
         self._tables: dict[str, str] = {}
         self.required: tuple[str, ...] = tuple(configured.required)
@@ -183,7 +186,7 @@ class EnvelopeExtractor:
         }
 
     def headings(self, names: Sequence[str]) -> HeaderLayout:
-        """Work out the meaning of these header names, in this order."""
+        """Determine the meaning of these header names, in this order."""
         index = {name.lower(): at for at, name in enumerate(names)}
         sources: dict[str, Sources] = {}
         for word, places in self.places.items():
@@ -211,8 +214,8 @@ class EnvelopeExtractor:
     def fill(self, event: Event, headings: HeaderLayout, source: EnvelopeSource) -> Rejection | None:
         """Set every field of `event` that `source` has.
 
-        Returns the rejection of the first configured location with an unusable value; its field stays None and the
-        others are set all the same.
+        Returns the rejection of the first configured location with an unusable value. Its field stays None; the others
+        are set nevertheless.
         """
         wrong: Rejection | None = None
         for word, sources in headings.sources.items():
@@ -226,26 +229,27 @@ class EnvelopeExtractor:
     def named_version(self, headings: HeaderLayout, source: EnvelopeSource) -> str | None:
         """Return the schema version that the record names in a header or at a configured location.
 
-        Built-in locations in the body do not count: services number their events' versions in their own ways there.
+        Built-in locations in the body do not count, because services number their events' versions there in their own
+        ways.
         """
         stated = tuple((at, place) for at, place in headings.sources["version"] if at >= 0 or place.configured)
         value = find_field("version", stated, EnvelopeSource(source.headers, source.body, source.inner, source.key))
         return value if value.__class__ is str else None
 
     def missing(self, event: Event, headings: HeaderLayout, source: EnvelopeSource) -> Rejection | None:
-        """Return a rejection for the first required field that `event` lacks, with the locations that were tried."""
+        """Return a rejection for the first required field that `event` lacks, with the searched locations."""
         for word in self.required:
             if getattr(event, word) is None:
                 return self._complaint(word, headings, source)
         return None
 
     def remember_table(self, stream: str, table: object) -> None:
-        """Note the table that a stream's change events are of, for its tombstones."""
+        """Remember the table of a stream's change events, for the stream's tombstones."""
         if table.__class__ is str and (stream in self._tables or len(self._tables) < _MAX_TABLES):
             self._tables[stream] = str(table)
 
     def tombstone_fields(self, stream: str, headers: Headers) -> dict[str, Any]:
-        """Return the fields that a tombstone implies: the aggregate type of the row that was deleted."""
+        """Return the fields that a tombstone implies: the aggregate type of the deleted row."""
         table = debezium.table_of_stream(stream, headers) or self._tables.get(stream)
         return {} if table is None else {"aggregate_type": table}
 
@@ -271,7 +275,10 @@ def parse_location(written: str, *, configured: bool) -> FieldLocation:
 
 
 def find_field(word: str, sources: Sources, source: EnvelopeSource) -> Any:
-    """Return a field's value (text, or microseconds for `occurred_at`), None, or a configured location's Rejection."""
+    """Return a field's value, None, or the rejection of a configured location.
+
+    The value is text, or microseconds for `occurred_at`.
+    """
     take: Callable[[Any], Any] = to_micros if word == "occurred_at" else to_text
     own, late = source.own.get(word), source.late.get(word)
     for index, place in sources:
@@ -298,14 +305,14 @@ def find_field(word: str, sources: Sources, source: EnvelopeSource) -> Any:
 
 
 def reject_unusable(word: str, place: FieldLocation, raw: Any) -> Rejection:
-    """Build the rejection for a location with a value that cannot be such a field."""
+    """Build the rejection for a location whose value is unusable for the field."""
     wanted = "a time between 1971 and 2200" if word == "occurred_at" else "text of at most 512 characters, or a number"
     path = ".".join(place.steps) if place.steps else place.written
     return Rejection("envelope.invalid", f"{word} at {place.written}: expected {wanted}, found {_describe(raw)}", path)
 
 
 def record_type(name: str | None) -> str | None:
-    """Return the last source of a type: the name of the Avro record, without its namespace."""
+    """Return the last possible type of an event: the name of the Avro record, without its namespace."""
     return to_text(name.rpartition(".")[2]) if name is not None else None
 
 

@@ -1,9 +1,9 @@
-r"""Messages that a framework wraps into the fields of a Redis entry: headers and body are inside of a field.
+r"""Messages that a framework wraps into the fields of a Redis entry, with headers and body inside one field.
 
-FastStream writes one field, `__data__`: since 0.6 bytes in a format of its own (`\x89BIN…`, a version, offsets, the
-headers, the body), before that JSON `{"data": …, "headers": {…}}`. Watermill writes `_watermill_message_uuid`,
-`payload`, and `metadata` as a MessagePack map. `unwrap_message` gives the record as if headers and body had been
-written plainly. The record in the broker, and what is replayed of it, stays as it is.
+FastStream writes one field, `__data__`: since 0.6 bytes in its own format (`\x89BIN…`, a version, offsets, the headers,
+the body), before that JSON `{"data": …, "headers": {…}}`. Watermill writes `_watermill_message_uuid`, `payload`, and
+`metadata` as a MessagePack map. `unwrap_message` returns the record as if headers and body had been written as plain
+fields. The record in the broker, and its copies by replays, stay unchanged.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _json_decoder = msgspec.json.Decoder()
 
 
 class UnwrappedMessage(Struct, frozen=True):
-    """A message out of the fields of a Redis entry."""
+    """A message from the fields of a Redis entry."""
 
     record: Record
-    """The entry as if the message's headers were its fields and the message's body its body field."""
+    """The entry as if the message's headers were its fields, and the message's body its body field."""
     implied: dict[str, Any]
-    """Fields of the event under the framework's own names, for what neither headers nor body give."""
+    """Fields of the event under the framework's own names, used if neither headers nor body have them."""
 
 
 def unwrap_message(record: Record) -> UnwrappedMessage | None:
-    """Return the message that a framework wrapped; None where nothing is wrapped, or its form is unknown."""
+    """Return the message that a framework wrapped; None if nothing is wrapped, or its form is unknown."""
     fields = dict(record.headers)
     if not traits_of(record.position.system).bodyless_entries:
         return _with_implied(record) if WATERMILL_ID_FIELD in fields else None
@@ -73,7 +73,7 @@ def _with_implied(record: Record) -> UnwrappedMessage:
 
 
 def read_watermill_metadata(record: Record) -> Headers | None:
-    """Read the metadata of a Watermill message on Redis as headers; None where the record is no such message."""
+    """Read the metadata of a Watermill message on Redis as headers; None if the record is no such message."""
     fields = dict(record.headers)
     if WATERMILL_ID_FIELD not in fields or not traits_of(record.position.system).bodyless_entries:
         return None

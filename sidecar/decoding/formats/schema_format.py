@@ -1,6 +1,6 @@
-"""The joint between events and schema languages: what decoding needs of Avro, and of every format that comes later.
+"""Interface of a schema language: what decoding needs of Avro and of every later format.
 
-A new format is a package beside this module and one entry in `runtime.wiring.schema_formats`.
+A new format is a package beside this module, and one entry in `runtime.wiring.schema_formats`.
 """
 
 from __future__ import annotations
@@ -14,37 +14,38 @@ from sidecar.domain.json_path import PathFault
 from sidecar.domain.ports.registry import RegisteredSchema
 
 MAX_REFERENCES = 500
-"""Schemas that one schema may need, directly or not. References beyond are not read."""
+"""Schemas that one schema may need, directly or not. Further references are not read."""
 
 
 class UnusableSchema(ValueError):
-    """A schema text that its format cannot work with. The message says where and what was expected.
+    """A schema text that its format cannot use. The message says where, and what was expected.
 
-    Its events are `unchecked`: a bad text in the registry is no fault of the events."""
+    Events of such a schema are `unchecked`: an invalid text in the registry is no fault of the events.
+    """
 
 
 class OutlineLine(Struct, frozen=True):
-    """One line of a schema as people read it."""
+    """One line of a schema's outline for people."""
 
     depth: int
     name: str
     type: str
-    """The field's type and default in the format's own words, such as `array of string`."""
+    """Type and default of the field in the format's own terms, such as `array of string`."""
 
 
 class ValueEdit(Struct, frozen=True):
     """An edit of one value in a payload."""
 
     steps: tuple[str | int, ...]
-    """The path of the value; empty: the whole payload."""
+    """Path of the value; empty for the whole payload."""
     value: Any = None
-    """The new value, in the forms in which bodies are shown."""
+    """New value, in the forms in which bodies are shown."""
     removed: bool = False
-    """The value is removed instead."""
+    """True to remove the value instead."""
 
 
 class RetypedValue(Struct, frozen=True):
-    """A value whose type an edit changed: it is of another branch of its union."""
+    """A value whose type an edit changed: it has another branch of its union."""
 
     path: str
     before: str
@@ -59,41 +60,47 @@ class EditedPayload(Struct, frozen=True):
 
 
 class CompiledSchema(Protocol):
-    """A schema ready for work. It depends on the texts alone, so all subjects with equal texts share one object."""
+    """A schema that is ready for use.
+
+    It depends on the texts alone, so all subjects with equal texts share one object.
+    """
 
     @property
     def name(self) -> str | None:
-        """Full name of the record or message type; None where the schema declares none."""
+        """Full name of the record or message type; None if the schema declares none."""
 
     @property
     def fields(self) -> frozenset[str]:
-        """Names of the record's own fields; empty where the schema is no record."""
+        """Names of the record's own fields; empty if the schema is not a record."""
 
     def decode(self, data: bytes, start: int) -> Any:
-        """Decode the bytes from `start` on, all of which must be used.
+        """Decode the bytes from `start` on, all of which must be used. Never raises.
 
-        Never raises for any bytes, and bounds time and memory by their number. Returns the value (of the types of
-        `Decoded.body`), or a PathFault with one of the codes `decode.*`. Called for every event: an implementation may
-        provide it as an attribute that holds a closure."""
+        Its time and memory are bounded by the number of bytes. Returns the value (of the types of `Decoded.body`), or a
+        PathFault with one of the codes `decode.*`. Called for every event: an implementation may provide it as an
+        attribute that holds a closure.
+        """
 
     def record_name(self, data: bytes, start: int) -> str | None:
-        """Return the full name of the record in a payload that `decode` accepts; None where it is no record."""
+        """Return the full name of the record in a payload that `decode` accepts; None if it is not a record."""
 
     def check(self, value: Any) -> PathFault | None:
         """Check a decoded JSON value. Never raises. Returns a PathFault with the exact path, or None."""
 
     def encode(self, value: Any) -> bytes:
-        """Encode a value, in the forms in which bodies are shown. Raises PathFault where it does not fit."""
+        """Encode a value given in the forms in which bodies are shown. Raises PathFault if it does not fit."""
 
     def edit(self, data: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
         """Edit values of a payload that `decode` accepts; all others keep their bytes.
 
-        Raises PathFault if an edit does not fit, or if anything but an edited path would differ."""
+        Raises PathFault if an edit does not fit, or if a path that is not edited would differ.
+        """
 
     def encode_edited(self, value: Any, data: bytes, original: CompiledSchema, edits: Sequence[ValueEdit]) -> bytes:
         """Encode an edited value of a payload that another schema of this format wrote.
 
-        Raises PathFault if it does not fit, or if the type of anything but an edited path would differ."""
+        Raises PathFault if it does not fit, or if the type at a path that is not edited would differ.
+        """
 
     def outline(self) -> list[OutlineLine]:
         """Describe the schema for people: each field, in order, indented below its parent."""
@@ -103,11 +110,11 @@ class CompiledSchema(Protocol):
 
 
 class SelfDescribedValue(Struct):
-    """A value that carried its own schema."""
+    """A value that carries its own schema."""
 
     value: Any
     name: str | None
-    """Full name of the record that its schema declares."""
+    """Full name of the record that the value's schema declares."""
 
 
 class SchemaFormat(Protocol):
@@ -121,11 +128,11 @@ class SchemaFormat(Protocol):
 
 
 SchemaFormats: TypeAlias = Mapping[str, SchemaFormat]
-"""Formats by the kind that registries name: `AVRO`, `JSON`, `PROTOBUF`."""
+"""Formats by the kind in the registry: `AVRO`, `JSON`, `PROTOBUF`."""
 
 
 def compile_schema(schema: RegisteredSchema, formats: SchemaFormats) -> CompiledSchema | UnusableSchema:
-    """Compile a schema by the format of its kind. Returns the reason, as an exception, where that cannot be done."""
+    """Compile a schema by the format of its kind. If that fails, return the reason as an exception."""
     schema_format = formats.get(schema.kind)
     if schema_format is None:
         known = " or ".join(sorted(formats)) or "any that is supported"
@@ -137,7 +144,7 @@ def compile_schema(schema: RegisteredSchema, formats: SchemaFormats) -> Compiled
 
 
 def schema_texts(schema: RegisteredSchema) -> tuple[str, ...]:
-    """List the texts that a schema consists of: its references, dependencies first and each once, then its own."""
+    """List the texts that make up a schema: its references, dependencies first and each once, then its own."""
     texts: list[str] = []
     _collect_references(schema.references, set(), texts)
     return (*texts, schema.text)

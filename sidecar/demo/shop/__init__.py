@@ -2,7 +2,7 @@
 
 The shop does not depend on the sidecar: it has plain clients, its own formats and its own consumer groups.
 
-    saga              which service reacts how to which event
+    saga              the reactions of each service to events
     orders            an order and its outcome
     event_data        the data of each event
     messages          an event in memory and a record on the wire
@@ -13,5 +13,5 @@ The shop does not depend on the sidecar: it has plain clients, its own formats a
     simulation        all events of an order, computed in advance
     transport         the port to a broker; kafka_transport and redis_transport implement it
     services          the running services
-    expected_counts   what the shop published
+    expected_counts   counts of published events
 """

@@ -1,4 +1,4 @@
-"""Creates the `data` of each event, by type."""
+"""Data of each event, by type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts what the shop publishes, as it publishes it."""
+"""Counts of the events that the shop publishes, updated while it publishes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class ExpectedCounts:
         self.unlinked = 0
         """Records without any link to an order."""
         self.unreadable = 0
-        """Number of records that a service of the shop read and could not use."""
+        """Number of records that a service of the shop read and was not able to use."""
 
     @property
     def events(self) -> int:

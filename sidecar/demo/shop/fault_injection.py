@@ -1,4 +1,4 @@
-"""The deliberate mistakes of the shop: how often they happen, and which rejection a sidecar must report."""
+"""Deliberate mistakes of the shop: their frequency, and the rejection that a sidecar must report."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class ShopFault(NamedTuple):
 
     name: str
     event_type: str
-    """Event type that this fault is injected into."""
+    """Event type into which this fault is injected."""
     chance: float
     create_record: Callable[[FaultContext], WireRecord]
-    """Creates the faulty record. It replaces the correct one, or follows it if `repeats`."""
+    """Function that creates the faulty record. It replaces the correct record, or follows it if `repeats`."""
     code: str | None
     """Code of the expected rejection; None if the record itself is valid."""
     repeats: bool = False
-    """The record is published as it should be first, then `create_record`'s: a duplicate."""
+    """True for a duplicate: the correct record is published first, then that of `create_record`."""
     unlinked: bool = False
-    """The record does not say which order it belongs to."""
+    """True if the record does not name its order."""
 
 
 def _write_amount_as_text(case: FaultContext) -> WireRecord:

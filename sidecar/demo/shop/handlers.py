@@ -1,4 +1,4 @@
-"""The reactions of the services to an event, without a broker.
+"""Reactions of the services to an event, without a broker.
 
 A reaction is a function of the seed, the order and the event types. So the same seed gives the same events with the
 same ids and faults, in any order of delivery.
@@ -33,7 +33,7 @@ class Emission:
 
 
 class EventHandlers:
-    """The reactions of all services. It has no state but the seed."""
+    """Reactions of all services. The only state is the seed."""
 
     def __init__(self, seed: int, formats: Serializers) -> None:
         self._seed = seed
@@ -45,7 +45,7 @@ class EventHandlers:
         return self._emissions(SagaStep("orders", "", PLACED), order, None, at)
 
     def react(self, service: ShopService, cause: ShopMessage, at: int) -> list[Emission]:
-        """Return what a service publishes when `cause` arrives."""
+        """Return the records that a service publishes when `cause` arrives."""
         order = create_order(self._seed, parse_order_number(cause.order))
         steps = [step for step in steps_of(service.name, cause.type) if order.outcome in step.outcomes]
         return [emission for step in steps for emission in self._emissions(step, order, cause, at)]

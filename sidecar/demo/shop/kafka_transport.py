@@ -1,4 +1,4 @@
-"""Publishes and reads with aiokafka."""
+"""Transport of the shop over Kafka, with aiokafka."""
 
 from __future__ import annotations
 

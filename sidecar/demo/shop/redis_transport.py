@@ -1,4 +1,4 @@
-"""Publishes and reads with redis-py."""
+"""Transport of the shop over Redis Streams, with redis-py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Converts events to records in the format of each service, and back."""
+"""Conversion of events to records in the format of each service, and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AVRO = (EventLayout.AVRO_BY_TYPE, EventLayout.AVRO_BY_STREAM, EventLayout.AVRO_
 class Serializers:
     """Writes and reads records.
 
-    `flat_entries`: the records of the broker are maps (Redis), so a flat event needs no JSON.
+    `flat_entries`: the broker's records are maps (Redis), so that a flat event needs no JSON.
     """
 
     def __init__(self, schemas: ShopSchemas, flat_entries: bool) -> None:

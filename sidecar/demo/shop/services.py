@@ -1,4 +1,4 @@
-"""Runs the services: each reads its streams and reacts, and orders are placed at a steady rate."""
+"""Running services of the shop: each reads its streams and reacts, and orders are placed at a steady rate."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Shop:
     """All services in one process, each with its own connection and consumer group."""
 
     def __init__(self, connect: Connect, formats: Serializers, *, seed: int, rate: float) -> None:
-        """Create the shop. `rate`: orders a second."""
+        """Create the shop. `rate`: orders per second."""
         self.ledger = ExpectedCounts()
         self._connect, self._formats, self._rate = connect, formats, rate
         self._handlers = EventHandlers(seed, formats)
@@ -108,7 +108,7 @@ class Shop:
 
 
 class RecentIds:
-    """Recent event ids, with which a service handles each event once despite at-least-once delivery."""
+    """Recent event ids, so that a service handles each event once despite at-least-once delivery."""
 
     def __init__(self, max_ids: int) -> None:
         self._max_ids = max_ids

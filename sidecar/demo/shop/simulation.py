@@ -1,4 +1,4 @@
-"""Computes all events of an order in advance, with the code of the running services but without a broker."""
+"""Simulation of an order: all its events in advance, by the code of the running services but without a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes and reads trace headers in several formats."""
+"""Trace headers in several formats."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Correlation of events: flows, causes, duplicates and derived trace ids. Pure functions over held events."""
+"""Correlation of events: flows, causes, duplicates and derived trace ids. Pure functions of sets of events."""

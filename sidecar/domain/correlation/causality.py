@@ -11,8 +11,8 @@ Stream = tuple[str, str]
 """System and name."""
 
 MAX_SKIPPED_CANDIDATES_PER_EVENT = 20
-"""Candidates that are skipped, for each event of the flow, before no more parents are inferred. Only clocks that are
-wrong on purpose make so many descendants earlier than their cause."""
+"""Candidates to skip, for each event of the flow, before no further parents are inferred. Only deliberately wrong
+clocks place so many descendants before their cause."""
 
 
 def stream_of(event: Event) -> Stream:
@@ -24,8 +24,8 @@ def find_stated_parents(events: Sequence[Event]) -> list[int | None]:
     """Find the parents that events name themselves.
 
     The parent is the event with the causation id, else the one of the same trace with a span id equal to this event's
-    parent span id; of several the first. A duplicate is no parent, except for a replay of a rejected event: the events
-    that follow have it as their parent. In a loop of causes the earliest event has no parent.
+    parent span id; of several the first. A duplicate is no parent, except for a replay of a rejected event: it is the
+    parent of the events that follow it. In a loop of causes the earliest event has no parent.
 
     Args:
         events: One flow, in order of occurrence.
@@ -89,7 +89,7 @@ def _senders(events: Sequence[Event], numbers: Collection[int]) -> dict[tuple[in
 
 
 def find_originals(events: Sequence[Event]) -> set[int]:
-    """Return the indices of the events that are no duplicates of others among them."""
+    """Return the indices of the events that are not duplicates of others among them."""
     first: dict[str, int] = {}
     without_id: set[int] = set()
     for number, event in enumerate(events):
@@ -233,7 +233,7 @@ def _open_loops(parents: list[int | None]) -> None:
 
 
 def order_forest(parents: Sequence[int | None]) -> tuple[list[int], list[int]]:
-    """Order events so that each precedes those it caused, siblings and roots by time; return order and depths."""
+    """Order events so that each precedes the events it caused, siblings and roots by time. Returns order and depths."""
     children: dict[int | None, list[int]] = {}
     for number, parent in enumerate(parents):
         children.setdefault(parent, []).append(number)

@@ -1,9 +1,9 @@
-"""Connected components of events: the keys that join events, and the flows that result.
+"""Connected components of events: the keys that join events, and the resulting flows.
 
-A key joins all events that carry it: a trace id from the record, a correlation id, and a causation id, which also
-joins the event that it names. Events that carry only their own id have the trace id derived from it as their key, so
-that duplicates of such an event meet. A key that more than `max_flow` events carry does not join: a session or
-customer id is no flow.
+A key joins all events that carry it: a trace id from the record, a correlation id, and a causation id, which also joins
+the event that it names. Events that carry only their own id have the trace id derived from it as their key, so that
+duplicates of such an event are joined. A key that more than `max_flow` events carry does not join: a session id or
+customer id is not a flow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 
 Key = tuple[str, str | int]
-"""`trace` with the number, `correlation` or `causation` with the id."""
+"""Kind and value: `trace` with the number, `correlation` or `causation` with the id."""
 
 
 def carried_keys(event: Event, join: Collection[str]) -> Iterator[Key]:
@@ -32,18 +32,18 @@ def carried_keys(event: Event, join: Collection[str]) -> Iterator[Key]:
 
 
 def cause_key(event: Event, join: Collection[str]) -> Key | None:
-    """Return the key under which other events may name this one as their cause. It joins only if one does."""
+    """Return the key by which other events may name this one as their cause. It joins only if an event does."""
     return ("causation", event.event_id) if "causation" in join and event.event_id is not None else None
 
 
 def format_key(key: Key) -> str:
-    """Format a key for people: `correlation:session-1`, `trace:` and 32 hex digits."""
+    """Format a key for people: `correlation:session-1`, or `trace:` and 32 hex digits."""
     kind, value = key
     return f"{kind}:{value:032x}" if isinstance(value, int) else f"{kind}:{value}"
 
 
 def group_by_key(events: Sequence[Event], join: Collection[str]) -> dict[Key, list[int]]:
-    """Group events by key: indices into `events` of those that carry it or that it names."""
+    """Group events by key: for each, the indices in `events` of those that carry it or that it names."""
     members: dict[Key, list[int]] = {}
     for number, event in enumerate(events):
         for key in carried_keys(event, join):

@@ -1,9 +1,9 @@
 """Trace ids for events without one in their headers: derived, so that every sidecar derives the same.
 
-A derived id is the BLAKE2b hash of a text in UTF-8, 16 bytes read as a big-endian number (0, which is no trace id,
-becomes 1). The text is the event's correlation id; else the id of the root that its causation ids lead to; else its
-own event id; else its position. The same text gives the same id from any of these sources: a root event that others
-name in their correlation id has the trace id of these others.
+A derived id is the BLAKE2b hash of a text in UTF-8, 16 bytes read as a big-endian number (0, which is not a valid trace
+id, becomes 1). The text is the event's correlation id; else the id of the root to which its causation ids lead; else
+its own event id; else its position. The same text gives the same id from any of these sources: a root event whose id is
+the correlation id of others has the trace id of these others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sidecar.domain.correlation.event_order import moment
 from sidecar.domain.model import Event
 
 FirstEventLookup = Callable[[str], Event | None]
-"""Finds the first (by append time, then position) of all held events with an event id."""
+"""Function that finds the first event (by append time, then position) with an event id."""
 
 
 def derive_trace_id(text: str) -> int:
@@ -31,7 +31,7 @@ def trace_id_of(event: Event, first: FirstEventLookup, roots: dict[str, str]) ->
 
 
 def trace_id_source(event: Event, first: FirstEventLookup, roots: dict[str, str]) -> str:
-    """Return the text that the trace id of an event without one is derived from."""
+    """Return the text from which the trace id of an event is derived, for an event without one."""
     if event.correlation_id is not None:
         return event.correlation_id
     cause = cause_of(event)
@@ -46,19 +46,19 @@ def own_identity(event: Event) -> str:
 
 
 def cause_of(event: Event) -> str | None:
-    """Return the causation id; None for an event that names itself."""
+    """Return the causation id; None if the event names itself."""
     return None if event.causation_id == event.event_id else event.causation_id
 
 
 def is_standalone(event: Event) -> bool:
-    """Return True if only its own id or position can tell the trace of an event."""
+    """Check whether the trace of an event follows from nothing but its own id or position."""
     return event.trace_id is None and event.correlation_id is None and cause_of(event) is None
 
 
 def find_root(cause: str, first: FirstEventLookup, roots: dict[str, str]) -> str:
-    """Follow causation ids from `cause` to an event without a cause, or to one that is not held; return its id.
+    """Follow causation ids from `cause` to an event without a cause, or to an unknown one, and return its id.
 
-    In a loop of causes it is the earliest event's.
+    In a loop of causes it is the id of the earliest event.
     """
     path: list[Event] = []
     on_path: dict[str, int] = {}

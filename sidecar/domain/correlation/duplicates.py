@@ -10,10 +10,10 @@ from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 
 MAX_REPLAY_STEPS = 100
-"""Replays of replays that are followed back."""
+"""Replays of replays to follow back."""
 MAX_EVENTS_PER_ID = 100
-"""Events with one id among which replays are told from duplicates. With more, all but the first are duplicates: such
-an id does not identify events."""
+"""Events with one id among which replays are distinguished from duplicates. With more, all but the first are
+duplicates: such an id does not identify events."""
 
 
 def status_of(event: Event, original: Event | None) -> str:
@@ -30,8 +30,8 @@ def status_of(event: Event, original: Event | None) -> str:
 def original_of(event: Event, same_id: Sequence[Event]) -> Event | None:
     """Return the first of the events with this event's id, or None if that is this event itself.
 
-    Replays of one record, and that record, are no duplicates of one another, in any number: they are skipped.
-    `same_id` are all held events with the id, in any order.
+    Replays of one record, and that record, are not duplicates of one another, in any number: they are skipped.
+    `same_id` are all known events with the id, in any order.
     """
     if len(same_id) > MAX_EVENTS_PER_ID:
         same_id = [min(same_id, key=append_moment)]
@@ -49,9 +49,9 @@ def original_of(event: Event, same_id: Sequence[Event]) -> Event | None:
 
 
 def parse_origin(replay_of: str) -> Position | None:
-    """Return the origin's position in the id of a dead letter, `GROUP@POSITION`.
+    """Return the origin's position from the id of a dead letter, `GROUP@POSITION`.
 
-    None where the id has no position, or only that of a foreign dead letter itself (`@POSITION`).
+    Returns None if the id has no position, or only that of a foreign dead letter itself (`@POSITION`).
     """
     # A position's stream is quoted, so the last "://" is the position's own, even if the group contains one.
     scheme = replay_of.rfind("://")

@@ -18,5 +18,8 @@ def moment(event: Event) -> Moment:
 
 
 def append_moment(event: Event) -> Moment:
-    """Return a sort key by the time of appending in milliseconds, then by position: it tells the first duplicate."""
+    """Return a sort key by the time of appending in milliseconds, then by position.
+
+    It decides which duplicate is the first.
+    """
     return (event.appended_at, event.position)

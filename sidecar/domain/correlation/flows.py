@@ -1,6 +1,6 @@
-"""Flows of held events: pure functions of a set of events, so the order of arrival makes no difference.
+"""Flows of events, as pure functions of a set of events, so that the order of arrival makes no difference.
 
-An index does the same piece by piece over its own structures, and must answer as `build_flows` does.
+An index computes the same step by step over its own structures, and its results must equal those of `build_flows`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, Node
 
 FlowEventStatus = tuple[str, bool]
-"""The status of an event, and True if it is a duplicate with different content."""
+"""Status of an event, and True if it is a duplicate with different content."""
 
 
 def build_flows(events: Sequence[Event], join: Collection[str], max_flow: int) -> list[Flow]:
@@ -50,13 +50,16 @@ def build_flows(events: Sequence[Event], join: Collection[str], max_flow: int) -
 
 
 def flow_event_status(event: Event, same_id: Sequence[Event]) -> FlowEventStatus:
-    """Return the status of an event among all held events with its id."""
+    """Return the status of an event among all known events with its id."""
     original = original_of(event, same_id)
     return status_of(event, original), original is not None and original.digest != event.digest
 
 
 def find_consumed_streams(events: Sequence[Event], same_id: Mapping[str, Sequence[Event]]) -> dict[str, set[Stream]]:
-    """Find the streams that each producer consumes: it wrote an event that names, as its cause, one on that stream."""
+    """Find the streams that each producer consumes.
+
+    They are the streams with an event that one of the producer's own events names as its cause.
+    """
     consumed: dict[str, set[Stream]] = {}
     for event in events:
         cause = cause_of(event)

@@ -13,22 +13,22 @@ Hops = Mapping[Position, tuple[Position, ...]]
 
 
 def hop_root(event: Event) -> str:
-    """Return the position, as text, that an event and all its hops have in common."""
+    """Return the position, as text, that an event and all its hops share."""
     return event.hop_of or str(event.position)
 
 
 def first_of_hops(hops: Sequence[Event]) -> Event:
-    """Return the event to show for its hops: the original if it is among them, else the oldest hop."""
+    """Return the event that represents its hops: the original if it is among them, else the oldest hop."""
     return min(hops, key=lambda event: (event.hop_of is not None, append_moment(event)))
 
 
 def fold_hops(events: Sequence[Event]) -> tuple[list[Event], Hops]:
     """Fold hops into their events.
 
-    Only copies with the event's own id are folded: a service may pass a copy's headers on with an event of its own.
+    Only copies with the event's own id are folded: a service may pass the headers of a copy on with a new event.
 
     Returns:
-        The events that are no hops of others, in the order given, and the positions of the hops.
+        The events that are not hops of others, in the given order, and the positions of the hops.
     """
     if not any(event.hop_of for event in events):
         return list(events), {}

@@ -17,8 +17,8 @@ from sidecar.domain.position import Partition, Position
 class Lease:
     """The right to read and commit one partition, from its assignment until it is lost.
 
-    One object per assignment: a partition that goes and comes back has a new lease, and work done under the old one
-    cannot be committed.
+    There is one object per assignment: a partition that is lost and assigned again has a new lease, and work done under
+    the old one cannot be committed.
     """
 
     __slots__ = ("lost", "partition", "start")
@@ -26,9 +26,9 @@ class Lease:
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
         self.start = start
-        """First offset of this lease's batches: the group's committed offset, or its configured start."""
+        """First offset of this lease's batches: the group's committed offset, or the configured start."""
         self.lost = False
-        """Set by the broker adapter, never unset."""
+        """True once the lease is lost. Only the broker adapter sets it, and never resets it."""
 
 
 class Gap(Struct, frozen=True):
@@ -36,14 +36,14 @@ class Gap(Struct, frozen=True):
 
     partition: Partition
     wanted: int
-    """Offset that should have been read next."""
+    """Offset to read next before the gap was found."""
     resumed: int
-    """Offset that is read next instead."""
+    """Offset at which reading continues."""
     reason: str
     """A sentence for a person."""
     recreated: bool = False
-    """The stream was deleted and created again: known events, payloads and offsets of this partition belong to another
-    stream."""
+    """True if the stream was deleted and created again: known events, payloads and offsets of this partition belong to
+    another stream."""
 
 
 class Batch(Struct, gc=False):
@@ -51,9 +51,9 @@ class Batch(Struct, gc=False):
 
     lease: Lease
     records: Sequence[Record]
-    """Records in order; none in the batch that announces a new lease (an idle partition is announced, too)."""
+    """Records in order. The batch that announces a new lease has none (an idle partition is announced too)."""
     next_offset: int
-    """Offset to commit with this batch: after its last record, and after control records that follow."""
+    """Offset to commit with this batch: after its last record, and after the control records that follow."""
     gap: Gap | None = None
     """Records that were lost just before this batch."""
 
@@ -67,12 +67,12 @@ class PartitionStatus(Struct, frozen=True):
     end: int
     """Offset of the next record (Redis: after the newest entry)."""
     lag: int | None
-    """Records that are not committed yet; None if the server cannot say. On Kafka an upper bound: control records and
-    compacted ones count."""
+    """Number of uncommitted records; None if the server cannot tell. On Kafka it is an upper bound, because control
+    records and compacted ones count."""
     pending: int | None = None
-    """Redis: entries delivered and not acknowledged, of all consumers of the group."""
+    """Redis: number of entries that were delivered to a consumer of the group and are not acknowledged."""
     ours: bool = True
-    """This sidecar holds the lease."""
+    """True if this sidecar holds the lease."""
 
 
 class Finding(Struct, frozen=True):
@@ -86,41 +86,41 @@ class Finding(Struct, frozen=True):
 
 
 class Retention(Struct, frozen=True):
-    """Limits that a stream sets to the age of its records."""
+    """A stream's limits on the age of its records."""
 
     keeps_ms: int | None
-    """Records older than this are deleted; None if age deletes nothing, or the server does not say."""
+    """Age after which records are deleted; None if age deletes nothing, or the server does not tell."""
     own_times: bool
-    """True if a record keeps the timestamp that it is published with; else the broker sets its own."""
+    """True if a record keeps the timestamp with which it is published; False if the broker sets its own."""
     takes_ms: int | None = None
-    """Records older than this are refused; None if none are, or the server does not say."""
+    """Age above which new records are refused; None if there is no such limit, or the server does not tell."""
 
 
 class Broker(Protocol):
     """One connection to Kafka or Redis Streams.
 
-    Reading, committing and looking back are one adapter, because committing must read and write in one transaction.
+    One adapter reads, commits and looks back, because a commit must read and write in one transaction.
 
     Every method may raise Outage (wait, then retry) or Refused (tell the operator). No method raises an error of the
     client library.
     """
 
     traits: BrokerTraits
-    """Properties that other rooms depend on."""
+    """Properties of the broker on which other rooms depend."""
     system: str
     """The scheme of its positions: `kafka`, `redis`."""
 
     @property
     def named_streams(self) -> Sequence[str]:
-        """Streams to read that the configuration names; those that a pattern matches are left out."""
+        """Names of streams in the configuration, without those that only a pattern matches."""
 
     async def start(self) -> None:
-        """Connect and join the group. Raises Outage if the server cannot be reached, Refused if it says no."""
+        """Connect and join the group. Raises Outage if the server cannot be reached, Refused if it refuses."""
 
     async def close(self) -> None:
         """Leave the group and end all leases.
 
-        Records that were not committed are delivered again, to the next reader.
+        Uncommitted records are delivered again to the next reader.
         """
 
     def batches(self) -> AsyncIterator[Batch]:
@@ -141,34 +141,32 @@ class Broker(Protocol):
         """Undo `hold`. Does nothing if the lease is lost or not held."""
 
     async def rewind(self, lease: Lease) -> None:
-        """Deliver again from the committed offset: the next batch of this lease begins there.
+        """Deliver again from the committed offset: the next batch of this lease starts there.
 
-        No batch is delivered between the rewind and the return.
+        No batch is delivered before this returns.
         """
 
     async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
-        """Make the outcome of consecutive batches of one lease durable.
+        """Make the outcome of consecutive batches of one lease durable: publish `outgoing` and commit, atomically.
 
-        Publish `outgoing` and commit offsets, as one act.
-
-        After return both are durable; after an exception the outcome is unknown, and the same call may be made again. A
-        record is never dead-lettered twice, by whichever member and however often it is tried. Missing streams are
+        After return both are durable; after an exception the outcome is unknown, and the same call may be repeated. A
+        record is never dead-lettered twice, regardless of which member tries it, and how often. Missing streams are
         created first, with the partition count and replication of the origin. Raises Fenced if the lease is lost: drop
         the batches. Raises TooLarge or RecordRefused (with the index into `outgoing`) and Refused if the server does
         not accept them.
         """
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:
-        """Publish in order, and return the position of each once all are durable."""
+        """Publish records in order, and return the position of each once all are durable."""
 
     async def read(self, position: Position) -> Record | None:
         """Return the record at a position; None if it was deleted or never existed."""
 
     async def partitions(self, stream: str) -> list[Partition]:
-        """Return the stream's partitions; none if there is no such stream."""
+        """Return the stream's partitions; none if the stream does not exist."""
 
     async def streams(self) -> list[str]:
-        """Return the streams that the broker shows us, sorted: dead-letter streams too, internal ones not."""
+        """Return the visible streams, sorted, including dead-letter streams but not internal ones."""
 
     async def bounds(self, partition: Partition) -> tuple[int, int]:
         """Return the first offset and the offset after the last; equal if the partition is empty."""
@@ -178,8 +176,8 @@ class Broker(Protocol):
     ) -> AsyncIterator[Sequence[Record]]:
         """Yield committed records in order, without committing anything or disturbing `batches`.
 
-        Begins at timestamp `since` (milliseconds) or offset `start`, else at the beginning, and ends before offset
-        `until`, else at the end as of the start of the scan. A caller may stop at any time.
+        Starts at timestamp `since` (milliseconds) or offset `start`, else at the beginning. Ends before offset `until`,
+        else at the end as of the start of the scan. A caller may stop at any time.
         """
 
     async def status(self) -> list[PartitionStatus]:
@@ -187,13 +185,13 @@ class Broker(Protocol):
 
     @property
     def ledger(self) -> Ledger:
-        """The ledger in this broker."""
+        """Ledger in this broker."""
 
     async def retention(self, stream: str) -> Retention:
-        """Return the stream's limits of age; (None, False) if we may not ask."""
+        """Return the stream's limits on age; `Retention(None, False)` if we may not read them."""
 
     async def warnings(self) -> Sequence[str]:
-        """Return sentences about settings of the server by which dead letters may be lost.
+        """Return sentences about settings of the server that can lose dead letters.
 
         Each names the command that changes the setting. They may be a minute old.
         """
@@ -201,12 +199,12 @@ class Broker(Protocol):
     async def groups(self) -> list[GroupProgress]:
         """Return the progress of every other consumer group of the watched streams, by name.
 
-        Groups of sidecars (ours, and those named `tracecar.…`), groups that we may not describe, and those beyond the
-        first 1,000 are left out. Changes nothing, and retries only briefly.
+        It omits groups of sidecars (ours, and those named `tracecar.…`), groups that we may not describe, and those
+        beyond the first 1,000. Changes nothing, and retries only briefly.
         """
 
     async def inspect(self) -> list[Finding]:
-        """Try every connection and permission that running would need, changing nothing.
+        """Try every connection and permission that running needs, without changing anything.
 
         Does not need `start`, and reports errors as findings.
         """

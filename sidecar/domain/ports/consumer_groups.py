@@ -10,7 +10,7 @@ from msgspec import Struct
 from sidecar.domain.position import Partition
 
 SIDECAR_GROUPS = "tracecar."
-"""Prefix of the groups of sidecars, unless configured otherwise."""
+"""Prefix of the groups of sidecars, unless the configuration names them differently."""
 
 
 class Unacknowledged(Struct, frozen=True, gc=False):
@@ -27,14 +27,16 @@ class GroupPartition(Struct, frozen=True):
 
     partition: Partition
     committed: int
-    """Every offset below is committed. Redis: the oldest pending entry, else the id after the newest delivered one."""
+    """Offset below which all records are committed. Redis: the oldest pending entry, else the id after the newest
+    delivered one."""
     end: int
     """Offset after the last record that the group can read."""
     lag: int | None
-    """Records that are not committed yet; None if the server cannot say. On Kafka an upper bound, as in
+    """Number of uncommitted records; None if the server cannot tell. On Kafka it is an upper bound, as in
     `PartitionStatus`."""
     delivered: int | None = None
-    """Redis: every entry below was delivered to a member at least once; None if the broker has no deliveries."""
+    """Redis: offset below which all entries were delivered to a member at least once; None if the broker has no
+    deliveries."""
     read: int | None = None
     """Number that rises by one with each record that the group reads; None if the server does not count."""
     unacknowledged: tuple[Unacknowledged, ...] = ()
@@ -43,7 +45,7 @@ class GroupPartition(Struct, frozen=True):
     """True if `unacknowledged` may not list all pending entries."""
 
     def has_consumed(self, offset: int) -> bool | None:
-        """Return whether the group has consumed the record at this offset; None if unknown."""
+        """Check whether the group has consumed the record at this offset; None if unknown."""
         if offset < self.committed:
             return True
         if self.delivered is None or offset >= self.delivered:
@@ -59,7 +61,7 @@ class GroupProgress(Struct, frozen=True):
 
     group: str
     members: int | None
-    """Number of members (Redis: of consumers that it knows, also those long gone); None if the server does not say, as
-    for Kafka's newer groups (KIP-848)."""
+    """Number of members (Redis: of consumers that it knows, including those long gone); None if the server does not
+    tell, as for Kafka's newer groups (KIP-848)."""
     partitions: tuple[GroupPartition, ...]
     """Partitions of the watched streams on which it has committed or received records. Never empty."""

@@ -1,7 +1,7 @@
 """Port of the history: weeks of events in files, beyond the index and the broker's retention.
 
-A writer appends *segments*: rows of events with the ranges of offsets that they cover. Readers ask for events by their
-ids, or page through them by time. Coverage says of which offsets the history holds every event, and which are a hole.
+A writer appends *segments*: rows of events with the ranges of offsets that they cover. Readers query events by their
+ids, or page through them by time. Coverage lists the offsets of which the history holds every event, and the holes.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from sidecar.domain.offset_ranges import OffsetRange
 from sidecar.domain.position import Position
 
 HistoryWord = Literal["event_id", "trace_id", "aggregate_id", "correlation_id", "causation_id", "replay_of"]
-"""Fields of an event by which the history finds it, without reading all of it."""
+"""Field of an event by which the history finds it without reading all rows."""
 MAX_PAGE_ROWS = 10_000
-"""Rows of one answer, also if a caller asks for more."""
+"""Rows on one page at most, even if a caller requests more."""
 
 
 class HistoryKey(Struct, frozen=True, order=True):
-    """One id to look for."""
+    """One id to search for."""
 
     word: HistoryWord
     value: str
-    """The id as text; a trace id as 32 lower-case hex digits. Only ids that records carry are found: a derived trace id
-    is no column."""
+    """The id as text; a trace id as 32 lower-case hex digits. Only ids in records are found, because a derived trace id
+    is not a column."""
 
 
 class DeadLetterFate(Struct, frozen=True):
@@ -36,47 +36,47 @@ class DeadLetterFate(Struct, frozen=True):
     origin: Position
     """Position of the rejected record."""
     origin_timestamp: int
-    """Milliseconds, its broker timestamp."""
+    """Broker timestamp of that record in milliseconds."""
     dead_letter_id: str
-    """`GROUP@POSITION`, as everywhere."""
+    """`GROUP@POSITION`."""
     state: str
-    """open (a dead letter was written), or the state that an action gave it: replaying | replayed | returned | parked |
+    """open (a dead letter was written), or the state after an action: replaying | replayed | returned | parked |
     discarded."""
     at: int
-    """Microseconds."""
+    """Time in microseconds."""
     position: Position | None = None
-    """Position of the dead letter, or of the replayed record, where it is known."""
+    """Position of the dead letter, or of the replayed record, if known."""
     replay_id: str | None = None
     by: str | None = None
-    """Name of the token that acted, for an operator's action."""
+    """Name of the acting token, for an operator's action."""
     reason: str | None = None
 
 
 class HistorySegment(Struct):
-    """Rows to append, with what they cover: both become readable together, or neither does."""
+    """Rows to append, and the ranges that they cover. Both become readable together, or neither does."""
 
     lines: Sequence[bytes]
-    """Rows as `sidecar.domain.history_rows.encode_row` writes them."""
+    """Rows as `sidecar.domain.history_rows.encode_row` encodes them."""
     covered: Sequence[OffsetRange]
     """Ranges of which `lines` holds every record that the broker still had."""
     holes: Sequence[OffsetRange] = ()
-    """Ranges that the broker no longer had when they were to be read: they stay missing."""
+    """Ranges that the broker had already deleted when they were to be read. They stay missing."""
     fates: Sequence[DeadLetterFate] = ()
 
 
 class HistorySelection(Struct, frozen=True, kw_only=True):
-    """The rows that a page is taken from: those that satisfy all of its conditions. Without conditions, all rows."""
+    """The rows from which pages are taken: those that satisfy all conditions. Without conditions, all rows."""
 
     keys: Sequence[HistoryKey] = ()
-    """A row has at least one of these ids."""
+    """Ids of which a row has at least one."""
     streams: Sequence[str] = ()
     types: Sequence[str] = ()
     since_ms: int | None = None
-    """Appended at this time or later."""
+    """Earliest append time."""
     until_ms: int | None = None
-    """Appended before this time."""
+    """End of the append time, exclusive."""
     rejected: bool = False
-    """Rejected events only."""
+    """True for rejected events only."""
     oldest_first: bool = False
 
 
@@ -85,8 +85,8 @@ class HistoryPage(Struct):
 
     rows: list[HistoryRow]
     cursor: str | None
-    """Pass it with the same selection to get the next page; None on the last page. It stays valid when files are
-    compacted, deleted or added."""
+    """Cursor of the next page with the same selection; None on the last page. It stays valid when files are compacted,
+    deleted or added."""
 
 
 class HistoryCoverage(Struct):
@@ -96,22 +96,22 @@ class HistoryCoverage(Struct):
     """
 
     events: int
-    """Events in files; doubles that were not compacted yet count as often as they are stored."""
+    """Number of events in files. Duplicates that are not compacted yet count as often as they are stored."""
     bytes: int
     files: int
     oldest_ms: int | None
     """Append time of the oldest event."""
     newest_ms: int | None
     covered: list[OffsetRange]
-    """Ranges of which every event is held, joined, in order of partition, incarnation and start."""
+    """Ranges of which the history holds every event, joined, in order of partition, incarnation and start."""
     holes: list[OffsetRange]
     """Ranges that are known to be missing, in the same order."""
     kept_from_ms: int | None = None
-    """Events that were stored before this time are deleted, by age or size. None: nothing was deleted yet."""
+    """Time of storage before which events were deleted, by age or size. None: nothing was deleted yet."""
 
 
 class History(Protocol):
-    """Events of weeks, on disk or in object storage.
+    """Weeks of events, on disk or in object storage.
 
     Every method may raise Outage (the storage cannot be reached: wait, then retry) or Refused (tell the operator).
     Several sidecars may write one history at the same time.
@@ -120,26 +120,25 @@ class History(Protocol):
     async def append(self, segment: HistorySegment) -> None:
         """Store a segment.
 
-        After return it is durable and all of it is readable; after an exception the outcome is unknown, and the same
-        call may be made again: a row that is stored twice is one event in every answer. Of several rows with the same
-        position and incarnation the one that was observed last counts, because it may have been decoded with more
-        knowledge.
+        After return it is durable and readable as a whole; after an exception the outcome is unknown, and the same call
+        may be repeated: a row that is stored twice is one event in every result. Of several rows with the same position
+        and incarnation the one that was observed last counts, because it may have been decoded with more knowledge.
         """
 
     async def find(self, selection: HistorySelection, *, limit: int = 1_000, cursor: str | None = None) -> HistoryPage:
         """Return a page of the selected rows, of at most `limit` and `MAX_PAGE_ROWS`.
 
-        Raises ValueError for a text that is no cursor.
+        Raises ValueError for an invalid cursor.
         """
 
     async def at(self, positions: Sequence[Position]) -> list[HistoryRow]:
-        """Return the rows at these positions, newest first: of each incarnation one."""
+        """Return the rows at these positions, newest first, one for each incarnation."""
 
     async def fates(self, origins: Sequence[Position]) -> list[DeadLetterFate]:
-        """Return what happened to the rejected records at these positions, oldest first."""
+        """Return the later facts about the rejected records at these positions, oldest first."""
 
     async def coverage(self) -> HistoryCoverage:
         """Return the extent of the history, of all its writers."""
 
     async def close(self) -> None:
-        """Release what the adapter holds. A segment whose append has not returned may be lost."""
+        """Release all resources. A segment whose append has not returned may be lost."""

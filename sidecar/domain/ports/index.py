@@ -22,20 +22,20 @@ class Node(Struct, gc=False):
     status: str
     """rejected, else duplicate, else replayed, else unchecked, else ok."""
     trace_id: int
-    """The event's own, or derived."""
+    """The event's own trace id, or the derived one."""
     parent: Position | None
     parent_inferred: bool
     depth: int
     changed: bool = False
-    """A duplicate whose content differs from the first's."""
+    """True for a duplicate whose content differs from the first event's."""
     hops: tuple[Position, ...] = ()
     """Positions of the event's copies on a framework's retry topics, oldest first; in flows only."""
 
 
 class Flow(Struct):
-    """All held events of one connected component, in causal then time order.
+    """All known events of one connected component, in causal then time order.
 
-    Parents before children, siblings and roots by time and position.
+    Parents precede their children; siblings and roots are ordered by time and position.
     """
 
     trace_id: int
@@ -47,45 +47,45 @@ class Flow(Struct):
 
 
 class Coverage(Struct):
-    """Extent of the events that an answer is based on."""
+    """Extent of the events on which an answer is based."""
 
     events: int
     evicted: int
-    """Events that were evicted since start."""
+    """Number of events that were evicted since the start."""
     since: int | None
-    """Milliseconds: the oldest append time from which everything of the covered partitions is held."""
+    """Append time in milliseconds from which all events of the covered partitions are held."""
     partitions: list[Partition]
     filling: bool
     """True while the look-back window is being read."""
     note: str | None = None
-    """A sentence for a person, where something is known to be missing."""
+    """A sentence about events that are known to be missing."""
 
 
 class IndexPage(Struct):
-    """One page of an answer."""
+    """One page of events."""
 
     nodes: list[Node]
     cursor: str | None
-    """Pass it to get the next page; None on the last page."""
+    """Cursor of the next page; None on the last page."""
 
 
 class Index(Protocol):
-    """Positions and metadata of the events seen lately, and the questions people ask of them.
+    """Positions and metadata of recent events, with the queries for them.
 
-    Bounded: the oldest flows are evicted whole. The order in which events arrive never shows in an answer.
+    It is bounded: the oldest flows are evicted as a whole. Answers do not depend on the order in which events arrive.
     """
 
     def add(self, events: Sequence[Event]) -> None:
-        """Take these events in, without waiting.
+        """Add events, without waiting.
 
-        An event at a position that is held replaces it (so a batch seen twice changes nothing). Never raises for what
-        an event holds.
+        An event replaces an earlier one at the same position, so a batch that is added twice changes nothing. Never
+        raises for an event's content.
         """
 
     def discard(self, partition: Partition) -> None:
-        """Remove the events that are held of a partition, without waiting.
+        """Remove all events of a partition, without waiting.
 
-        Its stream was created again, and the events that follow are others at the same positions.
+        Its stream was created again, so that later events are others at the same positions.
         """
 
     async def at(self, position: Position) -> Node | None:
@@ -100,7 +100,7 @@ class Index(Protocol):
     async def flow(self, id: str) -> Flow | None:
         """Return the flow of a trace id (hex), event id, position, aggregate id or correlation id, in this order.
 
-        Of several flows (an aggregate's) the latest.
+        Of several flows (an aggregate has many), it is the latest.
         """
 
     async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:

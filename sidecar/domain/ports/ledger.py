@@ -1,4 +1,4 @@
-"""The ledger: what was done with each dead letter."""
+"""Port of the ledger: the record of all actions on dead letters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class LedgerTransaction(Struct, frozen=True, gc=False):
     unknown. None for entries that belong to no stream, such as replay jobs. Redis keeps the entries of a stream in a
     hash beside its dead-letter stream, and the others in a hash of their own; Kafka keeps all in one topic."""
     entries: tuple[LedgerWrite, ...]
-    """Entries to compare and set. At least one changes: by it a transaction that is already done is recognized."""
+    """Entries to compare and set. At least one must change, because the change shows that a transaction is done."""
     outgoing: tuple[Outgoing, ...] = ()
 
 
@@ -45,7 +45,7 @@ class LedgerOutcome(Struct, frozen=True, gc=False):
 
 
 class Ledger(Protocol):
-    """Durable record of what was done with dead letters, shared by all sidecars of a broker: bytes by key.
+    """Durable record of the actions on dead letters, shared by all sidecars of a broker: bytes by key.
 
     Raises Outage and Refused.
     """
@@ -53,27 +53,27 @@ class Ledger(Protocol):
     async def entries(self, stream: str | None, keys: Sequence[str]) -> list[bytes | None]:
         """Return the value of each key of a stream (see `LedgerTransaction.stream`).
 
-        Everything that was committed before the call is included.
+        It includes everything that was committed before the call.
         """
 
     async def under(self, prefix: str) -> dict[str, bytes]:
-        """Return by key the entries of no stream whose key begins with `prefix`.
+        """Return, by key, the entries of no stream whose key starts with `prefix`.
 
-        Such keys contain no space; those of letters do.
+        Such keys contain no space; those of dead letters do.
         """
 
     async def act(self, acts: Sequence[LedgerTransaction]) -> list[LedgerOutcome]:
-        """Carry out each transaction whose entries all still have the value `before`; report the others' values.
+        """Execute each transaction whose entries all still have the value `before`; report the values of the others.
 
-        Each is carried out wholly or not at all, and durably. Published records are in order within each partition.
-        After an exception the outcome of each is unknown. The same call may be made again and finds out, even if other
-        sidecars act meanwhile: no transaction is ever carried out twice. Raises TooLarge with the index of the record
-        among all that the transactions publish, and Refused if a target is missing or may not be written; then no
-        transaction was carried out, or (Redis) none from that one on.
+        Each is executed completely or not at all, and durably. Published records are in order within each partition.
+        After an exception the outcome of each is unknown. The same call may be repeated and finds out, even if other
+        sidecars act meanwhile: no transaction is ever executed twice. Raises TooLarge with the index of the record
+        among all records of the transactions, and Refused if a target is missing or may not be written; then no
+        transaction was executed, or (Redis) none from that one on.
         """
 
     async def ledger_started_at(self, stream: str | None) -> int | None:
         """Return the time of the first entry of this stream, in milliseconds; None if there is no entry.
 
-        Actions before that time, recorded in a ledger that was deleted since, are unknown.
+        Earlier actions, recorded in a ledger that was deleted since, are unknown.
         """

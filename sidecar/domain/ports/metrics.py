@@ -1,4 +1,4 @@
-"""Observable counters and gauges, as the parts of a sidecar offer them to a collector."""
+"""Observable counters and gauges that the parts of a sidecar offer to a collector."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 Point = tuple[float, Mapping[str, str]]
 """A value and its labels."""
 Reading = Callable[[], Iterable[Point]]
-"""Reads an instrument's points now."""
+"""Function that reads an instrument's current points."""
 
 
 @dataclass(frozen=True)
@@ -30,4 +30,4 @@ class InstrumentSource(Protocol):
     def instruments(self) -> Sequence[Instrument]: ...
 
     async def refresh(self) -> None:
-        """Fetch the values that the instruments read. Never raises for a server that does not answer."""
+        """Fetch the values that the instruments read. Never raises for a server that does not reply."""

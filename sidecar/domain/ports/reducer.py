@@ -1,4 +1,4 @@
-"""Port of a reducer: it rebuilds the state of an aggregate from its events."""
+"""Port of a reducer, which rebuilds the state of an aggregate from its events."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ class Reduction(Protocol):
     """
 
     async def apply(self, events: Sequence[ReducerEvent]) -> list[StateStep]:
-        """Apply events in order. Other tasks get their turn meanwhile."""
+        """Apply events in order, and yield to other tasks meanwhile."""
 
     async def state(self) -> AggregateState:
-        """Return the state after the events that were applied."""
+        """Return the state after the applied events."""
 
 
 class Reducer(Protocol):
-    """Builds states. A state and an event always give the same next state."""
+    """Builds states. The same state and event always give the same next state."""
 
     @property
     def name(self) -> str:
-        """The name in the configuration and in answers."""
+        """Name in the configuration and in answers."""
 
     def start(self, state: AggregateState) -> AbstractAsyncContextManager[Reduction]:
-        """Start a run from a state. Leaving the context ends it, even in the middle of an event. Raises Refused."""
+        """Start a run from a state. Leaving the context ends the run, even in the middle of an event.
+
+        Raises Refused.
+        """

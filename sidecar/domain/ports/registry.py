@@ -25,13 +25,13 @@ class RegisteredSchema(Struct, frozen=True):
 class Registry(Protocol):
     """A schema registry.
 
-    None means that the registry has no such thing, and may be remembered briefly. An unreachable registry raises
+    None means that the object does not exist in the registry, and may be cached briefly. An unreachable registry raises
     Outage, a refusal (401, 403) raises Refused.
     """
 
     @property
     def problems(self) -> Sequence[str]:
-        """Sentences about parts of the registry that cannot be used, as far as it was read; empty if it cannot know."""
+        """Sentences about unusable parts of the registry, as far as they were read; empty if it cannot tell."""
 
     async def by_id(self, id: int) -> RegisteredSchema | None:
         """Return the schema with this id (Confluent's; for Apicurio the content id as its Confluent API shows it)."""
@@ -55,7 +55,7 @@ class Registry(Protocol):
         """Return all subjects, sorted."""
 
     async def versions(self, subject: str) -> list[int]:
-        """Return the subject's versions, ascending; empty if there is no such subject."""
+        """Return the subject's versions, ascending; empty if the subject does not exist."""
 
     async def compatibility(self, subject: str) -> str | None:
         """Return the subject's compatibility level (its own, else the registry's); None if the registry has none."""

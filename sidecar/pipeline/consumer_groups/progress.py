@@ -15,20 +15,20 @@ from sidecar.domain.ports.consumer_groups import GroupPartition
 from sidecar.domain.position import Position
 
 MAX_COMMITS_PER_PARTITION = 64
-"""Commits that are kept of one group in one partition. Beyond that, the older half becomes half as exact."""
+"""Commits to keep for one group in one partition. Beyond that, the older half becomes half as precise."""
 POISON_DELIVERY_COUNT = 5
-"""An entry that was delivered so often and never acknowledged is one that its group cannot process."""
+"""Number of deliveries after which an unacknowledged entry counts as one that its group cannot process."""
 MAX_PAUSES_PER_PARTITION = 8
-"""Pauses between commits that are kept of a group, to tell a group that commits rarely from one that stopped."""
+"""Pauses between a group's commits to keep, which distinguish a group that commits rarely from one that stopped."""
 RATE_TIME_CONSTANT_S = 30.0
-"""A read rate this long ago has a weight of one third in the smoothed rate."""
+"""Age at which a read rate has a weight of one third in the smoothed rate."""
 
 _Commit = tuple[int, int, int]
 """Earliest time, latest time, and committed offset."""
 
 
 class ProgressHistory:
-    """The commits of a group in a partition, in bounded space."""
+    """Commits of a group in a partition, in bounded space."""
 
     __slots__ = ("_commits",)
 
@@ -38,7 +38,7 @@ class ProgressHistory:
     def add(self, committed: int, after: int, by: int) -> None:
         """Record that the group committed `committed` after the time `after` and not later than `by`.
 
-        An offset below the last one is a reset to read again; earlier commits below it stay valid.
+        An offset below the last one means that the group was reset to read again; earlier commits below it stay valid.
         """
         commits = self._commits
         if committed < commits[-1][2]:
@@ -55,9 +55,9 @@ class ProgressHistory:
             commits[1 : 1 + half] = [(first[0], second[1], second[2]) for first, second in pairs]
 
     def consumed_between(self, offset: int) -> tuple[int, int] | None:
-        """Return the earliest and the latest time at which the group consumed an offset below the committed one.
+        """Return the earliest and the latest possible time at which the group consumed an offset.
 
-        None: before the first poll.
+        The offset is below the committed one. None: before the first poll.
         """
         at = bisect_right(self._commits, offset, key=itemgetter(2))
         if at == 0 or at == len(self._commits):
@@ -84,11 +84,11 @@ class GroupPartitionProgress:
         self.latest = latest
         self.history = ProgressHistory(latest.committed, now)
         self.has_moved = False
-        """The group committed something since the first poll, so that it has a running member."""
+        """True if the group committed something since the first poll, so that it has a running member."""
         self.rate: float | None = None
-        """Records a second, smoothed."""
+        """Records per second, smoothed."""
         self.waiting: int | None = None
-        """Time since which the group could read on and did not commit; None if it does not lag."""
+        """Time since which the group had records to read and did not commit; None if it does not lag."""
         self.stop: GroupStop | None = None
         self._polled_at = now
         self._pauses: list[int] = []
@@ -97,7 +97,7 @@ class GroupPartitionProgress:
         self._update_waiting(now)
 
     def update(self, latest: GroupPartition, start: int, now: int) -> None:
-        """Take the result of a poll that began at `start` and ended at `now`."""
+        """Apply the result of a poll that lasted from `start` to `now`."""
         before, self.latest = self.latest, latest
         if latest.committed != before.committed:
             self.has_moved = True
@@ -125,12 +125,12 @@ class GroupPartitionProgress:
                 self.waiting -= max(0, latest.unacknowledged[0].idle_ms) * 1000
 
     def mark_empty(self) -> None:
-        """Note that there is no event between the group and the end."""
+        """Note that there is no event between the committed offset and the end."""
         self._empty_until = self.latest.end
         self.waiting = None
 
     def is_suspicious(self, now: int, threshold: float, members: int | None) -> bool:
-        """Tell whether the group has not moved for `threshold` seconds although it has members or pending entries.
+        """Check whether the group has not moved for `threshold` seconds although it has members or pending entries.
 
         A group that commits rarely has a longer threshold: twice its usual pause.
         """

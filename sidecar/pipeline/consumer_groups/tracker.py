@@ -1,7 +1,7 @@
-"""Tracks the committed positions of all other consumer groups by polling the brokers every few seconds.
+"""Tracker of the committed offsets of all other consumer groups, which polls the brokers every few seconds.
 
-From it each event says which groups consumed it and when, and a group that stopped at an event is found. Memory is
-bounded, and polling runs beside the pipeline: an outage is noted and does not stop it.
+It tells for each event which groups consumed it and when, and finds groups that stopped at an event. Memory is bounded.
+Polling runs beside the pipeline: an outage is noted and does not stop the pipeline.
 """
 
 from __future__ import annotations
@@ -22,35 +22,36 @@ from sidecar.pipeline.consumer_groups.progress import GroupPartitionProgress, Gr
 log = structlog.get_logger()
 
 POLL_INTERVAL_S = 5.0
-"""Time between two polls; longer if a poll takes long, so that polling takes at most a twentieth of the time."""
+"""Time between two polls. It is longer if a poll takes long, so that polling takes at most a twentieth of the time."""
 FIRST_POLL_INTERVAL_S = 1.0
-"""The same until the first successful poll, while the brokers are being connected."""
+"""Time between two polls before the first successful one, while the brokers are being connected."""
 STOP_THRESHOLD_S = 60.0
-"""A group that has not moved for so long is taken to have stopped at the next event."""
+"""Time without progress after which a group counts as stopped at the next event."""
 MAX_TRACKED_PARTITIONS = 2_000
-"""Partitions of groups that are tracked (a partition that three groups read counts three times)."""
+"""Partitions of groups to track (a partition that three groups read counts three times)."""
 MAX_MISSED_POLLS = 5
-"""Polls in a row without a group after which it is forgotten."""
+"""Consecutive polls without a group after which the group is forgotten."""
 MAX_PROBES_PER_POLL = 20
-"""Events that one poll reads to see whether there is one at which a group stopped."""
+"""Events to read in one poll, to find out whether there is an event at which a group stopped."""
 
 
 class GroupConsumption(Struct, frozen=True):
-    """Progress of a group past one event."""
+    """Consumption of one event by a group."""
 
     group: str
     passed: bool | None
     """True if the group has consumed the event; None if unknown: the group has no committed offset here, or (Redis) its
     pending list is longer than the part that is read."""
     after: int | None = None
-    """Microseconds: the group consumed it after this time; None if unknown: before the first poll, or (Redis) out of
+    """Time in microseconds after which the group consumed it; None if unknown: before the first poll, or (Redis) out of
     order."""
     by: int | None = None
-    """Microseconds: the group had consumed it at this time."""
+    """Time in microseconds at which the group had consumed it."""
     behind: int | None = None
-    """Records that the group has to consume until it has consumed this event, 0 if it has; None if not counted."""
+    """Number of records that the group has to consume until it has consumed this event, 0 if it has; None if not
+    counted."""
     deliveries: int = 0
-    """Redis: how often the event was delivered to the group, if it is not acknowledged."""
+    """Redis: number of deliveries of the event to the group, if it is not acknowledged."""
     stop: GroupStop | None = None
     """Set if the group stopped at this event."""
 
@@ -64,7 +65,7 @@ class TrackedGroup:
         self.partitions: dict[Partition, GroupPartitionProgress] = {}
         self.streams: frozenset[str] = frozenset()
         self.polls_missed = 0
-        """Polls in a row that did not list the group."""
+        """Consecutive polls that did not list the group."""
 
     @property
     def stops(self) -> list[GroupStop]:
@@ -73,12 +74,12 @@ class TrackedGroup:
         return sorted(stops, key=lambda stop: stop.since)
 
     def has_consumed(self, position: Position) -> bool | None:
-        """Return `GroupConsumption.passed` of the event at a position: None if it is unknown."""
+        """Check whether the group has consumed the event at a position; None if unknown."""
         progress = self.partitions.get(position.log)
         return None if progress is None else progress.latest.has_consumed(position.offset)
 
     def consumption(self, position: Position) -> GroupConsumption:
-        """Tell whether the group consumed the event at a position of one of its streams."""
+        """Return the group's consumption of the event at a position of one of its streams."""
         progress = self.partitions.get(position.log)
         if progress is None:
             return GroupConsumption(self.group, None)
@@ -127,7 +128,7 @@ class ConsumerGroupTracker:
         return min(self.polled_at.values(), default=None)
 
     def consumption(self, position: Position) -> list[GroupConsumption]:
-        """Tell for each group that reads this stream whether it consumed the event at `position`, by name."""
+        """Return the consumption of the event at `position` by each group that reads its stream, by name."""
         return [group.consumption(position) for group in self.readers(position.system, position.stream)]
 
     def readers(self, system: str, stream: str) -> list[TrackedGroup]:
@@ -136,7 +137,7 @@ class ConsumerGroupTracker:
 
     @property
     def note(self) -> str | None:
-        """A sentence about what is unknown; None if nothing is."""
+        """A sentence about unknown groups; None if all are known."""
         parts = [f"{system}: {reason}" for system, reason in self.troubles.items()]
         if self._untracked:
             parts.append(
@@ -177,7 +178,7 @@ class ConsumerGroupTracker:
             await asyncio.sleep(max(interval, 19 * elapsed))
 
     async def poll(self) -> None:
-        """Poll every broker's groups once. Notes the errors of brokers in `troubles` and raises none of them."""
+        """Poll the groups of every broker once. Errors of brokers are stored in `troubles`, not raised."""
         self._untracked = 0
         for broker in self._brokers:
             try:

@@ -1,4 +1,4 @@
-"""Avro as a schema format: compiles a schema once, then decodes, checks and encodes every event written with it."""
+"""Avro as a schema format: compiles a schema once, then decodes, checks and encodes the events written with it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ KIND = "AVRO"
 
 
 class AvroFormat:
-    """A `SchemaFormat`."""
+    """Avro as a `SchemaFormat`."""
 
     def __init__(self) -> None:
         self._container_reader = ContainerReader(_compile_records)
@@ -52,7 +52,7 @@ class AvroFormat:
 
 
 class AvroSchema:
-    """A `CompiledSchema`."""
+    """An Avro schema as a `CompiledSchema`."""
 
     __slots__ = ("_root", "_texts", "check", "decode", "fields", "name")
 
@@ -60,7 +60,7 @@ class AvroSchema:
     check: Callable[[Any], PathFault | None]
 
     def __init__(self, texts: tuple[str, ...]) -> None:
-        """Compile the last of the texts, which may name types of the others. Raises UnusableSchema."""
+        """Compile the last of the texts, which may refer to types of the others. Raises UnusableSchema."""
         *references, text = texts
         self._texts = texts
         self._root = root = schema_parser.parse(text, references)
@@ -73,7 +73,7 @@ class AvroSchema:
             self.name, self.fields = root.name, frozenset(field.name for field in root.fields)
 
     def record_name(self, data: bytes, start: int) -> str | None:
-        """Return the name of the record that was written: of a union, the branch's."""
+        """Return the name of the record in the payload; in a union, that of its branch."""
         root = self._root
         if isinstance(root, schema_parser.AvroUnion):
             root = root.branches[read_long(data, start)[0]]

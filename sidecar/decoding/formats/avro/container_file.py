@@ -1,7 +1,7 @@
 """Avro object container files (Avro 1.12 specification, "Object Container Files") as a record's value.
 
-Some producers write a whole file, with its schema, for each event. Everything in such a value is hostile: the schema's
-size, what compressed blocks inflate to and the number of values are bounded.
+Some producers write a whole file, with its schema, for each event. Such a value is hostile input: the size of the
+schema, the inflated size of blocks, and the number of values are bounded.
 """
 
 from __future__ import annotations
@@ -29,14 +29,17 @@ _MAX_VARINT_BYTES = 10
 
 
 class ContainerFault(ValueError):
-    """The bytes are no container file that can be read."""
+    """Bytes that are not a readable container file."""
 
 
 class ContainerReader:
-    """Reads container files, and keeps the decoders of the schemas seen lately."""
+    """Reads container files, and caches the decoders of recent schemas."""
 
     def __init__(self, compile: Callable[[str], tuple[str | None, Callable[[bytes, int], Any]]]) -> None:
-        """Create a reader. `compile` gives the record name of an array of a schema text's records, and its decoder."""
+        """Create a reader.
+
+        `compile` returns, for a schema text, the record's name and a decoder for an array of such records.
+        """
         self._compile = compile
         self._decoders: BoundedCache[bytes, tuple[str | None, Callable[[bytes, int], Any]]] = BoundedCache(_MAX_SCHEMAS)
 

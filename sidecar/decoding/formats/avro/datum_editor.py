@@ -1,8 +1,8 @@
-"""Edits of an encoded Avro datum: the edited paths are encoded again, every other value keeps its bytes.
+"""Edits of an encoded Avro datum: edited paths are encoded again, and every other value keeps its bytes.
 
-A new value takes the branch of its union that the old one had, if it fits, and parts of a new object or list that say
-what the old ones said keep their bytes too. In the end the result is read again and compared with the original, path
-by path: if anything but an edited path differs, the edit is refused.
+A new value takes the union branch of the old value if it fits. Parts of a new object or list that are equal to the old
+ones keep their bytes too. Finally the result is decoded and compared with the original, path by path: if a path that is
+not edited differs, the edit is refused.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def edit_datum(root: Type, data: bytes, edits: Sequence[ValueEdit]) -> EditedPay
 
 
 def encode_edited_datum(value: Any, root: Type, old_root: Type, data: bytes, edits: Sequence[ValueEdit]) -> bytes:
-    """Encode an edited value of a datum that another schema wrote, with the branches of unions that it had there.
+    """Encode an edited value of a datum that another schema wrote, with the union branches of that datum.
 
-    Raises PathFault if the value does not fit, or if a branch at a path that is not edited would differ.
+    Raises PathFault if the value does not fit, or if the branch at a path that is not edited would differ.
     """
     old, _ = read_datum(old_root, data, 0)
     result = encode_like(value, root, old, 0).encode()

@@ -1,4 +1,7 @@
-"""Encoding of new values into a datum tree, in the branch of the old value and with its bytes if both say the same."""
+"""Encoder of new values into a datum tree.
+
+A new value keeps the union branch of the old one, and equal parts their bytes.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ _EXACT = Context(prec=10_000)
 
 
 def encode_like(value: Any, type: Type, old: DatumNode | None, depth: int) -> DatumNode:
-    """Encode a value. It keeps the bytes of the old value if both say the same."""
+    """Encode a value. If it equals the old value, it keeps the old bytes."""
     if depth > MAX_EDIT_DEPTH:
         raise PathFault("decode.limit", f"expected values at most {MAX_EDIT_DEPTH} deep")
     if old is not None and old.type is type and _says(old, value):
@@ -130,7 +133,7 @@ def _encode_record(value: Any, type: AvroRecord, old: RecordNode | None, depth: 
 
 
 def encode_absent(field: AvroField) -> DatumNode:
-    """Encode the value of a field that is not there: its default, or null."""
+    """Encode the value of a missing field: its default, or null."""
     value, type = default_value(field)
     node = encode_like(value, type, None, 0)
     if type is not field.type:

@@ -1,8 +1,8 @@
-"""An Avro datum as a tree of its encoded values, so that one value can be replaced and all others keep their bytes.
+"""An Avro datum as a tree of encoded values, so that one value can be replaced while all others keep their bytes.
 
-Decoding to Python values and encoding again is not faithful: it forgets which branch of a union was written, whether a
-number was a float or a double, an enum or a string, a map or a record, and refuses values outside their logical type.
-The tree keeps for every value where its bytes are. (Avro 1.12 specification, "Binary Encoding".)
+Decoding to Python values and encoding again loses information: the branch of a union, whether a number was a float or a
+double, a text an enum or a string, an object a map or a record. It also fails for values outside their logical type.
+The tree keeps the bytes of every value. (Avro 1.12 specification, "Binary Encoding".)
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _FIXED_WIDTH_BYTES = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 
 @dataclass(eq=False, slots=True)
 class LeafNode:
-    """A value without parts: its bytes."""
+    """A value without parts, as its bytes."""
 
     type: AvroPrimitive | AvroFixed | AvroEnum
     raw: bytes
@@ -45,7 +45,7 @@ class UnionNode:
     branch: int
     inner: DatumNode
     prefix: bytes
-    """The branch's index as it was written."""
+    """Index of the branch as it was written."""
 
     def encode(self) -> bytes:
         """Encode the value."""
@@ -77,7 +77,7 @@ class Block:
     """Names of the items; empty for an array."""
     key_bytes: list[bytes] = field(default_factory=list)
     header: bytes | None = None
-    """The block's count (and size) as it was written; None once the block was changed."""
+    """Count (and size) of the block as it was written; None after a change of the block."""
     has_size: bool = False
 
     def encode(self) -> bytes:
@@ -95,7 +95,7 @@ class Block:
 
 @dataclass(eq=False, slots=True)
 class BlocksNode:
-    """An array or a map, in the blocks in which it was written."""
+    """An array or a map, in its original blocks."""
 
     type: AvroArray | AvroMap
     blocks: list[Block]
@@ -113,7 +113,7 @@ class BlocksNode:
                 index += 1
 
     def find(self, step: str | int) -> tuple[Block, int] | None:
-        """Find the block with an item and the item's index in it. The last entry of a repeated name counts."""
+        """Find the block with an item, and the item's index in it. Of a repeated name, the last entry counts."""
         result: tuple[Block, int] | None = None
         index = 0
         for block in self.blocks:
@@ -124,13 +124,13 @@ class BlocksNode:
         return result
 
     def touch(self) -> None:
-        """Forget the written sizes, as an item below was replaced."""
+        """Drop the written sizes, because an item inside was replaced."""
         for block in self.blocks:
             if block.has_size:
                 block.header = None
 
     def remove(self, step: str | int) -> None:
-        """Remove an item. A repeated name is removed every time."""
+        """Remove an item; of a repeated name, every entry."""
         while (place := self.find(step)) is not None:
             block, number = place
             del block.items[number]
@@ -155,7 +155,7 @@ DatumNode: TypeAlias = LeafNode | UnionNode | RecordNode | BlocksNode
 
 
 def read_datum(type: Type, data: bytes, start: int) -> tuple[DatumNode, int]:
-    """Read a datum that was decoded before, so that its bytes are known to be right. Returns the index after it too."""
+    """Read a datum that was decoded before, so that its bytes are valid. Returns it and the index after it."""
     match type:
         case AvroUnion():
             branch, at = read_long(data, start)
@@ -231,7 +231,7 @@ def encode_bytes(data: bytes) -> bytes:
 
 
 def value_node(node: DatumNode) -> LeafNode | RecordNode | BlocksNode:
-    """Return the node of the value itself, within its unions."""
+    """Return the node of the value inside its unions."""
     while isinstance(node, UnionNode):
         node = node.inner
     return node

@@ -13,7 +13,7 @@ _MARK = re.compile(r"(?:^|[^\w-])@?deprecated\b", re.IGNORECASE)
 
 
 def list_deprecated_fields(text: str) -> frozenset[str]:
-    """Return the dotted paths of deprecated fields; fields of a list's items are written like the list's own."""
+    """Return the dotted paths of deprecated fields. A path passes through lists without an index."""
     try:
         schema = msgspec.json.decode(text.encode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError):

@@ -1,11 +1,10 @@
-"""A tree of Avro types as fastavro reads with it: its own format, with our logical types.
+"""Conversion of a tree of Avro types to the schema with which fastavro reads, with our logical types.
 
-fastavro takes a schema that says it is parsed as it stands. So types are written in full wherever they are used, as
-the same objects (recursion is a cycle of objects): no name is looked up while reading, and names clash with nothing.
+fastavro does not check a schema that is marked as parsed. So types are written in full wherever they are used, as the
+same objects (recursion is a cycle of objects): reading looks no name up, and names cannot clash.
 
-The logical types are ours, registered under names of our own, because fastavro's turn values that Avro allows into
-errors (a timestamp beyond the year 9999 is a long like any other) or round them (a decimal with more digits than its
-precision).
+The logical types are our own, under their own names, because fastavro's raise errors for values that Avro allows (a
+timestamp after the year 9999 is a valid long) or round them (a decimal with more digits than its precision).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class DecimalTooLong(ValueError):
 
 
 def reading_schema(root: Type) -> Any:
-    """Build the schema to hand to `fastavro.schemaless_reader`. It is not one to show or to store."""
+    """Build the schema for `fastavro.schemaless_reader`. Do not show or store it."""
     written: dict[int, Any] = {}
     schema = _write(root, written)
     for each in schema if isinstance(schema, list) else [schema]:

@@ -1,4 +1,4 @@
-"""The fingerprint by which Avro's single-object encoding names a schema: CRC-64-AVRO.
+"""CRC-64-AVRO fingerprint, by which Avro's single-object encoding identifies a schema.
 
 It is computed over the Parsing Canonical Form (Avro 1.12 specification, "Schema Fingerprints").
 """
@@ -27,7 +27,7 @@ def fingerprint(root: Type) -> int:
 
 
 def canonical_form(root: Type) -> str:
-    """Write the Parsing Canonical Form: the parts that a reader needs, always written the same."""
+    """Write the Parsing Canonical Form: the parts that a reader needs, in a fixed notation."""
     return _write(root, set())
 
 

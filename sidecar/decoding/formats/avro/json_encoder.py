@@ -1,9 +1,10 @@
-"""Converts JSON values, and decoded values, to the values that fastavro writes by a schema.
+"""Conversion of JSON values, and of decoded values, to the values that fastavro writes with a schema.
 
-The same forms are understood in which bodies are shown: bytes as text or `{"base64": …}`, decimals and UUIDs as text,
-times as ISO 8601 text or Avro's numbers. A union's value is written bare and takes the first branch that it fits, those
-first that give such values when they are read, or names its branch as Avro's JSON does (`{"string": "x"}`). Fields that
-a record's schema does not know are refused: a person edits the value here, and a typing error would otherwise be lost.
+It accepts the forms in which bodies are shown: bytes as text or `{"base64": …}`, decimals and UUIDs as text, times as
+ISO 8601 text or Avro's numbers. A union's value may be bare, or name its branch as Avro's JSON does (`{"string":
+"x"}`). A bare value takes the first branch that it fits; branches whose decoded values have this form are tried first.
+Fields that the schema of a record lacks are refused: a person edits the value here, and a typing error must not be
+lost.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ _PER_SECOND = {"millis": 1_000, "micros": 1_000_000, "nanos": 1_000_000_000}
 
 
 Tried: TypeAlias = dict[tuple[int, int], Any]
-"""Outcomes by the identities of a value and a union's branch. Without them, branches that are alike would be tried
-again at each level below: 2^depth times."""
+"""Results by the identities of a value and a union's branch. Without them, similar branches would be tried again at
+each level below: 2^depth times."""
 
 
 def conform(value: Any, type: Type) -> Any:
-    """Convert a value to the one that fastavro writes. Raises PathFault, with the path, where it does not fit."""
+    """Convert a value to the one that fastavro writes. Raises PathFault with the path if it does not fit."""
     return _conform(value, type, 0, {})
 
 
@@ -118,7 +119,7 @@ def _record(value: Any, type: AvroRecord, depth: int, tried: Tried) -> dict[str,
 
 
 def default_value(field: AvroField) -> tuple[Any, Type]:
-    """Return the value of a field that is absent (its default, or null), and its type. Raises PathFault."""
+    """Return the value of a missing field (its default, or null), and its type. Raises PathFault."""
     if field.default is ABSENT:
         branch = _null_branch(field.type)
         if branch is None:
@@ -327,7 +328,7 @@ def _decimal(value: Any, type: AvroPrimitive | AvroFixed) -> Decimal:
 
 
 def type_is_number(value: Any) -> bool:
-    """Test whether a decimal may be written in this form."""
+    """Check whether a decimal may be written as this kind of value."""
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""Checks of single JSON values by Avro's types that hold no others.
+"""Checks of single JSON values for Avro types without parts.
 
 These are numbers, text, times, decimals, enums and fixed. `json_validator` lists the accepted forms.
 """
@@ -28,7 +28,7 @@ from sidecar.decoding.formats.avro.schema_parser import (
 from sidecar.domain.json_path import PathFault, describe_value
 
 Check: TypeAlias = Callable[[Any], PathFault | None]
-"""None for a good value, else what is wrong with it."""
+"""Function that returns None for a valid value, else its fault."""
 
 _MAX_TEXT_NUMBER = 2_500
 """Characters of a number written as text."""
@@ -39,9 +39,10 @@ _NO_FINITE_NUMBER = {"NaN", "Infinity", "-Infinity", "INF", "-INF"}
 
 
 class TypeMismatch(PathFault):
-    """A value that is not what was expected.
+    """A value of another type than expected.
 
-    Its message is built when it is read: most mismatches are of union branches, where another branch fits."""
+    Its message is built only when it is read, because most mismatches are of union branches where another branch fits.
+    """
 
     def __init__(self, expected: str, value: Any) -> None:
         super().__init__("schema.mismatch", "")
@@ -53,7 +54,7 @@ class TypeMismatch(PathFault):
 
 
 def type_name(type: Type) -> str:
-    """Return the name of a type in messages."""
+    """Return the name of a type for messages."""
     match type:
         case AvroPrimitive("bytes", "decimal"):
             return f"decimal({type.precision},{type.scale})"

@@ -1,6 +1,7 @@
-"""Checks of JSON values, as people write them, by an Avro schema: does a value fit, and if not, where and why.
+"""Validator of JSON values, as people write them, against an Avro schema: does a value fit, and if not, where and why.
 
-JSON events are not Avro JSON. Accepted, because it is sent every day and a reader knows what is meant:
+JSON events are not Avro JSON. These forms are accepted, because producers send them every day and their meaning is
+clear:
 
 - a union's value bare (`"x"`), or in Avro's own JSON encoding (`{"string": "x"}`);
 - a whole number with a fraction of zero (`3.0`) as int or long; any number as float or double, and `"NaN"`,
@@ -9,13 +10,14 @@ JSON events are not Avro JSON. Accepted, because it is sent every day and a read
   bytes;
 - decimals as numbers, as text of a number, or as bytes;
 - dates, times and timestamps as ISO 8601 text or as Avro's numbers; durations as text, or as an object of numbers;
-- an enum's unknown symbol where the enum has a default, as Avro readers take it;
-- a missing field where it has a default or may be null (writers of JSON leave nulls out), or stands under an alias;
-- fields that the schema does not know: a newer producer adds them before its schema is registered everywhere, and
-  every Avro reader would skip them. What is *checked* is what consumers rely on: the fields that the schema promises.
+- an enum's unknown symbol if the enum has a default, as Avro readers do;
+- a missing field if it has a default or may be null (writers of JSON leave nulls out), or if it is present under an
+  alias;
+- fields that the schema lacks: a newer producer adds them before its schema is registered everywhere, and every Avro
+  reader would skip them. The check covers the fields that the schema promises, because consumers rely on those.
 
-A schema is compiled to one function for each type. A function returns None for a good value, else a Fault whose path
-grows on the way back. A record asks for the exact Python type first (`quick`), so most fields cost no call.
+A schema is compiled to one function for each type. A function returns None for a valid value, else a PathFault whose
+path grows on the way back. A record compares the exact Python type first (`quick`), so most fields cost no call.
 """
 
 from __future__ import annotations
@@ -47,13 +49,14 @@ from sidecar.decoding.formats.avro.schema_parser import (
 from sidecar.domain.json_path import PathFault, key_segment
 
 MAX_ATTEMPTS = 500_000
-"""Branches of unions that are tried on one body's objects and arrays."""
+"""Branches of unions to try on the objects and arrays of one body."""
 
 
 def compile_check(root: Type, recursive: bool) -> Check:
     """Compile the check for values of a schema.
 
-    That of a recursive one looks at the value's depth first, so that no body can exhaust the stack."""
+    For a recursive schema it checks the value's depth first, so that no body can exhaust the stack.
+    """
     making = _CheckCompiler()
     check = making.of(root)
     attempts = making.attempts

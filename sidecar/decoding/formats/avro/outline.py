@@ -1,6 +1,6 @@
-"""Avro schemas as people read them: one line for each field.
+"""Outline of an Avro schema for people: one line for each field.
 
-Works on the text, so that a schema that cannot be compiled is shown too.
+It works on the text, so a schema that cannot be compiled has an outline too.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sidecar.decoding.formats.schema_format import OutlineLine
 
 MAX_LINES = 4_000
 MAX_DEPTH = 24
-"""Fields inside one another that are shown."""
+"""Levels of nested fields to show."""
 
 
 def outline_text(text: str) -> list[OutlineLine]:
-    """List the fields of an Avro schema; of a text that is no JSON, its lines."""
+    """List the fields of an Avro schema; for a text that is not JSON, its lines."""
     try:
         schema = msgspec.json.decode(text.encode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError):

@@ -1,9 +1,9 @@
-"""Limits of payloads: what hostile bytes may cost, found by a walk over the bytes before a decoder runs.
+"""Limits of payloads, checked by a walk over the bytes before a decoder runs, so that hostile bytes cost little.
 
-fastavro reads in C and cannot be interrupted: items that take no bytes let five bytes claim 2^60 of them, a recursive
-schema overflows the C stack, a record of a thousand nulls makes a thousand values out of nothing. `survey` recognizes
-such schemas once; their payloads, and large ones of any schema, are walked first. A walk also explains, after a decoder
-failed, what is wrong and where. (Avro 1.12 specification, "Binary Encoding".)
+fastavro reads in C and cannot be interrupted: with items that take no bytes, five bytes can claim 2^60 of them; a
+recursive schema overflows the C stack; a record of a thousand nulls makes a thousand values out of no bytes. `survey`
+recognizes such schemas once. Their payloads, and large payloads of any schema, are walked first. After a decoder
+failed, a walk also explains what is wrong and where. (Avro 1.12 specification, "Binary Encoding".)
 """
 
 from __future__ import annotations
@@ -28,35 +28,35 @@ from sidecar.domain.json_path import PathFault, key_segment
 MAX_VALUES = 1_000_000
 """Values (items, map entries, fields) in one payload."""
 MAX_FREE_VALUES = 10_000
-"""Values that a payload may have however few bytes it has: a record of nulls, items that take no bytes."""
+"""Values that a payload may have regardless of its bytes: a record of nulls, items that take no bytes."""
 MAX_VALUES_PER_BYTE = 4
-"""Further values that each byte of a payload may stand behind."""
+"""Further values that a payload may have for each of its bytes."""
 MAX_DEPTH = 200
-"""Records, arrays and maps inside one another in one payload. Everything that later walks a body relies on it."""
+"""Deepest nesting of records, arrays and maps in one payload. All later code that walks a body relies on it."""
 WALK_ABOVE_BYTES = MAX_VALUES // 4
 """Size above which payloads of every schema are walked, so that MAX_VALUES holds for all."""
 
 Walk: TypeAlias = Callable[[bytes, int, "WalkBudget"], int]
-"""Takes the bytes, the index of a value's first byte and what is left to spend; gives the index after it, or raises
-Fault."""
+"""Function from the bytes, the index of a value's first byte and the remaining budget to the index after the value.
+Raises a fault."""
 
 
 class SchemaSurvey(NamedTuple):
-    """The costs that a schema lets a payload have."""
+    """Costs that a schema permits its payloads."""
 
     recursive: bool
     safe: bool
     """True if no payload of at most WALK_ABOVE_BYTES can make a decoder build more than about MAX_VALUES values, or
-    nest deeper than the schema is written."""
+    nest deeper than the schema itself."""
 
 
 class WalkBudget:
-    """The values and the depth that one walk has left."""
+    """Values and depth that remain for one walk."""
 
     __slots__ = ("depth", "limit", "values")
 
     def __init__(self, payload_bytes: int) -> None:
-        """Start with what a payload of so many bytes may have."""
+        """Create the budget for a payload of this many bytes."""
         self.limit = self.values = min(MAX_VALUES, MAX_FREE_VALUES + MAX_VALUES_PER_BYTE * payload_bytes)
         self.depth = MAX_DEPTH
 
@@ -72,14 +72,14 @@ class WalkBudget:
 
 
 def survey(root: Type) -> SchemaSurvey:
-    """Look at a schema once, when it is loaded."""
+    """Examine a schema once, when it is loaded."""
     estimator = _SizeEstimator()
     _, values = estimator.of(root)
     return SchemaSurvey(estimator.recursive, estimator.safe and values <= MAX_FREE_VALUES)
 
 
 def find_fault(walk: Walk, data: bytes, start: int) -> PathFault | None:
-    """Find the first fault of the payload from `start` on, of which all must be used; None if there is none."""
+    """Find the first fault of the payload from `start` on; None if all of it is valid. All bytes must be used."""
     try:
         end = walk(data, start, WalkBudget(len(data) - start))
     except PathFault as fault:

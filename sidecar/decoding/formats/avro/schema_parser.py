@@ -1,9 +1,9 @@
-"""An Avro schema's text as a tree of types, with every name resolved (Avro 1.12 specification, "Schema Declaration").
+"""Parser of an Avro schema's text into a tree of types, with all names resolved.
 
-The texts come from a registry that anyone may write to, so they are as hostile as records: their size, depth and
-number of types are bounded, and what cannot be understood raises `UnusableSchema` with the place. What a reader does
-not need (docs, orders, a default of the wrong type) never makes a schema unusable: consumers read such schemas every
-day.
+(Avro 1.12 specification, "Schema Declaration".) The texts come from a registry to which anyone may write, so they are
+as hostile as records: their size, depth and number of types are bounded, and an invalid text raises `UnusableSchema`
+with the place. Parts that a reader does not need (docs, orders, a default of the wrong type) never make a schema
+unusable: consumers read such schemas every day.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ MAX_SCHEMA_CHARACTERS = 4_000_000
 MAX_TYPES = 20_000
 """Types written in one schema with its references."""
 MAX_DEPTH = 100
-"""Depth to which types may be written inside one another."""
+"""Deepest nesting of types."""
 MAX_DECIMAL_DIGITS = 2_000
-"""Precision of a decimal; beyond it the logical type is ignored, as the specification says of invalid ones."""
+"""Largest precision of a decimal. Above it the logical type is ignored, as the specification demands for invalid
+ones."""
 MAX_DECIMAL_BYTES = 1_024
-"""Longest unscaled value of a decimal: its conversion takes time with the square of its length."""
+"""Longest unscaled value of a decimal, because its conversion takes quadratic time."""
 
 PRIMITIVES = frozenset({"null", "boolean", "int", "long", "float", "double", "bytes", "string"})
 ABSENT: Any = type("Absent", (), {"__repr__": lambda self: "<no default>"})()
-"""Placeholder for a default that is absent; None is the default null."""
+"""Placeholder for a missing default, because None is the default null."""
 
 _LOGICAL_TYPES = {
     "int": {"date", "time-millis"},
@@ -42,7 +43,7 @@ _LOGICAL_TYPES = {
 
 
 class UnknownTypeName(UnusableSchema):
-    """The text names a type that neither it nor its references declare. `names` are the full names that it may mean."""
+    """A type name that neither the text nor its references declare. `names` are the possible full names."""
 
     def __init__(self, message: str, names: tuple[str, ...]) -> None:
         super().__init__(message)
@@ -51,11 +52,11 @@ class UnknownTypeName(UnusableSchema):
 
 @dataclass(eq=False, slots=True)
 class AvroPrimitive:
-    """null, boolean, int, long, float, double, bytes or string, maybe with a logical type."""
+    """One of null, boolean, int, long, float, double, bytes and string, possibly with a logical type."""
 
     name: str
     logical: str | None = None
-    """A logical type that is known and fits; others are ignored, as the specification asks."""
+    """Logical type that is known and fits. Others are ignored, as the specification demands."""
     precision: int = 0
     scale: int = 0
 
@@ -108,13 +109,13 @@ class AvroField:
     name: str
     type: Type
     default: Any
-    """The default, as JSON; ABSENT where there is none."""
+    """The default as JSON; ABSENT if there is none."""
     aliases: tuple[str, ...]
 
 
 @dataclass(eq=False, slots=True)
 class AvroRecord:
-    """A record, or an error, which is encoded like one."""
+    """A record, or an error, which is encoded like a record."""
 
     name: str
     fields: tuple[AvroField, ...] = ()
