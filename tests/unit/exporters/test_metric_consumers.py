@@ -1,0 +1,80 @@
+"""The dashboard, the alerts and the documentation use metrics and labels that exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from exporters.metrics.prometheus import family
+from sidecar.config.schema import Config, RedisConfig, SourcesConfig
+
+CHART = Path(__file__).parents[3] / "helm" / "tracecar"
+_NAME = re.compile(r"\b(?:tracecar|messaging)_[a-z_]+")
+_LABELS = re.compile(r"\b(?:by|without|on|ignoring) ?\(([^)]*)\)|\{([^}]*)\}")
+_PARTS = re.compile(r"_(?:bucket|sum|count)$")
+
+
+def metrics_of(expression: str) -> set[str]:
+    """Return the names of the metrics in a PromQL expression."""
+    assert expression.count("(") == expression.count(")")
+    assert expression.count("{") == expression.count("}")
+    return set(_NAME.findall(_LABELS.sub("", expression)))
+
+
+def expressions() -> Iterator[tuple[str, str]]:
+    dashboard = json.loads((CHART / "dashboards" / "tracecar.json").read_text())
+    for panel in dashboard["panels"]:
+        for target in panel.get("targets", ()):
+            yield panel["title"], target["expr"]
+    for group in yaml.safe_load((CHART / "rules" / "tracecar.yaml").read_text())["groups"]:
+        for rule in group["rules"]:
+            yield rule["alert"], rule["expr"]
+
+
+async def exposed_names() -> tuple[set[str], set[str]]:
+    """Return all metric names and labels that `/metrics` of a sidecar can have."""
+    from sidecar.runtime.wiring import build_service
+
+    config = Config(
+        service="shop", sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1:1", streams=["orders"]))
+    )
+    service = build_service(config)
+    histograms = service.telemetry.metrics.histograms
+    instruments = service.telemetry.metrics.instruments()
+    known = {family(one.name, one.unit) + ("_total" if one.kind == "counter" else "") for one in instruments}
+    known |= {f"{family(one.name, 's')}{part}" for one in histograms for part in ("_bucket", "_sum", "_count")}
+    return known, {name.replace(".", "_") for one in histograms for name in one.names}
+
+
+async def test_dashboard_and_alerts_use_metrics_and_labels_that_exist() -> None:
+    known, labels = await exposed_names()
+    labels |= {"job", "instance", "namespace", "system", "stream", "exporter", "error_type", "le", "state"}
+    for where, expression in expressions():
+        assert metrics_of(expression), where
+        assert metrics_of(expression) <= known, f"{where}: {metrics_of(expression) - known}"
+        for first, _ in _LABELS.findall(expression):
+            assert {name.strip() for name in first.split(",") if name.strip()} <= labels, where
+    # Every metric is on a dashboard or in an alert.
+    seen = {_PARTS.sub("", name) for _, expression in expressions() for name in metrics_of(expression)}
+    assert {_PARTS.sub("", name) for name in known} - seen <= {"tracecar_uptime_seconds"}
+
+
+async def test_the_documentation_names_every_metric_and_no_other() -> None:
+    known = {_PARTS.sub("", name) for name in (await exposed_names())[0]}
+    page = (CHART.parents[1] / "docs" / "telemetry.md").read_text()
+    table = page[page.index("| metric |") : page.index("(system, destination, group")]
+    rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert named == known
+
+
+def test_alerts_say_what_is_wrong() -> None:
+    rules = yaml.safe_load((CHART / "rules" / "tracecar.yaml").read_text())["groups"][0]["rules"]
+    assert len({rule["alert"] for rule in rules}) == len(rules)
+    for rule in rules:
+        assert set(rule["annotations"]) == {"summary", "description"}
+        assert rule["labels"]["severity"] in ("warning", "critical")
