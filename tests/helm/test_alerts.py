@@ -14,8 +14,8 @@ import yaml
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.servers.otlp import Receiver
+from tests.support.promql import promql_expressions
 from tests.support.sidecar_process import Sidecar
-from tests.unit.exporters.test_metrics import expressions
 
 ROOT = Path(__file__).parents[2]
 RULES, CASES = ROOT / "helm" / "tracecar" / "rules" / "tracecar.yaml", Path(__file__).with_name("alerts.yaml")
@@ -44,7 +44,7 @@ def test_every_alert_comes_where_it_must_and_not_where_it_must_not() -> None:
 
 
 def test_every_expression_of_the_dashboard_is_one(tmp_path: Path) -> None:
-    asked = [expression.replace("$__rate_interval", "5m") for _, expression in expressions()]
+    asked = [expression.replace("$__rate_interval", "5m") for _, expression in promql_expressions()]
     rules = [{"record": f"tracecar:asked:{number}", "expr": one} for number, one in enumerate(asked)]
     (tmp_path / "asked.yaml").write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
     assert f"{len(asked)} rules found" in promtool("check", "rules", tmp_path / "asked.yaml")

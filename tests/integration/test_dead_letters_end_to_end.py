@@ -146,27 +146,18 @@ def states(sidecar: Sidecar, cause: str) -> Counter[str]:
     return Counter(one["state"] for one in sidecar.rows("dlq", "list", f"cause:{cause}"))
 
 
-def test_from_a_full_topic_to_an_empty_one(kafka: EmbeddedKafka, topic: str, sidecar: Sidecar, tmp_path: Path) -> None:
+def test_all_letters_of_a_topic_are_explained_repaired_and_replayed(
+    kafka: EmbeddedKafka, topic: str, sidecar: Sidecar, tmp_path: Path
+) -> None:
     servers = kafka.bootstrap_servers
     with Billing(servers, topic, sidecar.url) as billing:
         produce(servers, topic, [order(number, "") for number in range(BAD)], key=b"o-7", headers=HEADERS)
         sidecar.wait(lambda: (failed(sidecar) or {"count": 0})["count"] == BAD, "billing's failures")
-
-        # Some dozens of letters, a cause for each way to fail.
-        causes = sidecar.rows("dlq", "groups")
-        told = {dialect: cause for cause in causes for dialect in cause["dialects"]}
-        assert set(told) == {*FRAMEWORKS, "tracecar"}
-        assert len(causes) == len(FRAMEWORKS)  # @RetryableTopic's are of the recoverer's cause
-        assert {name: cause["count"] for name, cause in told.items()} == dict.fromkeys(FRAMEWORKS, GOOD) | {
-            "tracecar": BAD
-        }
-        served = sidecar.get("/v1/dead-letters/groups")["items"]
-        assert {one["cause"]: one["count"] for one in served} == {one["cause"]: one["count"] for one in causes}
-        cause = told["tracecar"]
+        cause = _each_failure_has_a_cause(sidecar)
         assert (cause["groups"], cause["states"]) == ([billing.group], {"open": BAD})
         query = f"cause:{cause['cause']}"
 
-        # As they are, the first of them fails again, and the others are not sent.
+        # Without an edit, the first one fails again, and the others are not sent.
         tried = json.loads(sidecar.cli("dlq", "replay", query, "--batch-growth", "--yes", "--json", code=1))
         assert (tried["state"], tried["published"], tried["returned"]) == ("paused", 1, 1)
         assert "failed again: reported.error" in tried["note"]
@@ -190,21 +181,42 @@ def test_from_a_full_topic_to_an_empty_one(kafka: EmbeddedKafka, topic: str, sid
         sidecar.wait(lambda: len(billing.processed) >= GOOD + BAD, "billing to have processed what was mended")
         assert states(sidecar, cause["cause"]) == {"returned": 1, "replayed": BAD}
 
-    # Each once, edited where it was asked for, and nowhere else.
+    _each_was_processed_once_with_the_edit(billing)
+    _history_and_audit_name_the_replays(sidecar, query, done["id"], tried["id"])
+    _foreign_letters_are_unchanged_and_imported_once(sidecar, tmp_path / "letters.ndjson")
+
+
+def _each_failure_has_a_cause(sidecar: Sidecar) -> dict[str, Any]:
+    """Return the cause of the failures that billing reported."""
+    causes = sidecar.rows("dlq", "groups")
+    by_dialect = {dialect: cause for cause in causes for dialect in cause["dialects"]}
+    assert set(by_dialect) == {*FRAMEWORKS, "tracecar"}
+    assert len(causes) == len(FRAMEWORKS)  # letters of @RetryableTopic and of the recoverer share a cause
+    counts = {name: cause["count"] for name, cause in by_dialect.items()}
+    assert counts == dict.fromkeys(FRAMEWORKS, GOOD) | {"tracecar": BAD}
+    served = sidecar.get("/v1/dead-letters/groups")["items"]
+    assert {one["cause"]: one["count"] for one in served} == {one["cause"]: one["count"] for one in causes}
+    return by_dialect["tracecar"]
+
+
+def _each_was_processed_once_with_the_edit(billing: Billing) -> None:
     mended = billing.processed[GOOD:]
     assert sorted(one.value for one in mended) == sorted(order(number, "EUR") for number in range(BAD))
     assert {one.key for one in mended} == {b"o-7"}
     assert {tuple(one.headers[: len(HEADERS)]) for one in mended} == {tuple(HEADERS)}
     assert len({dict(one.headers)["tracecar.replay-of"] for one in mended}) == BAD
+
+
+def _history_and_audit_name_the_replays(sidecar: Sidecar, query: str, replayed: str, cancelled: str) -> None:
     (newest, *_) = sidecar.rows("dlq", "list", query)
     shown = sidecar.get(f"/v1/dead-letters/{newest['id']}")
-    assert shown["history"][-1]["replay"] == done["id"]
+    assert shown["history"][-1]["replay"] == replayed
     acts = [(one["act"], one["by"], one["replay"]) for one in sidecar.rows("audit") if one["replay"]]
-    assert acts[0] == ("replay.started", "operator", done["id"])
-    assert ("replay.cancelled", "operator", tried["id"]) in acts
+    assert acts[0] == ("replay.started", "operator", replayed)
+    assert ("replay.cancelled", "operator", cancelled) in acts
 
-    # What the others wrote is as it was, byte by byte, and taking it in again writes nothing twice.
-    file = tmp_path / "letters.ndjson"
+
+def _foreign_letters_are_unchanged_and_imported_once(sidecar: Sidecar, file: Path) -> None:
     sidecar.cli("dlq", "export", "state:open", "-o", str(file))
     exported = [json.loads(line) for line in file.read_text().splitlines()]
     assert Counter(base64.b64decode(one["value"]) for one in exported) == {

@@ -95,7 +95,7 @@ def test_a_topic_filled_with_all_dialects_reads_as_its_causes(kafka: EmbeddedKaf
         sidecar.wait(lambda: len(sidecar.rows("dlq", "list", "code:schema.mismatch")) == 1, "our own letter")
         causes = sidecar.rows("dlq", "groups")
         found = {cause["dialects"][0]: cause for cause in causes if len(cause["dialects"]) == 1}
-        # @RetryableTopic's letters say what the recoverer's say, and so are of the same cause.
+        # Letters of @RetryableTopic say the same as the recoverer's, so both have one cause.
         both = next(cause for cause in causes if len(cause["dialects"]) == 2)
         assert set(both["dialects"]) == {"spring", "spring-retry"}
         assert set(found) | {"spring", "spring-retry"} == {*FRAMEWORKS, "tracecar"}
@@ -103,19 +103,22 @@ def test_a_topic_filled_with_all_dialects_reads_as_its_causes(kafka: EmbeddedKaf
         assert {cause["stream"] for cause in causes} == {topic}
         for name, cause in found.items():
             assert cause["count"] == (1 if name == "tracecar" else EACH), name
-        # Two letters say the same of one origin: they count as one, and both groups are told.
+        # Two letters of one origin with the same failure count as one.
         assert both["count"] == EACH
         assert both["groups"] == ["billing"]
         assert found["connect"]["groups"] == ["connect-warehouse-sink"]
         assert found["tracecar"]["path"] == "total"
         assert found["spring-cloud-stream"]["aggregates"] == EACH
-
-        shared = sidecar.rows("dlq", "list", "code:delivery.exhausted")
-        assert len(shared) == EACH
-        first = next(row for row in shared if row["origin"].endswith("/0"))
-        shown = sidecar.rows("dlq", "show", first["id"])[0]
-        assert (shown["body"], shown["headers"], shown["key"]) == ({"total": 1}, [["h", "1"]], "o-1")
+        _letters_of_share_groups_show_their_origin(sidecar)
         assert sidecar.stop() == 0
+
+
+def _letters_of_share_groups_show_their_origin(sidecar: Sidecar) -> None:
+    shared = sidecar.rows("dlq", "list", "code:delivery.exhausted")
+    assert len(shared) == EACH
+    first = next(row for row in shared if row["origin"].endswith("/0"))
+    shown = sidecar.rows("dlq", "show", first["id"])[0]
+    assert (shown["body"], shown["headers"], shown["key"]) == ({"total": 1}, [["h", "1"]], "o-1")
 
 
 async def test_our_letter_is_theirs_too(kafka: EmbeddedKafka) -> None:

@@ -102,17 +102,7 @@ def test_it_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey,
             [*command, "tracecar", "run", "-c", "/mnt/tracecar.yaml"], env=whole, stdout=written, stderr=written
         )
     try:
-        for _ in range(2_400):
-            assert running.poll() is None, log.read_text()
-            try:
-                if httpx2.get(f"{url}/readyz", timeout=5).status_code == 200:
-                    break
-            except httpx2.TransportError:
-                pass
-            try:
-                running.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
+        _await_ready(running, url, log)
         with redis.Redis.from_url(valkey.url) as client:
             client.xadd(stream, {"payload": json.dumps({"eventId": "e-1", "eventType": "OrderPlaced"})})
         for _ in range(600):
@@ -131,6 +121,21 @@ def test_it_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey,
         running.send_signal(signal.SIGTERM)
         code = running.wait(60)
     assert code == 0, log.read_text()
+
+
+def _await_ready(running: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Return once the sidecar is ready. Fails if it ends."""
+    for _ in range(2_400):
+        assert running.poll() is None, log.read_text()
+        try:
+            if httpx2.get(f"{url}/readyz", timeout=5).status_code == 200:
+                return
+        except httpx2.TransportError:
+            pass
+        try:
+            running.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
 
 
 def _token(state: Path) -> str:

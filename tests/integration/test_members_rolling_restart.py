@@ -25,7 +25,7 @@ SECONDS = 150.0
 
 
 class Member:
-    """A sidecar in this process. Ending it is what SIGTERM does."""
+    """A sidecar in this process. `stop` ends it like SIGTERM."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -44,6 +44,23 @@ class Member:
         return sum(len(pipeline.leases()) for pipeline in self.service.pipelines)
 
 
+def _write_config(directory: Path, kafka: EmbeddedKafka, valkey: EmbeddedValkey, topics: list[str]) -> Path:
+    """Write the configuration that all members share, and return its file."""
+    # All members run in this process, so a busy machine delays their heartbeats.
+    client = {"session_timeout_ms": 30_000, "heartbeat_interval_ms": 100}
+    source = {"bootstrap_servers": kafka.bootstrap_servers, "topics": topics, "start": "earliest", "client": client}
+    config = {
+        "service": topics[0],
+        "sources": {"kafka": source},
+        "registry": {"directory": str(directory / "schemas")},
+        "index": {"redis": {"url": valkey.url, "prefix": uuid.uuid4().hex}},
+        "api": {"port": 0, "token": "t"},
+    }
+    file = directory / "tracecar.yaml"
+    file.write_text(json.dumps(config))
+    return file
+
+
 async def test_a_rolling_restart_of_ten_members_leaves_no_hole(
     kafka: EmbeddedKafka, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
@@ -52,26 +69,7 @@ async def test_a_rolling_restart_of_ten_members_leaves_no_hole(
     for topic in topics:
         make_topic(kafka, topic, PARTITIONS // 2)
         (tmp_path / "schemas" / f"{topic}-value.avsc").write_text(json.dumps(SCHEMA))
-    file = tmp_path / "tracecar.yaml"
-    file.write_text(
-        json.dumps(
-            {
-                "service": topics[0],
-                "sources": {
-                    "kafka": {
-                        "bootstrap_servers": kafka.bootstrap_servers,
-                        "topics": topics,
-                        "start": "earliest",
-                        # All share one process here, which the whole machine may keep waiting.
-                        "client": {"session_timeout_ms": 30_000, "heartbeat_interval_ms": 100},
-                    }
-                },
-                "registry": {"directory": str(tmp_path / "schemas")},
-                "index": {"redis": {"url": valkey.url, "prefix": uuid.uuid4().hex}},
-                "api": {"port": 0, "token": "t"},
-            }
-        )
-    )
+    file = _write_config(tmp_path, kafka, valkey, topics)
     members = [Member(file) for _ in range(MEMBERS)]
     try:
 

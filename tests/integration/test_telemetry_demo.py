@@ -1,8 +1,8 @@
-"""The demo as a newcomer runs it, with nothing but the standard variable set: each order is one connected trace, and
-the dashboard has data."""
+"""The demo with only OpenTelemetry's standard variables set: each order is one trace, and the dashboard has data."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ import pytest
 
 from tests.servers.otlp import Receiver, attributes
 from tests.support import demo_process
-from tests.unit.exporters.test_metrics import asked, expressions
+from tests.support.promql import metrics_of, promql_expressions
 
 pytestmark = pytest.mark.valkey
 
@@ -24,22 +24,16 @@ def otlp() -> Iterator[Receiver]:
         yield receiver
 
 
-async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: Receiver) -> None:
-    process = await demo_process.start(
-        *("--headless", "--json", "--seconds", "14"),
-        OTEL_EXPORTER_OTLP_ENDPOINT=otlp.endpoint("http/protobuf"),
-        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
-        OTEL_METRIC_EXPORT_INTERVAL="2000",
-    )
+async def _await_metrics_of_all_panels(process: asyncio.subprocess.Process) -> set[str]:
+    """Wait until the demo exposes the metrics of every panel or ends. Returns those that are missing."""
     assert process.stderr is not None
     said = ""
     while (url := re.search(r"TRACECAR_URL=(http://\S+)", said)) is None:
         line = await process.stderr.readline()
         assert line, said
         said += line.decode()
-    wanted = {
-        name for where, expression in expressions() if not where.startswith("Tracecar") for name in asked(expression)
-    }
+    panels = [expression for where, expression in promql_expressions() if not where.startswith("Tracecar")]
+    wanted = {name for expression in panels for name in metrics_of(expression)}
     async with httpx2.AsyncClient(base_url=url[1]) as http:
         missing = wanted
         while missing and process.returncode is None:
@@ -48,6 +42,17 @@ async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: 
             except httpx2.TransportError:
                 break
             missing = wanted - {re.split(r"[ {]", line)[0] for line in text.splitlines()}
+    return missing
+
+
+async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: Receiver) -> None:
+    process = await demo_process.start(
+        *("--headless", "--json", "--seconds", "14"),
+        OTEL_EXPORTER_OTLP_ENDPOINT=otlp.endpoint("http/protobuf"),
+        OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
+        OTEL_METRIC_EXPORT_INTERVAL="2000",
+    )
+    missing = await _await_metrics_of_all_panels(process)
     out, rest = await process.communicate()
     assert not missing
     assert process.returncode == 0, rest.decode()
@@ -65,13 +70,13 @@ async def test_each_order_is_one_connected_trace_and_every_panel_has_data(otlp: 
     assert len(traces) == found["flows"]
     ids = {(span.trace_id, span.span_id) for span in spans}
     tops = Counter(span.trace_id for span in spans if (span.trace_id, span.parent_span_id) not in ids)
-    # Every span but the first of its trace hangs from another one of it.
+    # Every span but the first of its trace has a parent in the trace.
     assert set(tops.values()) == {1}
     services = {attributes(span.attributes).get("messaging.destination.name") for span in spans}
     assert services == {
         "orders", "payments", "stock", "scans", "shipping", "invoices", "notifications", "loyalty",
     }  # fmt: skip
-    # What failed, was mended and sent again is in its order's trace too, and leads to its first life.
+    # A replayed event is in the trace of its order, and links to the rejected one.
     again = [span for span in spans if any(note.name == "tracecar.replay" for note in span.events)]
     assert len(again) == found["replayed"] > 0
     by_id = {span.span_id: span for span in spans}

@@ -70,7 +70,7 @@ def traceparent(trace: int, span: int) -> dict[str, str]:
     return {"traceparent": f"00-{trace:032x}-{span:016x}-01"}
 
 
-def test_flows_are_connected_with_and_without_headers_across_a_kill_and_nothing_is_doubled(
+def test_flows_are_connected_across_a_kill_and_no_span_is_doubled(
     valkey: EmbeddedValkey, otlp: Receiver, zipkin: Zipkin, tmp_path: Path
 ) -> None:
     exporters = {
@@ -88,20 +88,12 @@ def test_flows_are_connected_with_and_without_headers_across_a_kill_and_nothing_
         bare = shop.publish("orders", "bare", {"correlation-id": f"{plain}-bare"})
         otlp.wait(lambda: len(otlp.spans) >= 3, f"the first spans\n{shop.sidecar.log}")
         shop.sidecar.kill()
-        # Half of the flow is sent; the rest comes without any trace context, to a sidecar that remembers nothing.
+        # Half of the flow is exported. The rest arrives without trace context, at a sidecar without memory of it.
         mail = shop.publish("mail", "m", {"correlation-id": plain, "causation-id": "p"})
         later = shop.publish("mail", "n", {"correlation-id": f"{plain}-bare", "causation-id": "bare"})
-        replay = shop.publish(
-            "payments",
-            "p",
-            {
-                **traceparent(trace, 12),
-                "correlation-id": plain,
-                "causation-id": "o",
-                "tracecar.replay-of": f"tracecar.shop@{payment}",
-                "tracecar.replay-id": "r-1",
-            },
-        )
+        replayed = {"tracecar.replay-of": f"tracecar.shop@{payment}", "tracecar.replay-id": "r-1"}
+        context = {**traceparent(trace, 12), "correlation-id": plain, "causation-id": "o"}
+        replay = shop.publish("payments", "p", {**context, **replayed})
         shop.sidecar.start()
         otlp.wait(lambda: len(otlp.spans) >= 6, f"the spans after the kill\n{shop.sidecar.log}")
         otlp.wait(lambda: len(otlp.log_records) >= 1, "the rejection's log record")
@@ -115,13 +107,9 @@ def test_flows_are_connected_with_and_without_headers_across_a_kill_and_nothing_
     assert found[later].trace_id == found[bare].trace_id
     parents = {one: int.from_bytes(span.parent_span_id) for one, span in found.items()}
     assert parents == {
-        order: 11,
-        payment: span_id_at(order),
-        mail: span_id_at(payment),
-        replay: span_id_at(order),
-        bare: 0,
+        order: 11, payment: span_id_at(order), mail: span_id_at(payment), replay: span_id_at(order), bare: 0,
         later: span_id_at(bare),
-    }
+    }  # fmt: skip
     links = {attributes(link.attributes)["tracecar.link"]: int.from_bytes(link.span_id) for link in found[replay].links}
     assert links == {"creation": 12, "replay_of": span_id_at(payment)}
     assert found[payment].status.code == 2
@@ -133,13 +121,18 @@ def test_flows_are_connected_with_and_without_headers_across_a_kill_and_nothing_
     assert "schema.mismatch" in record.body.string_value
     assert shop.client.xlen(f"{shop.stream('payments')}.dlt") == 1
 
-    zipkin.wait(lambda: len(zipkin.trace(f"{trace:032x}")) == 4, "the trace in Zipkin")
-    told = {span["tags"]["tracecar.position"]: span for span in zipkin.trace(f"{trace:032x}")}
-    assert {position: int(span["parentId"], 16) for position, span in told.items()} == {
+    in_zipkin = _read_from_zipkin(zipkin, trace, 4)
+    assert {position: int(span["parentId"], 16) for position, span in in_zipkin.items()} == {
         str(one): parents[one] for one in (order, payment, mail, replay)
     }
-    assert told[str(payment)]["tags"]["error.type"] == "schema.mismatch"
-    assert told[str(replay)]["tags"]["tracecar.link.replay_of"].endswith(f"-{span_id_at(payment):016x}")
+    assert in_zipkin[str(payment)]["tags"]["error.type"] == "schema.mismatch"
+    assert in_zipkin[str(replay)]["tags"]["tracecar.link.replay_of"].endswith(f"-{span_id_at(payment):016x}")
+
+
+def _read_from_zipkin(zipkin: Zipkin, trace: int, spans: int) -> dict[str, dict[str, Any]]:
+    """Return the spans of a trace by position, once Zipkin has that many."""
+    zipkin.wait(lambda: len(zipkin.trace(f"{trace:032x}")) == spans, "the trace in Zipkin")
+    return {span["tags"]["tracecar.position"]: span for span in zipkin.trace(f"{trace:032x}")}
 
 
 def test_a_kill_loses_what_waited_for_its_flow_and_the_rest_of_the_flow_is_connected_all_the_same(

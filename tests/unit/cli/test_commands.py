@@ -19,8 +19,8 @@ import pytest
 import pytest_asyncio
 
 from sidecar.cli import main
-from tests.support.api import OPERATOR, READER, Sidecar, order, serving
-from tests.unit.api.test_http import BAD, CAUSE, DEAD_LETTER, EVENT, FLOW, STATUS, STREAM
+from tests.support.api import BAD, OPERATOR, READER, Sidecar, order, serving
+from tests.unit.api.test_http import CAUSE, DEAD_LETTER, EVENT, FLOW, STATUS, STREAM
 
 pytestmark = pytest.mark.slow  # each test starts a process for each command
 

@@ -18,8 +18,7 @@ import yaml
 from structlog.testing import capture_logs
 
 from sidecar.cli.output.tables import format_age
-from tests.support.api import OPERATOR, Sidecar, order, serving
-from tests.unit.api.test_http import BAD
+from tests.support.api import BAD, OPERATOR, Sidecar, order, serving
 from tests.unit.cli.test_commands import ESCAPES, STYLE, on_a_terminal, tracecar, within
 
 

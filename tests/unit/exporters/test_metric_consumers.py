@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import yaml
 
 from exporters.metrics.prometheus import family
 from sidecar.config.schema import Config, RedisConfig, SourcesConfig
-
-CHART = Path(__file__).parents[3] / "helm" / "tracecar"
-_NAME = re.compile(r"\b(?:tracecar|messaging)_[a-z_]+")
-_LABELS = re.compile(r"\b(?:by|without|on|ignoring) ?\(([^)]*)\)|\{([^}]*)\}")
-_PARTS = re.compile(r"_(?:bucket|sum|count)$")
-
-
-def metrics_of(expression: str) -> set[str]:
-    """Return the names of the metrics in a PromQL expression."""
-    assert expression.count("(") == expression.count(")")
-    assert expression.count("{") == expression.count("}")
-    return set(_NAME.findall(_LABELS.sub("", expression)))
-
-
-def expressions() -> Iterator[tuple[str, str]]:
-    dashboard = json.loads((CHART / "dashboards" / "tracecar.json").read_text())
-    for panel in dashboard["panels"]:
-        for target in panel.get("targets", ()):
-            yield panel["title"], target["expr"]
-    for group in yaml.safe_load((CHART / "rules" / "tracecar.yaml").read_text())["groups"]:
-        for rule in group["rules"]:
-            yield rule["alert"], rule["expr"]
+from tests.support.promql import CHART, LABELS, PARTS, metrics_of, promql_expressions
 
 
 async def exposed_names() -> tuple[set[str], set[str]]:
@@ -53,18 +29,18 @@ async def exposed_names() -> tuple[set[str], set[str]]:
 async def test_dashboard_and_alerts_use_metrics_and_labels_that_exist() -> None:
     known, labels = await exposed_names()
     labels |= {"job", "instance", "namespace", "system", "stream", "exporter", "error_type", "le", "state"}
-    for where, expression in expressions():
+    for where, expression in promql_expressions():
         assert metrics_of(expression), where
         assert metrics_of(expression) <= known, f"{where}: {metrics_of(expression) - known}"
-        for first, _ in _LABELS.findall(expression):
+        for first, _ in LABELS.findall(expression):
             assert {name.strip() for name in first.split(",") if name.strip()} <= labels, where
     # Every metric is on a dashboard or in an alert.
-    seen = {_PARTS.sub("", name) for _, expression in expressions() for name in metrics_of(expression)}
-    assert {_PARTS.sub("", name) for name in known} - seen <= {"tracecar_uptime_seconds"}
+    seen = {PARTS.sub("", name) for _, expression in promql_expressions() for name in metrics_of(expression)}
+    assert {PARTS.sub("", name) for name in known} - seen <= {"tracecar_uptime_seconds"}
 
 
 async def test_the_documentation_names_every_metric_and_no_other() -> None:
-    known = {_PARTS.sub("", name) for name in (await exposed_names())[0]}
+    known = {PARTS.sub("", name) for name in (await exposed_names())[0]}
     page = (CHART.parents[1] / "docs" / "telemetry.md").read_text()
     table = page[page.index("| metric |") : page.index("(system, destination, group")]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]
