@@ -15,7 +15,7 @@ UV_READY := .tools/.uv-$(UV_VERSION)
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo unit test test-versions check baseline format chart bench docs pictures clean
+.PHONY: help setup demo unit test test-versions check baseline format chart bench profile docs pictures clean
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ chart: $(SYNCED) ## Write what is generated of the Helm chart: its values' schem
 
 bench: $(SYNCED) ## Tracecar beside the loop that anyone would write by hand
 	@.venv/bin/python -m tests.bench $(ARGS)
+
+profile: $(SYNCED) ## Where the processor time of an event goes, stage by stage
+	@.venv/bin/python -m tests.bench.profile $(ARGS)
 
 docs: $(SYNCED) ## Build the documentation site into dist/site; a broken link fails
 	@$(UV) sync --quiet --frozen --extra demo --extra test --extra docs --python .tools/bin/python

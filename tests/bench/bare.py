@@ -1,10 +1,11 @@
-"""The bare loop: what anyone would write by hand. Fetch, decode with fastavro, one dict by trace id; nothing else."""
+"""The bare loop: what anyone would write by hand. Fetch, decode with fastavro, one dict by trace id; nothing else.
+
+On Kafka there are two of them: with aiokafka, and with confluent-kafka."""
 
 from __future__ import annotations
 
 import json
 import sys
-import time
 from io import BytesIO
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 import uvloop
 
 from tests.bench.event_producer import order_schema
+from tests.bench.processor_time import EventClock
 
 WARM_UP = 20_000
 """Events before the clock starts: first batches are not counted."""
@@ -25,7 +27,7 @@ class Loop:
         self.schema: Any = fastavro.parse_schema(order_schema())
         self.by_trace: dict[str, list[Any]] = {}
         self.seen, self.events = 0, events
-        self.started = 0.0
+        self.clock = EventClock(WARM_UP)
 
     def take(self, value: bytes, traceparent: bytes) -> None:
         trace = traceparent[3:35].decode()
@@ -43,12 +45,12 @@ class Loop:
     def batch(self, size: int) -> bool:
         """Count a batch; True when that was all."""
         self.seen += size
-        if not self.started and self.seen >= WARM_UP:
-            self.started, self.counted_from = time.perf_counter(), self.seen
+        self.clock.seen(self.seen)
         return self.seen >= self.events
 
-    def rate(self) -> float:
-        return (self.seen - self.counted_from) / (time.perf_counter() - self.started)
+    def result(self) -> dict[str, float]:
+        """Rate and processor time."""
+        return self.clock.result(self.seen)
 
 
 async def kafka(loop: Loop, address: str, stream: str, group: str) -> None:
@@ -72,6 +74,24 @@ async def kafka(loop: Loop, address: str, stream: str, group: str) -> None:
         await consumer.stop()
 
 
+def confluent(loop: Loop, address: str, stream: str, group: str) -> None:
+    from confluent_kafka import Consumer
+
+    consumer = Consumer(
+        {"bootstrap.servers": address, "group.id": group, "auto.offset.reset": "earliest", "enable.auto.commit": True}
+    )
+    consumer.subscribe([stream])
+    try:
+        while True:
+            records = consumer.consume(2000, 1.0)
+            for record in records:
+                loop.take(record.value(), record.headers()[0][1])
+            if loop.batch(len(records)):
+                return
+    finally:
+        consumer.close()
+
+
 async def redis(loop: Loop, address: str, stream: str, group: str) -> None:
     from redis.asyncio import Redis
 
@@ -91,9 +111,12 @@ async def redis(loop: Loop, address: str, stream: str, group: str) -> None:
 def main() -> None:
     given = json.loads(sys.argv[1])
     loop = Loop(given["events"])
-    run = kafka if given["system"] == "kafka" else redis
-    uvloop.run(run(loop, given["address"], given["stream"], given["group"]))
-    print(json.dumps({"rate": loop.rate(), "flows": len(loop.by_trace)}))
+    where = (given["address"], given["stream"], given["group"])
+    if given.get("client") == "confluent":
+        confluent(loop, *where)
+    else:
+        uvloop.run((kafka if given["system"] == "kafka" else redis)(loop, *where))
+    print(json.dumps({**loop.result(), "flows": len(loop.by_trace)}))
 
 
 if __name__ == "__main__":

@@ -20,13 +20,14 @@ import sys
 import tempfile
 import termios
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from tests.bench import report
 from tests.bench.event_producer import write_schema
 from tests.bench.size import _is_ready, resident
 from tests.support.ports import free_port
@@ -126,12 +127,21 @@ def sidecar(address: str, directory: Path) -> Iterator[str]:
         process.wait(30)
 
 
+COLORFUL = {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
+
+
+def dashboard(url: str) -> AbstractContextManager[Terminal]:
+    command = [str(Path(sys.executable).with_name("tracecar")), "tui"]
+    return in_terminal(command, {"TRACECAR_URL": url, "TRACECAR_TOKEN": TOKEN})
+
+
+def bare_dashboard() -> AbstractContextManager[Terminal]:
+    return in_terminal([sys.executable, "-m", "tests.bench.bare_dashboard"], {})
+
+
 @contextmanager
-def dashboard(url: str) -> Iterator[Terminal]:
-    environment = dict(os.environ) | {
-        "TRACECAR_URL": url, "TRACECAR_TOKEN": TOKEN, "TERM": "xterm-256color", "COLORTERM": "truecolor",
-    }  # fmt: skip
-    terminal = Terminal([str(Path(sys.executable).with_name("tracecar")), "tui"], environment)
+def in_terminal(command: Sequence[str], variables: dict[str, str]) -> Iterator[Terminal]:
+    terminal = Terminal(command, dict(os.environ) | COLORFUL | variables)
     try:
         yield terminal
     finally:
@@ -189,14 +199,14 @@ def say(message: str) -> None:
 # --- what is measured
 
 
-def first_paint(url: str) -> float:
+def first_paint(start: Callable[[], AbstractContextManager[Terminal]], first: str, whole: str) -> float:
     """Seconds from the start of the process."""
     found, spent = [], []
     for _ in range(5):
-        with dashboard(url) as terminal:
-            found.append(terminal.until(" Live ") - terminal.began)
+        with start() as terminal:
+            found.append(terminal.until(first) - terminal.began)
             spent.append(terminal.processor_seconds())
-            terminal.until("following")
+            terminal.until(whole)
     say(f"first paint: {', '.join(f'{one:.2f}' for one in found)} s, processor {statistics.median(spent):.2f} s")
     return statistics.median(found)
 
@@ -227,8 +237,8 @@ KEYS = (
 """Keys in turns, and what they lead to; each of them is to be told from what is painted anyway."""
 
 
-def under_flood(terminal: Terminal, url: str, address: str, minutes: float) -> list[dict[str, Any]]:
-    """Keys are pressed all the time while events arrive."""
+def under_flood(terminal: Terminal, bare: Terminal, url: str, address: str, minutes: float) -> list[dict[str, Any]]:
+    """Keys are pressed all the time while events arrive, here and in a bare dashboard."""
     command = [sys.executable, "-m", "tests.bench.dashboard", json.dumps({"work": "feed", "address": address})]
     feeding = subprocess.Popen(command)
     try:
@@ -238,12 +248,15 @@ def under_flood(terminal: Terminal, url: str, address: str, minutes: float) -> l
             terminal.rest(0.5)
         by_key: dict[str, list[float]] = {}
         seen, began, spent = _seen(url), time.perf_counter(), terminal.processor_seconds()
-        memory, waits, dice = [resident(terminal.pid)], [], random.Random(1)
+        memory, waits, bare_waits, dice = [resident(terminal.pid)], [], [], random.Random(1)
         while time.perf_counter() - began < minutes * 60:
             for key, painted in KEYS:
                 waits.append(terminal.press(key, painted) * 1000)
                 by_key.setdefault(key, []).append(waits[-1])
-                terminal.rest(dice.uniform(0.2, 0.6))
+                terminal.rest(dice.uniform(0.1, 0.3))
+                bare_waits.append(bare.press("k", "pressed") * 1000)
+                bare.rest(0.05)
+                terminal.rest(dice.uniform(0.1, 0.3))
             memory.append(resident(terminal.pid))
         seconds = time.perf_counter() - began
         share = (terminal.processor_seconds() - spent) / seconds
@@ -257,9 +270,11 @@ def under_flood(terminal: Terminal, url: str, address: str, minutes: float) -> l
     say(f"{len(waits)} keys, median {statistics.median(waits):.0f} ms, slowest {max(waits):.0f} ms; memory {steps} MB")
     say(", ".join(f"{key!r} {statistics.median(some):.0f} to {max(some):.0f}" for key, some in by_key.items()) + " ms")
     at = f"dashboard at {rate:,.0f} events/s"
+    slow, bare_slow = (statistics.quantiles(some, n=100)[98] for some in (waits, bare_waits))
+    say(f"a bare dashboard: median {statistics.median(bare_waits):.0f} ms, p99 {bare_slow:.0f} ms")
     return [
-        {"what": f"{at}: key to paint, p99", "value": statistics.quantiles(waits, n=100)[98],
-         "unit": "ms", "bound": 100},
+        {"what": f"{at}: key to paint, p99", "value": slow, "unit": "ms",
+         **report.in_units(slow, 3, {"name": "bare keys to paint, p99", "value": bare_slow})},
         {"what": f"{at}: processor, of one core", "value": share * 100, "unit": "%", "bound": 50},
         {"what": f"{at}: resident memory", "value": memory[-1] / 1e6, "unit": "MB"},
         {"what": f"{at}: memory grown in {minutes:g} min", "value": grown / 1e6, "unit": "MB", "bound": 5},
@@ -274,18 +289,24 @@ def _seen(url: str) -> int:
 
 def measure(address: str, minutes: float) -> list[dict[str, Any]]:
     load_large(address)
+    unit = {"name": "bare first paints", "value": first_paint(bare_dashboard, "ready", "event-0-")}
     with tempfile.TemporaryDirectory() as directory, sidecar(address, Path(directory)) as url:
-        rows = [{"what": "dashboard: first paint after start", "value": first_paint(url), "unit": "s", "bound": 1}]
+        painted = first_paint(lambda: dashboard(url), " Live ", "following")
+        rows = [{"what": "dashboard: first paint after start", "value": painted, "unit": "s",
+                 **report.in_units(painted, 2.5, unit)}]  # fmt: skip
         with dashboard(url) as terminal:
             terminal.until("following")
             terminal.rest(1)
-            rows.append({"what": f"dashboard: a flow of {FLOW} events opens, slowest of {OPENED}", "unit": "ms",
-                         "value": opened(terminal, "event:large-1", f"{FLOW} events"), "bound": 300})  # fmt: skip
-            rows.append({"what": f"dashboard: a body of 1 MB opens, slowest of {OPENED}", "unit": "ms",
-                         "value": opened(terminal, "event:large-body", "the large body"), "bound": 300})  # fmt: skip
-        with dashboard(url) as terminal:
+            for what, query, shown in (
+                (f"a flow of {FLOW} events", "event:large-1", f"{FLOW} events"),
+                ("a body of 1 MB", "event:large-body", "the large body"),
+            ):
+                took = opened(terminal, query, shown)
+                rows.append({"what": f"dashboard: {what} opens, slowest of {OPENED}", "value": took, "unit": "ms",
+                             **report.in_units(took / 1000, 0.75, unit)})  # fmt: skip
+        with dashboard(url) as terminal, bare_dashboard() as bare:
             terminal.until("following")
-            rows += under_flood(terminal, url, address, minutes)
+            rows += under_flood(terminal, bare, url, address, minutes)
     return rows
 
 

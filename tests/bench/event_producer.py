@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+
+import fastavro
 
 from sidecar.adapters.registry.directory import schema_id
 from tests.support.bench_events import SCHEMA, Load, bench_events
 
 SUBJECT = "{stream}-value"
+_PARSED = fastavro.parse_schema(SCHEMA)
 CODECS = ("lz4", "zstd", "gzip", "snappy", "none")
 
 
@@ -31,30 +35,32 @@ def load(
     broken: float = 0.0,
     partitions: int = 1,
     mixed: bool = False,
+    json_only: bool = False,
 ) -> None:
     """Write `events` events to a new stream. `mixed`: every codec, and a third each of Confluent's prefix, the schema
-    id in a header, and JSON."""
+    id in a header, and JSON. `json_only`: all as JSON."""
     made = bench_events(events, broken, schema_id=schema_id(json.dumps(SCHEMA)))
     if system == "redis":
         _redis(address, stream, made)
     else:
-        _kafka(address, stream, list(_mixed(made)) if mixed else made, partitions, CODECS if mixed else ("none",))
+        made = list(_mixed(made)) if mixed else list(map(_as_json, made)) if json_only else made
+        _kafka(address, stream, made, partitions, CODECS if mixed else ("none",))
 
 
 def _mixed(made: Sequence[Load]) -> Iterator[Load]:
-    from io import BytesIO
-
-    import fastavro
-
-    schema = fastavro.parse_schema(SCHEMA)
     for number, (key, value, headers) in enumerate(made):
         if number % 3 == 0:
             yield key, value, headers
         elif number % 3 == 1:
             yield key, value[5:], [*headers, ("__value_schema_id", value[:5])]
         else:
-            body = fastavro.schemaless_reader(BytesIO(value[5:]), schema, None)
-            yield key, json.dumps(body, default=lambda moment: moment.isoformat()).encode(), headers
+            yield _as_json((key, value, headers))
+
+
+def _as_json(load: Load) -> Load:
+    key, value, headers = load
+    body = fastavro.schemaless_reader(BytesIO(value[5:]), _PARSED, None)
+    return key, json.dumps(body, default=lambda moment: moment.isoformat()).encode(), headers
 
 
 def _kafka(address: str, stream: str, made: Sequence[Load], partitions: int, codecs: Sequence[str]) -> None:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sidecar.config import schema as config
+from tests.bench.processor_time import EventClock
 from tests.support.bench_events import bench_events
 
 READ, REPLAYED = 100_000, 50_000
@@ -66,6 +67,12 @@ def load(address: str, stream: str, count: int) -> None:
     producer.flush()
 
 
+def _clock() -> EventClock:
+    clock = EventClock(0)
+    clock.seen(0)
+    return clock
+
+
 # --- reading
 
 
@@ -75,7 +82,7 @@ async def read_bare(address: str, stream: str) -> dict[str, Any]:
 
     loop = bare.Loop(READ)
     await bare.kafka(loop, address, f"{stream}.dlt", f"bare-{time.time_ns()}")
-    return {"rate": loop.rate()}
+    return loop.result()
 
 
 @asynccontextmanager
@@ -102,16 +109,16 @@ async def read_ours(address: str, stream: str) -> dict[str, Any]:
 
     async with _broker(address, stream) as (_, source):
         desk = DeadLetterStore([source], 5)
-        began = time.perf_counter()
+        clock = _clock()
         grouped = await desk.groups()
-        seconds = time.perf_counter() - began
+        result = clock.result(READ)
         assert grouped.letters == READ, grouped.notes
         letters = [letter async for letter in desk.each(DeadLetterFilter(), [])]
         causes, began = CauseGrouping(time.time_ns() // 1_000), time.perf_counter()
         for letter in letters:
             causes.add(letter)
         found = causes.causes()
-        return {"rate": READ / seconds, "causes": len(found), "listing_s": time.perf_counter() - began}
+        return {**result, "causes": len(found), "listing_s": time.perf_counter() - began}
 
 
 # --- replaying
@@ -134,7 +141,7 @@ async def copy_bare(address: str, stream: str) -> dict[str, Any]:
     )
     await consumer.start()
     await producer.start()
-    began, sent = time.perf_counter(), 0
+    clock, sent = _clock(), 0
     try:
         while sent < REPLAYED:
             fetched = await consumer.getmany(timeout_ms=1000, max_records=COPY)
@@ -154,7 +161,7 @@ async def copy_bare(address: str, stream: str) -> dict[str, Any]:
     finally:
         await consumer.stop()
         await producer.stop()
-    return {"rate": sent / (time.perf_counter() - began)}
+    return clock.result(sent)
 
 
 async def replay_ours(address: str, stream: str) -> dict[str, Any]:
@@ -188,14 +195,14 @@ async def replay_ours(address: str, stream: str) -> dict[str, Any]:
             reporting=None,  # type: ignore[arg-type]
             selection=REPLAYED,
         )
-        began = time.perf_counter()
+        clock = _clock()
         job = await operations.replay(ReplayRequest(to=f"{stream}.retry"), Actor("bench"))
         while (job := await operations.job(job.id)).state == "running":
             await asyncio.sleep(0.1)
-        seconds = time.perf_counter() - began
+        result = clock.result(REPLAYED)
         await operations.close()
         assert (job.state, job.published) == ("done", REPLAYED), job
-        return {"rate": job.published / seconds}
+        return result
 
 
 def main() -> None:

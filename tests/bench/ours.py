@@ -7,12 +7,13 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tests.bench.bare import WARM_UP
 from tests.bench.event_producer import write_schema
+from tests.bench.processor_time import EventClock, LoopWatch
 
 
 def configuration(given: dict[str, Any], directory: Path) -> str:
@@ -56,14 +57,15 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
     return str(file)
 
 
-async def measure(file: str, events: int) -> dict[str, Any]:
+async def measure(file: str, events: int, on_warm: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Run until every event is judged and committed. The clock runs from the first events after the warm-up."""
     from sidecar.config.loader import load
     from sidecar.runtime.wiring import build_service
 
     service = build_service(load(file))
     running = asyncio.ensure_future(service.run())
-    started = counted_from = seen = 0.0
+    clock, watch = EventClock(WARM_UP), LoopWatch()
+    seen = 0
     try:
         while seen < events:
             await asyncio.sleep(0.005)
@@ -71,16 +73,20 @@ async def measure(file: str, events: int) -> dict[str, Any]:
                 running.result()
                 raise RuntimeError("the sidecar ended")
             seen = service.counters.total()
-            if not started and seen >= WARM_UP:
-                started, counted_from = time.perf_counter(), seen
+            if not clock.running:
+                clock.seen(seen)
+                if clock.running:
+                    watch.start()
+                    on_warm()
         await service.wait_until_committed()
         while getattr(service.index, "waiting", 0):
             await asyncio.sleep(0.005)
-        seconds = time.perf_counter() - started
+        found = clock.result(seen)
+        watch.stop()
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    return {"rate": (seen - counted_from) / seconds, "rejected": service.counters.total_rejected()}
+    return {**found, "step_ms": watch.longest_ms, "rejected": service.counters.total_rejected()}
 
 
 def one(given: dict[str, Any]) -> dict[str, Any]:
