@@ -20,15 +20,15 @@ def find_starting_link(decoded: Decoded, redactor: Redactor | None) -> SpanLink 
 
     None where the record names no such trace, where that is the event's own, and where it is redacted.
     """
-    event, record, body = decoded.event, decoded.record, decoded.body
+    event, record = decoded.event, decoded.record
     if event.trace_id is None or event.trace_origin is TraceOrigin.CLOUDEVENTS:
         return None
     value = None
     if len(record.headers) > 1 and any(name.lower() == HEADER for name, _ in record.headers):
         headers = record.headers if redactor is None else redactor.headers(record.headers)
         value = next((value for name, value in reversed(headers) if name.lower() == HEADER), None)
-    elif body.__class__ is dict and body.get("specversion") is not None:
-        attribute = (body if redactor is None else redactor.body(body)).get("traceparent")
+    elif decoded.has_field("specversion") and decoded.body["specversion"] is not None:
+        attribute = (decoded.body if redactor is None else redactor.body(decoded.body)).get("traceparent")
         value = attribute.encode("ascii", "replace") if attribute.__class__ is str else None
     ids = parse_traceparent(value.strip()) if value is not None and len(value) <= MAX_HEADER_BYTES else None
     return None if ids is None or ids[0] == event.trace_id else SpanLink(*ids, "start")

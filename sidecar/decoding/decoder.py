@@ -19,15 +19,16 @@ from msgspec import Struct
 from sidecar.config import schema as config
 from sidecar.decoding.envelope.coercion import MAX_ID_CHARACTERS
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout, record_type
-from sidecar.decoding.fast_path import Build, compile_fast_decoder, is_plain
+from sidecar.decoding.fast_path import Build, compile_fast_decoder, fields_looked_at, is_plain
 from sidecar.decoding.payload import read_json
+from sidecar.decoding.record_key import KeyReader
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaKey, SchemaNotCached
 from sidecar.decoding.slow_path import examine, says_cloudevent
 from sidecar.domain.broker_traits import is_time_observed, traits_of
 from sidecar.domain.errors import Outage, Refused
-from sidecar.domain.model import Decoded, Event, Record, Rejection
+from sidecar.domain.model import Decoded, Event, Record, Rejection, UnreadBody
 
 STEP_S = 0.008
 """Seconds of work after which the decoder yields to other tasks of the event loop."""
@@ -39,6 +40,8 @@ _MAX_NAMES = 64
 _MAX_NAME_CHARACTERS = 2_048
 """Larger sequences of names are not kept, so that the memory for layouts and plans stays small."""
 _OPEN_BRACE = ord("{")
+_FRAME_BYTES = 5
+"""The first byte and the schema id before a body."""
 
 _log = structlog.get_logger(__name__)
 
@@ -54,6 +57,17 @@ def stop_on_outage(key: SchemaKey, error: Exception) -> None:
 
 def pass_unchecked(key: SchemaKey, error: Exception) -> None:
     """Return, so that events whose schema is not in memory are `unchecked`."""
+
+
+class AvroPlan(Struct, frozen=True):
+    """The way to decode records that begin with one schema id, under one sequence of header names."""
+
+    decode: Callable[[bytes, int], Any]
+    """Decodes at least what `build` needs."""
+    build: Build | None = None
+    """Builds the event; None where the general decoder is needed: the id is not good, or events are not plain."""
+    content: UnreadBody | None = None
+    """Reads the body on demand; None where `decode` gives all of it."""
 
 
 class DecodeResult(Struct):
@@ -76,7 +90,8 @@ class EventDecoder:
         self._envelope = EnvelopeExtractor(envelope)
         self._clock = clock
         self._headings: dict[tuple[str, ...], HeaderLayout] = {}
-        self._plans: dict[tuple[tuple[str, ...], BoundSchema | tuple[str, ...]], Build | None] = {}
+        self._avro_plans: dict[tuple[tuple[str, ...], BoundSchema], AvroPlan] = {}
+        self._json_plans: dict[tuple[tuple[str, ...], tuple[str, ...]], Build | None] = {}
         self._logged: set[str] = set()
 
     async def decode_with_schemas(
@@ -151,8 +166,7 @@ class EventDecoder:
         stream: str | None = None
         prefix: bytes | None = None
         fields: tuple[str, ...] | None = None
-        decode: Callable[[bytes, int], Any] = _no_avro
-        build_avro: Build | None = None
+        plan = _NO_AVRO
         build_json: Build | None = None
         headings = self._layout(())
         content_at, structured = -1, False
@@ -176,12 +190,13 @@ class EventDecoder:
                     first = value[0]
                     if first == 0:
                         if value[:5] != prefix:
-                            decode, build_avro = self._avro_plan(record, headings, names)
+                            plan = self._avro_plan(record, headings, names)
                             prefix = value[:5]
-                        if build_avro is not None:
-                            body = decode(value, 5)
+                        if plan.build is not None:
+                            body = plan.decode(value, 5)
                             if body.__class__ is dict:
-                                event = build_avro(record, value, headers, body, now)
+                                event = plan.build(record, value, headers, body, now)
+                                body = plan.content or body
                     elif first == _OPEN_BRACE:
                         body = read_json(value)
                         if body.__class__ is dict and len(body) <= _MAX_NAMES:
@@ -220,42 +235,36 @@ class EventDecoder:
                 self._headings[names] = headings
         return headings
 
-    def _avro_plan(
-        self, record: Record, headings: HeaderLayout, names: tuple[str, ...]
-    ) -> tuple[Callable[[bytes, int], Any], Build | None]:
-        """Find how to decode records that begin like this one, and how to build their events.
-
-        The way to build is None where the general decoder is needed: the id is not good, or events are not plain."""
+    def _avro_plan(self, record: Record, headings: HeaderLayout, names: tuple[str, ...]) -> AvroPlan:
+        """Find how to decode records that begin like this one, and how to build their events."""
         value = record.value or b""
         id = int.from_bytes(value[1:5], "big")
         if id == 0 or len(value) < 5:
-            return _no_avro, None
+            return _NO_AVRO
         lookup = self._catalog.find_good_id(record.position.stream, id)
         schema = lookup.schema if lookup is not None else None
         if schema is None or schema.unusable is not None:
-            return _no_avro, None
+            return _NO_AVRO
         key = (names, schema)
-        if key not in self._plans:
+        if key not in self._avro_plans:
             plain = schema.fields and is_plain(headings, schema.fields)
-            self._keep_plan(
-                key, compile_fast_decoder(headings, schema.fields, schema, self._envelope.keys) if plain else None
-            )
-        return schema.fast_decode, self._plans[key]
+            if len(self._avro_plans) >= _MAX_PLANS:
+                self._avro_plans.clear()
+            self._avro_plans[key] = build_avro_plan(headings, schema, self._envelope.keys) if plain else _NO_AVRO
+        return self._avro_plans[key]
 
     def _json_plan(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
         """Find how to build the events of JSON objects with these fields; None where the general decoder is needed."""
         key = (names, fields)
-        if key not in self._plans:
+        if key not in self._json_plans:
             if sum(map(len, fields)) > _MAX_NAME_CHARACTERS:
                 return None
             plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
-            self._keep_plan(key, compile_fast_decoder(headings, fields, None, self._envelope.keys) if plain else None)
-        return self._plans[key]
-
-    def _keep_plan(self, key: tuple[tuple[str, ...], Any], plan: Build | None) -> None:
-        if len(self._plans) >= _MAX_PLANS:
-            self._plans.clear()
-        self._plans[key] = plan
+            if len(self._json_plans) >= _MAX_PLANS:
+                self._json_plans.clear()
+            build = compile_fast_decoder(headings, fields, None, self._envelope.keys) if plain else None
+            self._json_plans[key] = build
+        return self._json_plans[key]
 
     def _check_json(self, event: Event, body: dict[str, Any], unchecked: bool) -> bool:
         """Check a plain JSON event against its stream's subject. Returns False where the general decoder is needed."""
@@ -296,5 +305,18 @@ class EventDecoder:
             return Decoded(record, Event(record.position, key, record.timestamp, now, rejection=rejection))
 
 
+def build_avro_plan(headings: HeaderLayout, schema: BoundSchema, keys: KeyReader) -> AvroPlan:
+    """Plan the decoding of plain events of a schema: of their bodies, what the envelope needs."""
+    build = compile_fast_decoder(headings, schema.fields, schema, keys)
+    decode = schema.fast_decode
+    project = schema.project(fields_looked_at(headings, schema.fields))
+    if project is None:
+        return AvroPlan(decode, build)
+    return AvroPlan(project, build, UnreadBody(lambda value: decode(value, _FRAME_BYTES), schema.fields))
+
+
 def _no_avro(data: bytes, start: int) -> Any:
     raise AssertionError("called without an Avro schema")
+
+
+_NO_AVRO = AvroPlan(_no_avro)

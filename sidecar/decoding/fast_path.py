@@ -171,6 +171,13 @@ def compile_fast_decoder(
     return build
 
 
+def fields_looked_at(headings: HeaderLayout, fields: Collection[str]) -> frozenset[str]:
+    """Return those of a body's fields that a plan for it may look at."""
+    places = [place for word in ENVELOPE_FIELDS for _, place in headings.within(word, fields)]
+    paths = {place.steps[0] for place in places if place.steps} | {".".join(place.steps) for place in places}
+    return frozenset(paths.intersection(fields))
+
+
 def _places(
     headings: HeaderLayout, fields: Collection[str]
 ) -> tuple[str | None, str | None, str | None, str | None, str | None, tuple[_Single, ...], tuple[_Several, ...]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from sidecar.decoding.formats.schema_format import CompiledSchema, UnusableSchema
@@ -53,6 +53,10 @@ class BoundSchema:
         """
         value = self.fast_decode(data, start)
         return self._reject(value) if isinstance(value, PathFault) else value
+
+    def project(self, fields: Collection[str]) -> Callable[[bytes, int], Any] | None:
+        """Compile a decoder for some of the record's own fields (`CompiledSchema.project`)."""
+        return None if self.compiled is None else self.compiled.project(fields)
 
     def record_name(self, data: bytes, start: int) -> str | None:
         """Return the full name of the record in a payload that `decode` accepts; None if it is not a record."""

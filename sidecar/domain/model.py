@@ -11,6 +11,7 @@ lower-case hex.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from enum import StrEnum
 from typing import Any
 
@@ -121,14 +122,51 @@ class Event(Struct, gc=False):
     """Position of the original of this copy, as a framework's headers state it (on a retry topic, for example)."""
 
 
+class UnreadBody:
+    """A body that was verified and is not decoded: it is read from its record's value on demand."""
+
+    __slots__ = ("fields", "read")
+
+    def __init__(self, read: Callable[[bytes], Any], fields: Collection[str]) -> None:
+        """Describe the bodies of one schema.
+
+        Args:
+            read: Decodes the body in a record's value.
+            fields: The body is an object with these fields.
+        """
+        self.read, self.fields = read, fields
+
+
 class Decoded(Struct, gc=False):
-    """A record after decoding and validation: its event, and its body while it is needed."""
+    """A record after decoding and validation: its event, and its body for those who look at it."""
 
     record: Record
     event: Event
-    body: Any = None
-    """Decoded value: JSON types, and bytes, Decimal, datetime, date, time and UUID from Avro's logical types. None for
-    a record without a value, or with one that could not be decoded."""
+    content: Any = None
+    """The body, or how to read it (UnreadBody)."""
+
+    @property
+    def body(self) -> Any:
+        """The decoded value: JSON types, and bytes, Decimal, datetime, date, time and UUID from Avro's logical types.
+
+        None for a record without a value or with one that could not be decoded. The first access may decode it.
+        """
+        content = self.content
+        if content.__class__ is UnreadBody:
+            content = self.content = content.read(self.record.value or b"")
+        return content
+
+    @property
+    def has_body(self) -> bool:
+        """The value could be decoded to something."""
+        return self.content is not None
+
+    def has_field(self, name: str) -> bool:
+        """Test whether the body is an object with this field, without decoding it."""
+        content = self.content
+        if content.__class__ is UnreadBody:
+            return name in content.fields
+        return content.__class__ is dict and name in content
 
 
 class Outgoing(Struct, frozen=True, gc=False):

@@ -177,7 +177,7 @@ def _split(decoded: Sequence[Decoded], max_bytes: int) -> list[tuple[Sequence[De
 
 def _count_bytes(decoded: Decoded) -> int:
     record = count_record_bytes((decoded.record,))
-    return count_event_bytes((decoded.event,)) + record * (1 if decoded.body is None else 1 + BODY_FACTOR)
+    return count_event_bytes((decoded.event,)) + record * (1 + BODY_FACTOR if decoded.has_body else 1)
 
 
 def _without_payload(decoded: Decoded) -> Decoded:

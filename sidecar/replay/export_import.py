@@ -101,7 +101,7 @@ class LetterTransfer:
         if record is None or record.value is None:
             return False
         (decoded,) = await self._payloads.open([record])
-        if decoded.body is None:
+        if not decoded.has_body:
             return self._redactor.raw(record.value) != record.value
         return bool(self._redactor.body(decoded.body) != decoded.body)
 

@@ -92,6 +92,9 @@ async def measure(file: str, events: int, on_warm: Callable[[], None] = lambda: 
 def one(given: dict[str, Any]) -> dict[str, Any]:
     import uvloop
 
+    from sidecar.runtime.gc_tuning import tune_gc
+
+    tune_gc()  # as `tracecar run` does
     with tempfile.TemporaryDirectory() as directory:
         return uvloop.run(measure(configuration(given, Path(directory)), given["events"]))
 

@@ -5,7 +5,7 @@ A new format is a package beside this module, and one entry in `runtime.wiring.s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -79,6 +79,13 @@ class CompiledSchema(Protocol):
         Its time and memory are bounded by the number of bytes. Returns the value (of the types of `Decoded.body`), or a
         PathFault with one of the codes `decode.*`. Called for every event: an implementation may provide it as an
         attribute that holds a closure.
+        """
+
+    def project(self, fields: Collection[str]) -> Callable[[bytes, int], Any] | None:
+        """Compile a decoder for some of the record's own fields, which costs less than `decode`.
+
+        It gives a dict with at least these fields, in the values of `decode`, and the same faults for all other bytes.
+        None where the format, or the schema, has none.
         """
 
     def record_name(self, data: bytes, start: int) -> str | None:

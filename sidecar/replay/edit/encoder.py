@@ -65,7 +65,7 @@ class BodyEncoder:
                     return await self._writing(resolved.schema.ref, named=True)
                 read_by = resolved.schema.ref
         elif event.schema is not None:
-            return await self._writing(event.schema, named=decoded.body is not None)
+            return await self._writing(event.schema, named=decoded.has_body)
         latest = await self._catalog.look_up(lambda: self._catalog.for_stream(stream, event.type, None))
         if latest is None or latest.schema is None:
             return None

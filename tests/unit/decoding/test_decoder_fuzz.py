@@ -181,9 +181,15 @@ def well_formed(decoded, record: Record) -> None:
         assert "raises" not in event.rejection.message  # nothing surprised it
 
 
+def look(decoded) -> None:
+    """Decode the body: from here on, its value is compared."""
+    assert decoded.has_body == (decoded.body is not None)
+
+
 def judged(it: Court, record: Record):
     decoded = it.one(record)
     well_formed(decoded, record)
+    look(decoded)
     return decoded
 
 
@@ -211,6 +217,8 @@ def test_records_do_not_tell_upon_one_another(it, data):
     drawn = data.draw(st.lists(st.tuples(valued(), headers), min_size=2, max_size=6))
     records = [record(value, named, stream=stream, offset=n) for n, ((stream, value), named) in enumerate(drawn)]
     together = it.all(records)
+    for one in together:
+        look(one)
     assert repr(together) == repr([judged(it, one) for one in records])
 
 

@@ -145,7 +145,7 @@ def test_cached_names_and_plans_are_bounded(it):
         it.one(record({f"field-{number}": 1}, {f"header-{number}": "x"}))
     it.one(record({"x" * 100_000: 1}, {"y" * 100_000: "x"}))
     it.one(record({f"f{n}": n for n in range(1_000)}, {f"h{n}": "x" for n in range(1_000)}))
-    assert len(it.judge._plans) <= 1_024
+    assert len(it.judge._json_plans) <= 1_024
     assert len(it.judge._headings) <= 1_024
     assert all(sum(map(len, names)) < 5_000 for names in it.judge._headings)
-    assert all(sum(map(len, fields)) < 5_000 for _, fields in it.judge._plans)
+    assert all(sum(map(len, fields)) < 5_000 for _, fields in it.judge._json_plans)

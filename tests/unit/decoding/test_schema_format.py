@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import pytest
@@ -29,6 +29,9 @@ class PairsSchema:
         if any(not equals for _, equals, _ in pairs):
             return PathFault("decode.malformed", "expected name=text").within(f".{pairs[-1][0]}")
         return {name: text for name, _, text in pairs}
+
+    def project(self, fields: Collection[str]) -> None:
+        return None
 
     def check(self, value: Any) -> PathFault | None:
         for name in sorted(self.fields):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -18,6 +18,7 @@ from sidecar.decoding.formats.avro.deprecation import list_deprecated_fields
 from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.formats.avro.outline import outline_text
+from sidecar.decoding.formats.avro.projection import compile_projection
 from sidecar.decoding.formats.schema_format import (
     CompiledSchema,
     EditedPayload,
@@ -54,7 +55,7 @@ class AvroFormat:
 class AvroSchema:
     """An Avro schema as a `CompiledSchema`."""
 
-    __slots__ = ("_root", "_texts", "check", "decode", "fields", "name")
+    __slots__ = ("_projections", "_root", "_safe", "_texts", "check", "decode", "fields", "name")
 
     decode: Callable[[bytes, int], Any]
     check: Callable[[Any], PathFault | None]
@@ -65,12 +66,24 @@ class AvroSchema:
         self._texts = texts
         self._root = root = schema_parser.parse(text, references)
         survey = payload_limits.survey(root)
+        self._safe = survey.safe
+        self._projections: dict[frozenset[str], Callable[[bytes, int], Any] | None] = {}
+        """One for each way to find an envelope, of which there are few: as many as configurations."""
         self.decode = _compile_decode(root, safe=survey.safe)
         self.check = json_validator.compile_check(root, survey.recursive)
         self.name: str | None = None
         self.fields: frozenset[str] = frozenset()
         if isinstance(root, schema_parser.AvroRecord):
             self.name, self.fields = root.name, frozenset(field.name for field in root.fields)
+
+    def project(self, fields: Collection[str]) -> Callable[[bytes, int], Any] | None:
+        """Compile a decoder for some of the record's own fields. None where payloads may have to be walked first."""
+        if not self._safe:
+            return None
+        key = frozenset(fields)
+        if key not in self._projections:
+            self._projections[key] = compile_projection(self._root, key, self.decode)
+        return self._projections[key]
 
     def record_name(self, data: bytes, start: int) -> str | None:
         """Return the name of the record in the payload; in a union, that of its branch."""

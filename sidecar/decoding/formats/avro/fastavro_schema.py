@@ -121,17 +121,26 @@ def _uuid(value: bytes, writer_schema: Any = None, reader_schema: Any = None) ->
     return str(UUID(bytes=value))
 
 
-LOGICAL_READERS.update(
-    {
-        f"long-{_PREFIX}timestamp-millis": _timestamp(_EPOCH, 1000),
-        f"long-{_PREFIX}timestamp-micros": _timestamp(_EPOCH, 1),
-        f"long-{_PREFIX}local-timestamp-millis": _timestamp(_EPOCH_LOCAL, 1000),
-        f"long-{_PREFIX}local-timestamp-micros": _timestamp(_EPOCH_LOCAL, 1),
-        f"int-{_PREFIX}date": _date,
-        f"int-{_PREFIX}time-millis": _time(1_000),
-        f"long-{_PREFIX}time-micros": _time(1_000_000),
-        f"bytes-{_PREFIX}decimal": _decimal,
-        f"fixed-{_PREFIX}decimal": _decimal,
-        f"fixed-{_PREFIX}uuid": _uuid,
-    }
-)
+_READERS: dict[str, Callable[..., Any]] = {
+    f"long-{_PREFIX}timestamp-millis": _timestamp(_EPOCH, 1000),
+    f"long-{_PREFIX}timestamp-micros": _timestamp(_EPOCH, 1),
+    f"long-{_PREFIX}local-timestamp-millis": _timestamp(_EPOCH_LOCAL, 1000),
+    f"long-{_PREFIX}local-timestamp-micros": _timestamp(_EPOCH_LOCAL, 1),
+    f"int-{_PREFIX}date": _date,
+    f"int-{_PREFIX}time-millis": _time(1_000),
+    f"long-{_PREFIX}time-micros": _time(1_000_000),
+    f"bytes-{_PREFIX}decimal": _decimal,
+    f"fixed-{_PREFIX}decimal": _decimal,
+    f"fixed-{_PREFIX}uuid": _uuid,
+}
+LOGICAL_READERS.update(_READERS)
+
+
+def logical_reader(type: AvroPrimitive | AvroFixed) -> Callable[[Any], Any] | None:
+    """Return the function that converts a value of this type as fastavro does with `reading_schema`; None if none."""
+    name = type.name if isinstance(type, AvroPrimitive) else "fixed"
+    read = _READERS.get(f"{name}-{_PREFIX}{type.logical}")
+    if read is None:
+        return None
+    schema = {"scale": type.scale}
+    return lambda value: read(value, schema)

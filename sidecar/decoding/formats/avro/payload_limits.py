@@ -78,6 +78,11 @@ def survey(root: Type) -> SchemaSurvey:
     return SchemaSurvey(estimator.recursive, estimator.safe and values <= MAX_FREE_VALUES)
 
 
+def fewest_bytes(type: Type) -> int:
+    """Return the fewest bytes that a value of a type takes."""
+    return _SizeEstimator().of(type)[0]
+
+
 def find_fault(walk: Walk, data: bytes, start: int) -> PathFault | None:
     """Find the first fault of the payload from `start` on; None if all of it is valid. All bytes must be used."""
     try:
