@@ -66,7 +66,7 @@ profile: $(SYNCED) ## Where the processor time of an event goes, stage by stage
 	@.venv/bin/python -m tests.bench.profile $(ARGS)
 
 docs: $(SYNCED) ## Build the documentation site into dist/site; a broken link fails
-	@$(UV) sync --quiet --frozen --extra demo --extra test --extra docs --python .tools/bin/python
+	@$(UV) sync --quiet --frozen --extra demo --extra history --extra test --extra docs --python .tools/bin/python
 	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
 pictures: $(SYNCED) ## Make the README's pictures of the dashboard anew, from the demo
@@ -77,7 +77,7 @@ clean: ## Remove what `make setup` installed, and caches within this folder
 
 $(SYNCED): uv.lock pyproject.toml $(UV_READY)
 	@echo "Installing Tracecar with what its demo and tests need into .venv (about 110 MB from PyPI, unless cached) …"
-	@$(UV) sync --frozen --extra demo --extra test --python .tools/bin/python
+	@$(UV) sync --frozen --extra demo --extra history --extra test --python .tools/bin/python
 	@touch $@
 
 # A virtual environment of its own for uv, made with the newest suitable Python there is. Debian splits ensurepip off

@@ -128,9 +128,9 @@ COLUMNS = _build_columns()
 COLUMN_NAMES = tuple(column.name for column in COLUMNS)
 _TYPES: dict[str, Any] = {"boolean": bool | None, "text": str | None}
 _KEYS: dict[str, str] = dict(
-    zip(COLUMN_NAMES, (*string.ascii_letters, *(f"_{letter}" for letter in string.ascii_letters)), strict=False)
+    zip(COLUMN_NAMES, (f"{letter}{n}" for n in ("", 1, 2, 3) for letter in string.ascii_lowercase), strict=False)
 )
-"""The key of each column in a line."""
+"""The key of each column in a line. Readers of lines may compare keys without case."""
 
 _Line: Any = msgspec.defstruct(
     "_Line",

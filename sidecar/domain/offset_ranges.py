@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import accumulate, groupby
+from typing import Generic, TypeVar
 
 from msgspec import Struct
 
 from sidecar.domain.position import Partition
+
+_V = TypeVar("_V")
 
 
 class OffsetRange(Struct, frozen=True):
@@ -65,3 +69,38 @@ def _parts_outside(whole: OffsetRange, taken: Iterable[OffsetRange]) -> Iterator
         start = each.end
     if start < whole.end:
         yield OffsetRange(whole.partition, whole.incarnation, start, whole.end)
+
+
+class RangeIndex(Generic[_V]):
+    """Values by the ranges of offsets that they belong to."""
+
+    def __init__(self, entries: Iterable[tuple[OffsetRange, _V]]) -> None:
+        by_partition: dict[Partition, list[tuple[OffsetRange, _V]]] = {}
+        for offsets, value in entries:
+            by_partition.setdefault(offsets.partition, []).append((offsets, value))
+        self._partitions: dict[Partition, _SortedRanges[_V]] = {
+            partition: _SortedRanges(ranges) for partition, ranges in by_partition.items()
+        }
+
+    def find(self, partition: Partition, offset: int) -> list[tuple[OffsetRange, _V]]:
+        """Return the ranges that hold an offset, of every incarnation, with their values."""
+        ranges = self._partitions.get(partition)
+        return [] if ranges is None else ranges.find(offset)
+
+
+class _SortedRanges(Generic[_V]):
+    """Ranges of one partition by their start, with the largest end up to each."""
+
+    def __init__(self, entries: list[tuple[OffsetRange, _V]]) -> None:
+        self._entries = sorted(entries, key=lambda entry: entry[0].start)
+        self._starts = [offsets.start for offsets, _ in self._entries]
+        self._ends = list(accumulate((offsets.end for offsets, _ in self._entries), max))
+
+    def find(self, offset: int) -> list[tuple[OffsetRange, _V]]:
+        entries = []
+        place = bisect_right(self._starts, offset) - 1
+        while place >= 0 and self._ends[place] > offset:
+            if self._entries[place][0].end > offset:
+                entries.append(self._entries[place])
+            place -= 1
+        return entries

@@ -189,6 +189,18 @@ class HistoryContract:
         assert told.files > 0
         assert told.bytes > 0
 
+    async def test_staged_rows_are_part_of_the_next_segment(self, history):
+        await history.stage([encode_row(row(1)), encode_row(row(2))])
+        await history.stage([])
+        assert (await history.find(EVERYTHING)).rows == []
+        await history.append(segment(row(3), covered=[span(1, 4)]))
+        assert offsets((await history.find(EVERYTHING)).rows) == [3, 2, 1]
+        await history.stage([encode_row(row(4))])
+        await history.unstage()
+        await history.append(segment(row(5)))
+        assert offsets((await history.find(EVERYTHING)).rows) == [5, 3, 2, 1]
+        assert (await history.coverage()).events == 4
+
     async def test_the_fate_of_a_rejected_event(self, history):
         rejected = row(1, rejection=Rejection("schema.mismatch", "no"))
         origin = rejected.event.position

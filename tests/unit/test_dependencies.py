@@ -57,7 +57,9 @@ def imported(folders: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize(("folders", "extras"), [(PRODUCT, ("demo",)), (TESTS, ("demo", "docs", "test"))])
+@pytest.mark.parametrize(
+    ("folders", "extras"), [(PRODUCT, ("demo", "history")), (TESTS, ("demo", "docs", "history", "test"))]
+)
 def test_every_imported_package_is_declared(folders: tuple[str, ...], extras: tuple[str, ...]) -> None:
     missing = {name: why for name, why in imported(folders).items() if name not in declared(*extras)}
     assert not missing, "add these to pyproject.toml"
@@ -65,12 +67,12 @@ def test_every_imported_package_is_declared(folders: tuple[str, ...], extras: tu
 
 def test_every_declared_dependency_is_imported() -> None:
     used = {*imported(PRODUCT), *imported(TESTS), *USED_WITHOUT_IMPORT}
-    assert declared("demo", "docs", "test") - used == set()
+    assert declared("demo", "docs", "history", "test") - used == set()
 
 
 def test_the_check_sees_a_package_that_is_not_declared() -> None:
     assert _distribution("markdown_it.token") == "markdown-it-py"
-    assert "markdown-it-py" not in declared("demo", "docs", "test")
+    assert "markdown-it-py" not in declared("demo", "docs", "history", "test")
 
 
 def _modules(tree: ast.AST) -> Iterator[str]:

@@ -26,15 +26,25 @@ class MemoryHistory:
         self._holes: list[OffsetRange] = []
         self._fates: list[DeadLetterFate] = []
         self._bytes = self._segments = 0
+        self._staged: list[bytes] = []
+
+    async def stage(self, lines: Sequence[bytes]) -> None:
+        """Take rows of the next segment."""
+        self._staged += lines
+
+    async def unstage(self) -> None:
+        """Drop the staged rows."""
+        self._staged = []
 
     async def append(self, segment: HistorySegment) -> None:
-        """Store a segment."""
-        rows = [decode_line(line) for line in segment.lines]
+        """Store a segment, with the staged rows before its own."""
+        lines, self._staged = [*self._staged, *segment.lines], []
+        rows = [decode_line(line) for line in lines]
         self._rows += rows
         self._covered = join_ranges((*self._covered, *segment.covered))
         self._holes = join_ranges((*self._holes, *segment.holes))
         self._fates += segment.fates
-        self._bytes += sum(map(len, segment.lines))
+        self._bytes += sum(map(len, lines))
         self._segments += 1
 
     async def find(self, selection: HistorySelection, *, limit: int = 1_000, cursor: str | None = None) -> HistoryPage:
@@ -50,7 +60,7 @@ class MemoryHistory:
     async def fates(self, origins: Sequence[Position]) -> list[DeadLetterFate]:
         """Return what happened to rejected records."""
         fates = {fate: None for fate in self._fates if fate.origin in set(origins)}
-        return sorted(fates, key=lambda fate: fate.at)
+        return sorted(fates, key=lambda fate: fate.happened_at)
 
     async def coverage(self) -> HistoryCoverage:
         """Return the extent of the history."""

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sidecar.domain.history_rows import HistoryRow
+from sidecar.domain.history_rows import HistoryRow, quote_stream
 from sidecar.domain.ports.history import MAX_PAGE_ROWS, HistoryKey, HistoryPage, HistorySelection
 from sidecar.domain.position import Position
 
-RowOrder = tuple[int, Position, str]
-"""Append time, position and incarnation: the order of rows, in which no two are equal."""
+RowOrder = tuple[int, str, str, int, int, str]
+"""Append time, parts of the position and incarnation: the order of rows, in which no two are equal. The stream is
+written as in a file, so that engines order it in the same way."""
 
 
 def order_of(row: HistoryRow) -> RowOrder:
     """Return what a row is ordered by."""
-    return row.event.appended_at, row.event.position, row.incarnation or ""
+    position = row.event.position
+    return (
+        row.event.appended_at,
+        position.system,
+        quote_stream(position.stream),
+        position.partition,
+        position.offset,
+        row.incarnation or "",
+    )
 
 
 def format_cursor(row: HistoryRow) -> str:
@@ -28,7 +37,9 @@ def parse_cursor(text: str) -> RowOrder:
     parts = text.split("|", 2)
     if len(parts) != 3:
         raise ValueError(f"not a cursor of the history: {text[:100]!r}")
-    return int(parts[0]), Position.parse(parts[2]), parts[1]
+    position = Position.parse(parts[2])
+    stream = quote_stream(position.stream)
+    return int(parts[0]), position.system, stream, position.partition, position.offset, parts[1]
 
 
 def keys_of(row: HistoryRow) -> set[HistoryKey]:
@@ -58,11 +69,16 @@ def is_selected(row: HistoryRow, selection: HistorySelection) -> bool:
     )
 
 
+def place_of(row: HistoryRow) -> tuple[Position, str | None]:
+    """Return what two rows of one event have in common."""
+    return row.event.position, row.incarnation
+
+
 def latest_rows(rows: Iterable[HistoryRow]) -> list[HistoryRow]:
     """Return each event once: of the rows of one position and incarnation the one that was observed last."""
     latest: dict[tuple[Position, str | None], HistoryRow] = {}
     for row in rows:
-        place = row.event.position, row.incarnation
+        place = place_of(row)
         known = latest.get(place)
         if known is None or known.event.observed_at <= row.event.observed_at:
             latest[place] = row

@@ -42,12 +42,12 @@ class DeadLetterFate(Struct, frozen=True):
     state: str
     """open (a dead letter was written), or the state after an action: replaying | replayed | returned | parked |
     discarded."""
-    at: int
+    happened_at: int
     """Time in microseconds."""
     position: Position | None = None
     """Position of the dead letter, or of the replayed record, if known."""
     replay_id: str | None = None
-    by: str | None = None
+    actor: str | None = None
     """Name of the acting token, for an operator's action."""
     reason: str | None = None
 
@@ -117,12 +117,22 @@ class History(Protocol):
     Several sidecars may write one history at the same time.
     """
 
+    async def stage(self, lines: Sequence[bytes]) -> None:
+        """Take rows of the next segment that is appended, so that its writer need not hold them in memory.
+
+        They are not readable yet, and lost if the process ends. After an exception none of them is taken.
+        """
+
+    async def unstage(self) -> None:
+        """Drop the staged rows."""
+
     async def append(self, segment: HistorySegment) -> None:
-        """Store a segment.
+        """Store a segment, with the staged rows before its own.
 
         After return it is durable and readable as a whole; after an exception the outcome is unknown, and the same call
-        may be repeated: a row that is stored twice is one event in every result. Of several rows with the same position
-        and incarnation the one that was observed last counts, because it may have been decoded with more knowledge.
+        may be repeated (what was staged is still staged then): a row that is stored twice is one event in every result.
+        Of several rows with the same position and incarnation the one that was observed last counts, because it may
+        have been decoded with more knowledge.
         """
 
     async def find(self, selection: HistorySelection, *, limit: int = 1_000, cursor: str | None = None) -> HistoryPage:

@@ -1,0 +1,94 @@
+"""Requests to the history's engine and its answers, as they go through the pipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from sidecar.adapters.history.file_header import FileHeader, StoredRange
+
+
+class WriteRequest(Struct, tag="write"):
+    """Write a data file and its companion from lines."""
+
+    lines: str
+    """Path of a file with one row of JSON a line."""
+    target: str
+    companion: str
+    covered: list[StoredRange]
+    holes: list[StoredRange]
+    filtered: bool
+    """Build filters."""
+    fates: int = 0
+
+
+class MergeRequest(Struct, tag="merge"):
+    """Write one data file with its companion from several, each row once."""
+
+    sources: list[str]
+    """Paths, oldest first."""
+    target: str
+    companion: str
+    covered: list[StoredRange]
+    holes: list[StoredRange]
+    replaces: list[str]
+    distinct: bool
+    """Sources may hold the same rows."""
+
+
+class FateWriteRequest(Struct, tag="write_fates"):
+    """Write a file of facts about dead letters: from lines, and from earlier files."""
+
+    lines: str | None
+    sources: list[str]
+    target: str
+
+
+class RowGroupRows(Struct, array_like=True):
+    """Rows of one row group to look at."""
+
+    path: str
+    first: int
+    """Number of its first row in the file."""
+    rows: int
+    words: list[str]
+    """Columns of which one must have one of its `values`; none: no such condition."""
+
+
+class ReadRequest(Struct, tag="read"):
+    """Read rows."""
+
+    groups: list[RowGroupRows]
+    values: dict[str, list[str]]
+    limit: int
+    oldest_first: bool = False
+    streams: list[str] = []
+    types: list[str] = []
+    since_ms: int | None = None
+    until_ms: int | None = None
+    rejected: bool = False
+    after: list[Any] | None = None
+    """The order of the row behind which to begin."""
+    positions: list[tuple[str, str, int, int, int]] = []
+    """System, stream, partition and both parts of the offset."""
+
+
+class FateReadRequest(Struct, tag="read_fates"):
+    """Read facts about dead letters of some origins."""
+
+    paths: list[str]
+    origins: list[str]
+
+
+EngineRequest = WriteRequest | MergeRequest | FateWriteRequest | ReadRequest | FateReadRequest
+
+
+class EngineReply(Struct):
+    """An answer: a header for a written file, rows for a read, or an error."""
+
+    header: FileHeader | None = None
+    rows: list[list[Any]] = []
+    error: str | None = None
+    is_full: bool = False
+    """The disk is full."""

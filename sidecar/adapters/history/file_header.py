@@ -1,0 +1,117 @@
+"""The companion of a data file, `NAME.idx` beside `NAME.parquet`: what is in it, and filters to find ids by.
+
+A companion is written before its data file and deleted after it. A companion without a data file is of a crash, or of a
+file that is about to appear; a data file without a companion is not the history's.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from sidecar.domain.history_rows import SCHEMA_VERSION
+from sidecar.domain.offset_ranges import OffsetRange
+from sidecar.domain.position import Partition
+
+MAGIC = b"TCHIDX1\n"
+HEADER_PREFIX_BYTES = len(MAGIC) + 4
+FIRST_READ_BYTES = 16 << 10
+"""Bytes that are read of a companion at first: nearly always its whole header."""
+MAX_HEADER_BYTES = 16 << 20
+
+
+class RowGroup(Struct, frozen=True, array_like=True):
+    """A row group of a data file."""
+
+    rows: int
+    start: int
+    """First byte of its column chunks."""
+    length: int
+    min_ms: int
+    """Earliest append time."""
+    max_ms: int
+
+
+class IdFilter(Struct, frozen=True, array_like=True):
+    """The place of the filters for one kind of id."""
+
+    start: int
+    """First byte, counted from the end of the header."""
+    blocks: int
+    """0: no row has such an id."""
+
+
+class StoredRange(Struct, frozen=True, array_like=True):
+    """An `OffsetRange`, as a header holds it."""
+
+    system: str
+    stream: bytes
+    partition: int
+    incarnation: str | None
+    start: str
+    end: str
+    """Offsets as decimal text: those of Redis have 128 bits."""
+
+
+class FileHeader(Struct):
+    """Facts about a data file."""
+
+    rows: int
+    size_bytes: int
+    min_ms: int | None
+    """Earliest append time of its events; None without events."""
+    max_ms: int | None
+    row_groups: list[RowGroup]
+    covered: list[StoredRange]
+    holes: list[StoredRange]
+    filters: dict[str, IdFilter] | None
+    """Places of the filters by kind of id. None: the file is small and has none."""
+    replaces: list[str] = []
+    """Names of the files that were merged into this one."""
+    fates: int = 0
+    """Facts about dead letters, in the file of the same name below `dead_letters/`."""
+    schema_version: int = SCHEMA_VERSION
+    footer_bytes: int = 0
+    """Length of the data file's end that holds no rows."""
+
+
+def store_range(offsets: OffsetRange) -> StoredRange:
+    """Convert a range for a header."""
+    partition = offsets.partition
+    stream = partition.stream.encode("utf-8", "surrogateescape")
+    start, end = str(offsets.start), str(offsets.end)
+    return StoredRange(partition.system, stream, partition.number, offsets.incarnation, start, end)
+
+
+def restore_range(stored: StoredRange) -> OffsetRange:
+    """Convert a range of a header back."""
+    partition = Partition(stored.system, stored.stream.decode("utf-8", "surrogateescape"), stored.partition)
+    return OffsetRange(partition, stored.incarnation, int(stored.start), int(stored.end))
+
+
+def encode_companion(header: FileHeader, filters: bytes) -> bytes:
+    """Encode a companion file."""
+    packed = msgspec.msgpack.encode(header)
+    return b"".join((MAGIC, len(packed).to_bytes(4, "big"), packed, filters))
+
+
+def header_bytes(start: bytes) -> int:
+    """Return the length of the whole header, with its prefix, from the first bytes of a companion.
+
+    Raises ValueError if it is no companion.
+    """
+    if not start.startswith(MAGIC) or len(start) < HEADER_PREFIX_BYTES:
+        raise ValueError("no header of the history")
+    length = int.from_bytes(start[len(MAGIC) : HEADER_PREFIX_BYTES], "big")
+    if length > MAX_HEADER_BYTES:
+        raise ValueError(f"a header of {length} bytes")
+    return HEADER_PREFIX_BYTES + length
+
+
+def decode_header(data: bytes) -> FileHeader:
+    """Decode the header of a companion. Raises ValueError if it is none, or damaged."""
+    end = header_bytes(data)
+    try:
+        return msgspec.msgpack.decode(data[HEADER_PREFIX_BYTES:end], type=FileHeader)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"a damaged header: {error}") from error
