@@ -31,6 +31,7 @@ pytest_plugins = [
     "tests.servers.zipkin",
     "tests.servers.kubernetes",
     "tests.servers.images",
+    "tests.servers.s3",
 ]
 
 SERVER_MARKS = ("kafka", "system", "valkey", "registry", "zipkin")

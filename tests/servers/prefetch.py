@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from sidecar.demo import embedded_kafka
-from tests.servers import apicurio, asyncapi_parser, images, kubernetes_tools, zipkin
+from tests.servers import apicurio, asyncapi_parser, images, kubernetes_tools, s3, zipkin
 
 SERVERS: tuple[tuple[str, Callable[[], object]], ...] = (
     (f"Apache Kafka {embedded_kafka.VERSION} (45 MB from Maven Central, unless cached)", embedded_kafka._jars),
@@ -23,6 +23,7 @@ BUILT: tuple[tuple[str, Callable[[], object], Callable[[], str | None]], ...] = 
         kubernetes_tools.missing,
     ),
     ("AsyncAPI's parser (55 MB from npm, unless cached)", asyncapi_parser.bring, asyncapi_parser.missing),
+    ("an S3 server, VersityGW (two minutes of building with Go, unless cached)", s3.build, s3.missing),
     ("a Debian to build the image on (30 MB of packages, unless cached)", images.rootfs, images.missing),
 )
 """These need more of the machine than Python; without it the tests of the chart, or of the image, are skipped."""
