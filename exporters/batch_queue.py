@@ -45,9 +45,9 @@ class QueueBounds(Struct, frozen=True):
     bytes: int = 64 << 20
     batch_items: int = 2_000
     batch_bytes: int = 2 << 20
-    """Below the 4 MB that gRPC servers accept by default."""
+    """Size of a batch, below the 4 MB that gRPC servers accept by default."""
     linger: float = 1.0
-    """Seconds that the first item of a batch waits for more."""
+    """Seconds that the first item of a batch waits for further ones."""
 
 
 class BatchQueue:
@@ -80,7 +80,7 @@ class BatchQueue:
         self.dropped += count
 
     def put(self, items: Sequence[bytes]) -> None:
-        """Queue the items that fit, count the others as dropped."""
+        """Queue the items that fit, and count the others as dropped."""
         if not items:
             return
         with self._changed:

@@ -38,14 +38,14 @@ RENAMED = {
     KAFKA_KEY: "kafka.message.key",
     KAFKA_TOMBSTONE: "kafka.message.tombstone",
 }
-"""Names of 1.44 and what 1.45 renamed them to."""
+"""New names in 1.45 of attributes of 1.44."""
 
 Spelling = Mapping[str, tuple[str, ...]]
-"""Names under which an attribute is sent, by its name in 1.44. Absent: sent under that name alone."""
+"""Names under which an attribute is sent, by its name in 1.44. An absent attribute is sent under that name alone."""
 
 
 def read_spelling(environ: Mapping[str, str] = os.environ) -> Spelling:
-    """Read from the environment which names to send."""
+    """Read from the environment under which names attributes are sent."""
     opt_in = {word.strip() for word in environ.get(OPT_IN, "").split(",")}
     if "messaging/dup" in opt_in:
         return {old: (old, new) for old, new in RENAMED.items()}

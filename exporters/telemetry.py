@@ -1,4 +1,4 @@
-"""The telemetry of a sidecar: creates its trace, log and metric exporters and feeds them with events."""
+"""Telemetry of a sidecar: creates its trace, log and metric exporters, and passes events to them."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Telemetry:
 
     @property
     def trouble(self) -> str | None:
-        """Reason why a backend accepts nothing now, or None."""
+        """Reason why a backend currently accepts nothing, or None."""
         return next((destination.trouble for destination in self.destinations if destination.trouble is not None), None)
 
     def counts(self) -> tuple[int, int, int]:
@@ -137,7 +137,7 @@ class Telemetry:
         return sum(count[0] for count in counts), sum(count[1] for count in counts), sum(count[2] for count in counts)
 
     async def close(self) -> None:
-        """Send what is held and queued, within a few seconds."""
+        """Send everything that is held and queued, within a few seconds."""
         await self.tracing.flush()  # may record rejections
         logs = [asyncio.to_thread(self.logs.outbox.close)] if self.logs is not None else []
         await asyncio.gather(self.tracing.close(), *logs)

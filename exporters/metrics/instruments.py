@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 MAX_STREAMS = 300
 MAX_SERIES = 1_900
-"""Data points of a counter or gauge. Further points of a counter are added up, those of a gauge are left out. The SDK's
-own limit, which drops labels too, is 2,000."""
+"""Data points of a counter or gauge. Further points of a counter are summed up, those of a gauge are left out. The
+SDK's own limit, which drops labels too, is 2,000."""
 MAX_CAUSES = 2_000
-"""Rejection causes that are remembered to recognize new ones; beyond this number all are forgotten."""
+"""Rejection causes to remember, so that new ones are recognized. Beyond this number all are forgotten."""
 WARM_UP_S = 60.0
 """Time after the start in which the backfill may still show that a cause is an old one."""
 
@@ -48,7 +48,7 @@ class StreamTotals:
 
 
 class EventMeasures:
-    """Measures events (instruments and histograms)."""
+    """Measures events with instruments and histograms."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class EventMeasures:
         )
 
     def record_batch(self, decoded: Sequence[Decoded]) -> None:
-        """Record a batch that all other components have processed."""
+        """Record a batch after all other components have processed it."""
         event = decoded[0].event
         position = event.position
         labels = (position.system, position.stream, "process")

@@ -1,8 +1,8 @@
-"""Renders collected metrics for Prometheus, as its text format or as OpenMetrics, which has exemplars too.
+"""Renderer of collected metrics for Prometheus, in its text format or as OpenMetrics, which also has exemplars.
 
 Names and units follow OpenTelemetry's specification of compatibility with Prometheus: dots become underscores, seconds
-are a suffix, counters end in `_total`. Timestamps are the scraper's. docs/decisions/0006-prometheus-text-writer.md says
-why this is own code.
+are a suffix, counters end in `_total`. Timestamps are the scraper's. docs/decisions/0006-prometheus-text-writer.md
+explains why this code does not use a library.
 """
 
 from __future__ import annotations

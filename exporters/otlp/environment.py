@@ -1,4 +1,4 @@
-"""Reads the standard environment variables for export to a collector where the official exporters read them badly.
+"""Reader of the standard environment variables for export to a collector, where the official exporters mishandle them.
 
 The official exporters end the process for some invalid values, ignore others silently, and read the timeout as seconds,
 which the specification defines in milliseconds.
@@ -19,12 +19,12 @@ PREFIX = "OTEL_EXPORTER_OTLP_"
 PROTOCOLS, COMPRESSIONS = ("grpc", "http/protobuf"), ("none", "gzip")
 FILES = ("CERTIFICATE", "CLIENT_KEY", "CLIENT_CERTIFICATE")
 MIN_TIMEOUT_MS = 500.0
-"""A timeout of at least this value is in milliseconds, as the specification says; a smaller one is in seconds, as
-Python's SDK reads it. Timeouts of eight minutes or of some milliseconds make no sense."""
+"""Smallest timeout that is read as milliseconds, as the specification says. A smaller value is in seconds, as Python's
+SDK reads it: timeouts of eight minutes or of some milliseconds make no sense."""
 
 
 def read_variable(signal: str, suffix: str, environ: Mapping[str, str] = os.environ) -> tuple[str, str] | None:
-    """Return name and value of the variable for a signal; its own variable comes before the general one."""
+    """Return name and value of the variable for a signal. The signal's own variable precedes the general one."""
     for name in (f"{PREFIX}{signal.upper()}_{suffix}", f"{PREFIX}{suffix}"):
         if value := environ.get(name, "").strip():
             return name, value
@@ -42,7 +42,7 @@ def compression(otlp: OtlpConfig, signal: str, environ: Mapping[str, str] = os.e
 
 
 def timeout(otlp: OtlpConfig, signal: str, environ: Mapping[str, str] = os.environ) -> float | None:
-    """Return the request timeout in seconds, None if it is not configured. Raises ConfigError."""
+    """Return the request timeout in seconds; None if it is not configured. Raises ConfigError."""
     if otlp.timeout is not None:
         return float(otlp.timeout)
     variable = read_variable(signal, "TIMEOUT", environ)

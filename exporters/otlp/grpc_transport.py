@@ -22,9 +22,9 @@ METHODS: dict[Signal, str] = {
 
 
 def grpc_options(otlp: OtlpConfig, signal: str) -> dict[str, Any]:
-    """Return the arguments of the official exporter.
+    """Return the arguments of the official exporter. Raises ConfigError.
 
-    The exporter reads what the configuration leaves out from the environment. Raises ConfigError.
+    The exporter reads settings that the configuration omits from the environment.
     """
     gzip = compression(otlp, signal) == "gzip"
     options: dict[str, Any] = {

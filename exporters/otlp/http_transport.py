@@ -37,9 +37,9 @@ class _AnyHostnameAdapter(requests.adapters.HTTPAdapter):
 
 
 def http_options(otlp: OtlpConfig, signal: str) -> dict[str, Any]:
-    """Return the arguments of the official exporter.
+    """Return the arguments of the official exporter. Raises ConfigError.
 
-    The exporter reads what the configuration leaves out from the environment. Raises ConfigError.
+    The exporter reads settings that the configuration omits from the environment.
     """
     session = _TrustingSession()
     gzip = compression(otlp, signal) == "gzip"

@@ -82,7 +82,7 @@ class RejectionLogExporter:
 
     @property
     def trouble(self) -> str | None:
-        """Reason why the collector accepts nothing now, or None."""
+        """Reason why the collector currently accepts nothing, or None."""
         return self.outbox.trouble
 
     def counts(self) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Sends metrics to an OpenTelemetry collector every minute, with the official exporter."""
+"""Exporter that sends metrics to an OpenTelemetry collector every minute, with the official exporter."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class OtlpMetricExporter:
                 log.error("cannot send metrics", exporter=self.name, exc_info=error)
 
     async def export(self) -> None:
-        """Collect and send once. Does not raise if the collector does not answer."""
+        """Collect and send once. Does not raise if the collector does not reply."""
         if self._exporter is None:
             self._exporter = await asyncio.to_thread(self._create_exporter)
             self._resource = build_resource(self._service)
@@ -127,7 +127,7 @@ class OtlpMetricExporter:
         return self._sent, 0, self._failed
 
     async def close(self) -> None:
-        """Send once more, within a few seconds, unless the collector has not answered the last request."""
+        """Send once more, within a few seconds, unless the collector did not reply to the last request."""
         task, self._task = self._task, None
         if task is None:
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 MAX_VALUE_BYTES = 1_024
-"""Longer attribute values are cut."""
+"""Longest attribute value; longer ones are cut."""
 HEADER_COUNT = MAX_VALUE_BYTES + 1
 
 
@@ -55,12 +55,12 @@ def utf8(text: str) -> bytes:
 
 
 def build_text_headers(name: str, field: int) -> list[bytes]:
-    """Build the bytes before a text value, by its length, that make it a `KeyValue` of this name in a field."""
+    """Build the bytes that precede a text value in a `KeyValue` of this name in a field, by the text's length."""
     return [_build_header(name, field, b"\x0a" + varint(length), length) for length in range(HEADER_COUNT)]
 
 
 def build_int_headers(name: str, field: int) -> list[bytes]:
-    """Build the bytes before a number, by the length of its varint."""
+    """Build the bytes that precede a number, by the length of its varint."""
     return [_build_header(name, field, b"\x18", length) for length in range(11)]
 
 

@@ -36,8 +36,8 @@ def effective_config(otlp: OtlpConfig | None, environ: Mapping[str, str] = os.en
 def enabled_signals(otlp: OtlpConfig, environ: Mapping[str, str] = os.environ) -> list[Signal]:
     """Return the signals to send.
 
-    These are the signals of the file, without those that `OTEL_TRACES_EXPORTER` (or its like) turns off or sends
-    elsewhere. If the environment has endpoints for single signals only, no others are sent.
+    These are the signals of the file, without those that `OTEL_TRACES_EXPORTER` (or the variable of another signal)
+    turns off or sends elsewhere. If the environment has only endpoints for single signals, no others are sent.
     """
     named = {name: selected_exporters(name, environ) for name in SIGNALS}
     enabled = [name for name in SIGNALS if name in otlp.signals]
@@ -59,7 +59,7 @@ def check_settings(otlp: OtlpConfig, environ: Mapping[str, str] = os.environ) ->
 
 
 def build_resource(service: str, environ: Mapping[str, str] = os.environ, *, instance: bool = True) -> Resource:
-    """Build the resource: the sidecar, never the service beside it.
+    """Build the resource, which describes the sidecar and not the service beside it.
 
     `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` apply. Without `instance` it is the same for all sidecars of a
     service, because their spans are the same.
@@ -81,7 +81,7 @@ def build_resource(service: str, environ: Mapping[str, str] = os.environ, *, ins
 
 
 def signal_address(otlp: OtlpConfig, signal: str) -> str | None:
-    """Return the full HTTP address of a signal; None to use the environment's."""
+    """Return the full HTTP address of a signal; None to use that of the environment."""
     return None if otlp.endpoint is None else f"{otlp.endpoint.rstrip('/')}/v1/{signal}"
 
 

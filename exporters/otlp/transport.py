@@ -1,10 +1,10 @@
-"""Sends telemetry to an OpenTelemetry collector.
+"""Transport of telemetry to an OpenTelemetry collector.
 
 Transport, TLS, headers, compression and environment variables are those of the official exporters; the bytes come from
 our own encoder. The official gRPC exporter builds its request in `_translate_data`, the HTTP one within `export`, from
 spans of the SDK: 26 microseconds each. Here a request is joined from spans (or log records) that are already encoded,
-and is sent over the channel or client that those exporters create. Retries belong to `exporters.batch_queue`: the
-official exporters give a batch up after ten seconds.
+and is sent over the channel or client that those exporters create. `exporters.batch_queue` does the retries, because
+the official exporters give up a batch after ten seconds.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ HEADER = "ce_traceparent"
 def find_starting_link(decoded: Decoded, redactor: Redactor | None) -> SpanLink | None:
     """Return the link to the trace in which the chain of a CloudEvent started.
 
-    None where the record names no such trace, where that is the event's own, and where it is redacted.
+    Returns None if the record names no such trace, if that is the event's own, or if it is redacted.
     """
     event, record = decoded.event, decoded.record
     if event.trace_id is None or event.trace_origin is TraceOrigin.CLOUDEVENTS:

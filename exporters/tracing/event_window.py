@@ -1,7 +1,8 @@
-"""A window of recent events that finds the cause, the duplicates and the flow of an event.
+"""Window of recent events that finds the cause, the duplicates and the flow of an event.
 
 Two generations bound it: when the younger one is full, the older one is dropped and a new one begins. It keeps events
-without payloads. The index answers the same questions more completely, but for people; this is asked for every event.
+without payloads. The index answers the same queries more completely, but it serves users; the window is queried for
+every event.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from sidecar.domain.correlation.derived_trace_id import cause_of
 from sidecar.domain.model import Event
 
 TYPICAL_ID_CHARS = 64
-"""A longer id counts as several events, so that memory is bounded for any input."""
+"""Length above which an id counts as several events, so that memory is bounded for any input."""
 
 
 class _WindowGeneration:
@@ -37,7 +38,7 @@ class _WindowGeneration:
 
 
 class SamplingDecision(Struct, frozen=True, gc=False):
-    """The trace, parent and sampling decision of a held event."""
+    """Trace, parent and sampling decision of an event."""
 
     event: Event
     trace_id: int
@@ -49,10 +50,10 @@ class EventWindow:
     """The latest events.
 
     Args:
-        max_generation_events: Size of a generation: the window holds this many events at least, twice as many at most,
-            fewer if their ids are long.
+        max_generation_events: Size of a generation. The window holds at least this many events and at most twice as
+            many; fewer if their ids are long.
         join: Keys that join events: `trace`, `correlation`, `causation`.
-        max_flow: Events above which a key joins no events.
+        max_flow: Number of events above which a key joins none.
         by_trace: Join events by trace id too.
     """
 

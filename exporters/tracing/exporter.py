@@ -1,4 +1,4 @@
-"""Turns events into spans and sends them to the backends, with sampling and holding.
+"""Exporter that turns events into spans and sends them to the backends, with sampling and buffering.
 
 An event that carries its trace, and whose parent is known at once, becomes a span at once. All others wait until their
 flow is quiet (`exporters.tracing.flow_buffer`), as do events that name a cause which has not arrived; with tail
@@ -31,16 +31,16 @@ log = structlog.get_logger()
 MIN_WINDOW_EVENTS = 16_384
 """Minimum number of recent events among which causes and duplicates are found."""
 MAX_MISSING_CAUSES = 10_000
-"""Causes that had not arrived yet, kept to count the spans that their arrival would change."""
+"""Causes that have not arrived yet, kept to count the spans that their arrival changes."""
 MAX_UNCAUSED_EVENTS = 50_000
-"""After this many events without a causation id, causes are not looked up until one names its cause."""
+"""Number of consecutive events without a causation id after which causes are not looked up until an event names one."""
 MAX_UNRESOLVED_CAUSES = 1_000
-"""After this many events in a row that wait in vain for their cause, events wait no more until a cause arrives: the
-causes are on streams that are not watched."""
+"""Number of consecutive events that waited in vain for their cause, after which events no longer wait until a cause
+arrives: the causes are on streams that are not watched."""
 POLL_INTERVAL_S = 0.25
-"""Interval at which quiet flows are looked for."""
+"""Interval between two searches for quiet flows."""
 MAX_SPANS_PER_SLICE = 200
-"""Spans of quiet flows that are created before the event loop gets its turn."""
+"""Spans of quiet flows to create before yielding to the event loop."""
 
 
 class TraceExporter:
@@ -91,7 +91,7 @@ class TraceExporter:
     # --- events
 
     def offer(self, decoded: Sequence[Decoded]) -> None:
-        """Take a decoded batch. Never blocks, and raises for nothing that an event contains."""
+        """Take a decoded batch. Never blocks, and never raises for an event's content."""
         if not decoded:
             return
         if not self.backends:
@@ -253,31 +253,31 @@ class TraceExporter:
 
     @property
     def held(self) -> int:
-        """Events that wait until their flow is quiet."""
+        """Number of events that wait until their flow is quiet."""
         return len(self._flows)
 
     @property
     def early(self) -> int:
-        """Events whose spans were sent before their flow was quiet."""
+        """Number of events whose spans were sent before their flow was quiet."""
         return self._flows.early
 
     @property
     def unsampled(self) -> int:
-        """Spans that were not sampled."""
+        """Number of spans that were not sampled."""
         return self._placer.unsampled
 
     @property
     def changed(self) -> int:
-        """Spans that would differ if they were sent now."""
+        """Number of sent spans that would be different if they were sent now."""
         return self._placer.changed_spans
 
     def count_changed(self) -> None:
-        """Count a span that was sent and would differ now."""
+        """Count a sent span that would be different now."""
         self._placer.changed_spans += 1
 
     @property
     def trouble(self) -> str | None:
-        """Reason why a backend accepts nothing now, or None."""
+        """Reason why a backend currently accepts nothing, or None."""
         return next((backend.trouble for backend in self.backends if backend.trouble is not None), None)
 
     def trace_of(self, event: Event) -> int | None:
@@ -292,7 +292,7 @@ class TraceExporter:
         return sum(sent), sum(dropped), sum(failed)
 
     async def flush(self) -> None:
-        """Send the held events and stop looking for quiet flows."""
+        """Send the held events, and stop searching for quiet flows."""
         task, self._task = self._task, None
         if task is not None:
             task.cancel()

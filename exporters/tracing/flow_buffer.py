@@ -1,9 +1,9 @@
-"""Holds events until their flow is quiet, because only then their trace and parent are known.
+"""Buffer that holds events until their flow is quiet, because only then their trace and parent are known.
 
 An event without trace context takes its flow's trace: that of the flow's earliest event with a trace, else the one
 derived for its earliest event. An event that names no parent gets an inferred one. Both need the flow's other events,
 which may arrive later. So an event waits until no event of its flow has arrived for `hold` seconds, but at most
-`MAX_HOLD_FACTOR` times as long. When more than `max_held` events wait, the oldest are released as they are and counted.
+`MAX_HOLD_FACTOR` times as long. If more than `max_held` events wait, the oldest are released unchanged and counted.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from sidecar.domain.model import Event, Headers
 from sidecar.domain.ports.index import Node
 
 MAX_HOLD_FACTOR = 10
-"""Longest wait of an event, in multiples of the hold time, in a flow that is never quiet."""
+"""Longest wait of an event in a flow that is never quiet, in multiples of the hold time."""
 MAX_BODY_BYTES = 32 << 20
-"""Bytes of records with held bodies; decoded, they take about ten times as much memory."""
+"""Bytes of the records whose bodies are held. Decoded bodies take about ten times as much memory."""
 MAX_PRODUCERS = 1_000
 """Number of producers with remembered input streams."""
 _END_OF_TIME = float("inf")
@@ -38,18 +38,18 @@ _NONE_ALIKE: Mapping[str, Sequence[Event]] = {}
 
 
 class BufferedEvent(Struct, gc=False):
-    """A held event, with the parts of its record that a span needs."""
+    """An event in the buffer, with the parts of its record that a span needs."""
 
     event: Event
     span: ExportSpan
     """Span without trace and parent."""
     edge_recorded: bool
-    """Its cause was known when it arrived, and the edge was reported."""
+    """True if its cause was known when it arrived, and the edge was reported."""
     since: float
     due: float
     headers: Any = None
     body: Any = None
-    """Headers and body are kept only if the sampling query reads them."""
+    """Body of the record. Headers and body are kept only if the sampling query needs them."""
     waiting: bool = True
 
 
@@ -57,13 +57,13 @@ class QuietFlow(Struct, gc=False):
     """A quiet flow: its known events, and which of them were held."""
 
     events: list[Event]
-    """Ordered by moment."""
+    """Events, ordered by moment."""
     parents: Sequence[int | None]
-    """Index into `events` of the parent of each event."""
+    """Index in `events` of the parent of each event."""
     inferred: Mapping[int, int]
-    """The inferred parents, by index of the event."""
+    """Inferred parents, by index of the event."""
     waited: list[BufferedEvent | None]
-    """The buffer entry of each event, None if the event was not held."""
+    """Buffer entry of each event; None if the event was not held."""
     trace_id: int
     """Trace of the events that carry none."""
     same_id: Mapping[str, Sequence[Event]]
@@ -101,7 +101,7 @@ class FlowBuffer:
         self._consumed: dict[str, set[Stream]] = {}
         self._bytes = 0
         self.early = 0
-        """Events that were released before their flow was quiet."""
+        """Number of events that were released before their flow was quiet."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -153,7 +153,7 @@ class FlowBuffer:
             yield self._release_flow(flow, members, ids_differ)
 
     def all(self) -> Iterator[QuietFlow]:
-        """Release every flow as it is, at shutdown."""
+        """Release every flow in its current state, at shutdown."""
         while (buffered := self._pop(_END_OF_TIME)) is not None:
             if buffered.waiting:
                 flow, ids_differ = self._window.flow(buffered.event)

@@ -1,4 +1,4 @@
-"""Recognizes events that were unchecked during a registry outage and were rejected later."""
+"""Recognition of events that were unchecked during a registry outage and were rejected later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class UncheckedPositions:
         self._old: set[Position] = set()
 
     def became_rejected(self, event: Event) -> bool:
-        """Return True if this rejected event was unchecked before. Remembers unchecked events."""
+        """Check whether this rejected event was unchecked before. Unchecked events are remembered."""
         if event.rejection is not None:
             return event.position in self._young or event.position in self._old
         if len(self._young) >= MIN_REMEMBERED_EVENTS:

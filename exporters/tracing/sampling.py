@@ -1,4 +1,4 @@
-"""Decides which spans are sent: all, a share of the traces, or whole flows that failed, were slow or match a query."""
+"""Sampling of spans: all, a share of the traces, or whole flows that failed, were slow or match a query."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAMPLER, ARGUMENT = "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"
 
 
 def sample_bound(ratio: float) -> int:
-    """Return the bound below which the lower half of a sampled trace id is.
+    """Return the bound below which the lower half of a trace id is sampled.
 
     This is the rule of OpenTelemetry's trace id ratio samplers, so that all sidecars, and services that sample by the
     same ratio, agree.
@@ -62,7 +62,7 @@ def sampling_from_environment(environ: Mapping[str, str] = os.environ) -> Sampli
 
 
 class TailSampler:
-    """Decides about whole flows, once they are quiet."""
+    """Decides about whole flows once they are quiet."""
 
     def __init__(self, sampling: SamplingConfig) -> None:
         self._failed, self._slow = sampling.failed, sampling.slow

@@ -1,9 +1,9 @@
-"""Maps an event to a span, without clock, server or queue.
+"""Mapper from an event to a span, without clock, server or queue.
 
-The span describes no work of the service. It says that a record was read from a stream, which producer it names, and
-how long it took from its creation until the broker appended it. It lasts from the time at which the event occurred,
-according to its producer (if plausible), to the append time. Both are in the record, so a record always gives the
-same span.
+The span describes no work of the service. It says that a record was read from a stream, which producer the record
+names, and how long it took from its creation to its append. It lasts from the time at which the event occurred,
+according to its producer (if plausible), to the append time. Both are in the record, so a record always gives the same
+span.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _INFERRED: Attributes = ((names.PARENT_INFERRED, True),)
 
 
 class PartitionAttributes(Struct, frozen=True):
-    """The attributes that all spans of a partition share."""
+    """Attributes that all spans of a partition share."""
 
     log: Partition
     name: str
@@ -87,19 +87,19 @@ class ExportSpan(Struct, gc=False):
 
     place: PartitionAttributes
     event: Event
-    """The event, redacted."""
+    """Event, redacted."""
     size: int | None
     """Size of the record's value in bytes."""
     span_id: int
     start: int
-    """Nanoseconds since 1970."""
+    """Start time in nanoseconds since 1970."""
     end: int
     trace_id: int = 0
     """0 until the flow is known."""
     parent_id: int | None = None
     written: bytes | None = None
-    """The fields above without trace and parent, encoded as OTLP when the event arrived. By the time its flow is
-    quiet, its texts have left the processor's caches, and gathering them would take longer than everything else."""
+    """The fields above without trace and parent, encoded as OTLP when the event arrived. By the time its flow is quiet,
+    its texts have left the processor's caches, and reading them again would take longer than everything else."""
     further_links: Sequence[SpanLink] = ()
     """Links other than the one to the sender's span."""
     further: Attributes = ()
@@ -163,7 +163,7 @@ class SpanMapper:
         self._latest: PartitionAttributes | None = None
 
     def place(self, position: Position) -> PartitionAttributes:
-        """Return what the spans of a position's partition share."""
+        """Return the attributes that all spans of a position's partition share."""
         latest = self._latest
         if latest is not None:
             log = latest.log
@@ -275,7 +275,7 @@ class SpanMapper:
         span.further_links, span.further, span.notes = links, tuple(further), tuple(notes)
 
     def dead_letter(self, event: Event) -> Attributes | None:
-        """Return id and stream of a rejected event's dead letter; None if none is written."""
+        """Return id and stream of a rejected event's dead letter; None if no dead letter is written."""
         letters = self._letters.get(event.position.system)
         if letters is None or letters.stream is None:
             return None

@@ -1,6 +1,6 @@
-"""Assigns trace, parent and sampling decision to the spans of quiet flows.
+"""Placement of the spans of quiet flows: their trace, parent and sampling decision.
 
-Spans that were sent already and would differ now are counted.
+Spans that were sent already and would be different now are counted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from exporters.tracing.span_mapper import ExportSpan, SpanMapper, SpanParent
 from sidecar.domain.model import Event
 
 EdgeCallback = Callable[[Event, Event, int | None, int], None]
-"""Takes a cause, its effect, and the trace id and span id of the effect."""
+"""Called with a cause, its effect, and the trace id and span id of the effect."""
 RejectionCallback = Callable[[Event, int | None], None]
-"""Takes a rejected event and its trace id."""
+"""Called with a rejected event and its trace id."""
 
 
 class SpanPlacer:
@@ -35,11 +35,12 @@ class SpanPlacer:
         self._window, self._mapper, self._tail, self._bound = window, mapper, tail, bound
         self._on_edge, self._on_rejection = on_edge, on_rejection
         self.unresolved_cause_streak = 0
-        """Consecutive events that waited in vain for the cause that they name."""
+        """Number of consecutive events that waited in vain for the cause that they name."""
         self.unsampled = 0
-        """Spans that were not sampled."""
+        """Number of spans that were not sampled."""
         self.changed_spans = 0
-        """Spans that would differ if they were sent now: their cause, or more of their flow, arrived later."""
+        """Number of sent spans that would be different now, because their cause, or more of their flow, arrived
+        later."""
 
     def create_spans(self, flow: QuietFlow) -> list[ExportSpan]:
         """Create the spans of a flow's held events, without those that are not sampled."""

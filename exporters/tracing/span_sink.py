@@ -1,4 +1,4 @@
-"""A backend for spans: its encoder and its queue."""
+"""Backend for spans, with its encoder and its queue."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class SpanBatchEncoder(Protocol):
     """Encodes spans in the format of a backend."""
 
     def begin(self, spans: Sequence[ExportSpan]) -> None:
-        """Encode what can be encoded before the traces are known. May do nothing."""
+        """Encode the parts that do not depend on the traces. May do nothing."""
 
     def encode(self, spans: Sequence[ExportSpan]) -> list[bytes]:
         """Encode each span in the backend's format, without the request envelope (resource and scope)."""
 
 
 class SpanSink:
-    """A backend that spans are sent to (`sidecar.domain.ports.exporter.Destination`)."""
+    """A backend to which spans are sent. Implements `sidecar.domain.ports.exporter.Destination`."""
 
     def __init__(self, name: str, encoder: SpanBatchEncoder, outbox: BatchQueue) -> None:
         self.name, self.outbox, self._encoder = name, outbox, encoder
@@ -44,7 +44,7 @@ class SpanSink:
 
     @property
     def trouble(self) -> str | None:
-        """Reason why the backend accepts nothing now, or None."""
+        """Reason why the backend currently accepts nothing, or None."""
         return self.outbox.trouble
 
     async def close(self) -> None:

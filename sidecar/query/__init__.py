@@ -1,4 +1,4 @@
-"""The query language: the same in the terminal, the command line and the API, for events and for dead letters.
+"""The query language of the terminal, the command line and the API, for events and for dead letters.
 
     parse("stream:orders type:Order* status:rejected body.data.total:>100 since:15m").matches(node, headers, body)
 
@@ -23,10 +23,9 @@ __all__ = ["Query", "QueryError", "parse", "render"]
 
 
 def parse(text: str, now: int | None = None) -> Query:
-    """Parse a query. An empty one matches everything.
+    """Parse a query. An empty query matches everything.
 
-    `now` (milliseconds since 1970) is the moment from which lengths of time count back. Raises QueryError, which
-    `render` shows with a caret.
+    Durations count back from `now` (milliseconds since 1970). Raises QueryError, which `render` shows with a caret.
     """
     return Query(parse_expression(text), time.time_ns() // 1_000_000 if now is None else now)
 
@@ -42,23 +41,23 @@ class Query:
         return write(self.expression)
 
     def matches(self, node: Node, headers: Headers | None = None, body: Any = None) -> bool:
-        """Return True if an event matches.
+        """Check whether an event matches.
 
-        `headers` and `body` are needed if `needs_payload` is true. They must be redacted, or answers would reveal
+        `headers` and `body` are needed if `needs_payload` is true. They must be redacted, because a match would reveal
         hidden values. Absent values match no condition.
         """
         return self._event(node, headers, body)
 
     def matches_letter(self, letter: DeadLetter, headers: Headers | None = None, body: Any = None) -> bool:
-        """Return True if a dead letter matches, with the original record's headers and body."""
+        """Check whether a dead letter matches, with the original record's headers and body."""
         return self._letter(letter, headers, body)
 
     def possible(self, node: Node) -> bool:
-        """Return True if an event can match, judging by everything but its headers and body."""
+        """Check whether an event can match, without its headers and body."""
         return self._possible_event(node, None, None)
 
     def possible_letter(self, letter: DeadLetter) -> bool:
-        """Return True if a dead letter can match, judging by everything but its headers and body."""
+        """Check whether a dead letter can match, without its headers and body."""
         return self._possible_letter(letter, None, None)
 
     @cached_property
@@ -72,22 +71,22 @@ class Query:
         return any(term.field == "body" for term in _list_terms(self.expression))
 
     def asks(self, field: str) -> bool:
-        """Return True if the query has a condition on a field."""
+        """Check whether the query has a condition on a field."""
         return any(term.field == field for term in _list_terms(self.expression))
 
     @cached_property
     def since(self) -> int | None:
-        """Milliseconds: what is older cannot match."""
+        """Time in milliseconds; older events cannot match."""
         return _find_bound(self.expression, "since", self._now)
 
     @cached_property
     def until(self) -> int | None:
-        """Milliseconds: what is not older cannot match."""
+        """Time in milliseconds; events at or after it cannot match."""
         return _find_bound(self.expression, "until", self._now)
 
     @cached_property
     def streams(self) -> frozenset[str] | None:
-        """The only streams on which something can match; None where it may be any."""
+        """The only streams that can match; None if any stream may."""
         return self.list_required_values("stream")
 
     def list_required_values(self, field: str | None) -> frozenset[str] | None:

@@ -1,4 +1,4 @@
-"""The syntax tree of a query, and its way back to text."""
+"""Syntax tree of a query, and its conversion back to text."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ExactText:
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """Texts between which anything may stand: `Order*` is ("Order", ""), `*` is ("", "")."""
+    """Texts with any text between them: `Order*` is ("Order", ""), `*` is ("", "")."""
 
     parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class RegexText:
-    """A regular expression in RE2's syntax that matches somewhere."""
+    """A regular expression in RE2's syntax that matches anywhere in a text."""
 
     pattern: str
     ignore_case: bool = False
@@ -42,25 +42,25 @@ Value = ExactText | Wildcard | RegexText
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One condition. Without a field it looks in every id."""
+    """One condition. Without a field it applies to every id."""
 
     field: str | None
     value: Value
     comparison: Comparison = ""
     path: tuple[Step, ...] = ()
-    """The path of a condition on `body`; for `header` its name."""
+    """Path of a condition on `body`; for `header`, its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Not:
-    """Not the item."""
+    """Negation of an item."""
 
     item: Expression
 
 
 @dataclass(frozen=True, slots=True)
 class And:
-    """All of them; none at all is true of everything."""
+    """Conjunction of items. An empty one is always true."""
 
     items: tuple[Expression, ...]
 
@@ -76,7 +76,7 @@ Expression = Term | Not | And | Or
 
 
 def write(expression: Expression) -> str:
-    """Write the query that parses to this expression."""
+    """Return the query text that parses to this expression."""
     match expression:
         case Term():
             return _term(expression)

@@ -14,7 +14,7 @@ from sidecar.domain import timestamps
 from sidecar.query.ast import Comparison, ExactText, RegexText, Value, Wildcard
 
 Test = Callable[[str], bool]
-"""Returns True if a text matches a condition."""
+"""Predicate that tells whether a text matches a condition."""
 _NUMBER = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{1,40})?(?:[eE][-+]?[0-9]{1,3})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ORDERS: dict[Comparison, Callable[[Any, Any], bool]] = {
@@ -24,16 +24,16 @@ _ORDERS: dict[Comparison, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
 }
 MAX_SEARCHED_CHARACTERS = 65_536
-"""Characters of a text that a regular expression looks at."""
+"""Characters of a text that a regular expression searches."""
 
 
 def parse_number(text: str) -> Decimal | None:
-    """Parse a number. Returns None if the text is none."""
+    """Parse a number. Returns None for other text."""
     return Decimal(text) if len(text) <= 90 and _NUMBER.fullmatch(text) else None
 
 
 def parse_time(text: str) -> int | None:
-    """Microseconds of the date or RFC 3339 time that the text writes; None where it writes none."""
+    """Parse a date or an RFC 3339 time into microseconds. Returns None for other text."""
     if len(text) > 40 or not timestamps.CALENDAR_TIME.fullmatch(text):
         return None
     try:
@@ -130,7 +130,7 @@ def _micros(day: date) -> int:
 
 
 def as_text(value: Any) -> str:
-    """Write a value of a body as a query does. Huge numbers are cut short."""
+    """Format a value of a body as a query does. Huge numbers are cut."""
     match value:
         case str():
             return value

@@ -1,4 +1,4 @@
-"""An expression compiled to closures, so that matching an event costs a few attribute look-ups and comparisons."""
+"""Compiler from an expression to closures, so that matching an event costs a few attribute look-ups and comparisons."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from sidecar.query.fields import FIELDS, Found, event_ids, event_time, letter_id
 T = TypeVar("T")
 Match = Callable[[T, Headers | None, Any], bool]
 MAX_ELEMENTS = 10_000
-"""Values of one body that one condition looks at."""
+"""Values of one body that one condition examines."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueryTarget(Generic[T]):
-    """Access to the fields of one kind of thing that queries look for."""
+    """Access to the fields of one kind of object, such as events or dead letters."""
 
     fields: Mapping[str, Callable[[T], Found]]
     ids: Callable[[T], tuple[str | None, ...]]
     time: Callable[[T], int | None]
-    """Milliseconds."""
+    """Returns the time of an object in milliseconds."""
     id_match: Callable[[str], Match[T] | None]
-    """A quicker way to look for a text in every id, where there is one."""
+    """A faster search for a text in every id, if there is one."""
 
 
 def compile_expression(expression: Expression, side: QueryTarget[T], now: int) -> Match[T]:
@@ -57,7 +57,7 @@ def compile_expression(expression: Expression, side: QueryTarget[T], now: int) -
 
 
 def resolve_time_ms(text: str, now: int) -> int:
-    """Return the moment that `since` or `until` names, in milliseconds since 1970."""
+    """Return the time that `since` or `until` names, in milliseconds since 1970."""
     exact = parse_time(text)
     return exact // 1000 if exact is not None else now - round(timestamps.parse_duration(text) * 1000)
 
@@ -134,9 +134,9 @@ def _match_body(term: Term) -> Match[Any]:
 
 
 def find_values(body: Any, path: tuple[Step, ...]) -> list[Any]:
-    """Find all values in a body at a path.
+    """Find all values at a path of a body.
 
-    A name, or the end of the path, looks into every element of a list. At most MAX_ELEMENTS values are visited.
+    At a list, a name and the end of the path apply to every element. At most MAX_ELEMENTS values are visited.
     """
     values = [body]
     for step in path:

@@ -1,4 +1,4 @@
-"""Completion of queries while they are typed."""
+"""Completion of queries during typing."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _WORD = re.compile(r'(?:^|[\s(])-?([^\s()"]*)$')
 def complete(text: str, at: int, seen: Mapping[str, Sequence[str]] | None = None) -> tuple[int, list[str]]:
     """Suggest completions for the word before the cursor.
 
-    Returns the index where the word begins, and the suggestions, best first. `seen` has recent values of fields
-    (streams, types, header names as `header.`) to suggest as well.
+    Returns the index where the word starts, and the suggestions, best first. `seen` has recent values of fields
+    (streams, types, header names as `header.`) for further suggestions.
     """
     match = _WORD.search(text[:at])
     if match is None:

@@ -1,4 +1,4 @@
-"""A wrong query as a person sees it: the query, a caret under the character that does not fit, and why."""
+"""Formatter of query errors: the query, a caret under the wrong character, and the reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _CONTEXT_CHARACTERS = 60
 
 
 def render(error: QueryError) -> str:
-    """Three lines. Of a long query only what is around the mistake is shown; control characters are shown as `·`."""
+    """Format an error on three lines.
+
+    Of a long query only the part around the mistake is shown. Control characters are shown as `·`.
+    """
     start = max(0, error.at - _CONTEXT_CHARACTERS)
     before = ("…" if start else "") + _mask_control_characters(error.query[start : error.at])
     after = _mask_control_characters(error.query[error.at : error.at + _CONTEXT_CHARACTERS]) + (

@@ -1,4 +1,4 @@
-"""The fields of queries: their values, and where events and dead letters have them."""
+"""Fields of queries: their values, and their sources in events and dead letters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CODES = (
 )
 
 Found = str | tuple[str, ...] | None
-"""A text, several of which one must match, or nothing."""
+"""A text; several texts, of which one must match; or None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ class QueryField:
 
     name: str
     about: str
-    """Description for a person who completes a query."""
+    """Description for users, shown in completions."""
     event: Callable[[Node], Found]
     letter: Callable[[DeadLetter], Found]
     values: tuple[str, ...] = ()
-    """All values that it can have; empty: any."""
+    """All possible values; empty: any value."""
     ordered: bool = False
     """True if the field can be compared with `>` and the like."""
 
@@ -136,7 +136,7 @@ SPECIAL: Mapping[str, str] = {
     "since": "not older than a length of time (15m) or a time",
     "until": "older than a length of time or a time",
 }
-"""Fields that are no plain values, and what they are about."""
+"""Fields that are not plain values, with their descriptions."""
 ALIASES: Mapping[str, str] = {
     "event_id": "event",
     "trace_id": "trace",
@@ -144,11 +144,11 @@ ALIASES: Mapping[str, str] = {
     "correlation_id": "correlation",
     "causation_id": "causation",
 }
-"""The names that the JSON gives them are understood as well."""
+"""Names in the JSON of events that are accepted instead of a field's name."""
 
 
 def event_ids(node: Node) -> tuple[str | None, ...]:
-    """List the ids that a bare word is compared with."""
+    """List the ids of an event with which a bare word is compared."""
     event = node.event
     return (
         event.event_id,
@@ -162,7 +162,7 @@ def event_ids(node: Node) -> tuple[str | None, ...]:
 
 
 def letter_ids(letter: DeadLetter) -> tuple[str | None, ...]:
-    """List the ids that a bare word is compared with."""
+    """List the ids of a dead letter with which a bare word is compared."""
     return (
         letter.id,
         letter.event_id,
@@ -174,10 +174,10 @@ def letter_ids(letter: DeadLetter) -> tuple[str | None, ...]:
 
 
 def event_time(node: Node) -> int | None:
-    """Milliseconds: when the record was appended."""
+    """Return the append time in milliseconds."""
     return node.event.appended_at
 
 
 def letter_time(letter: DeadLetter) -> int | None:
-    """Milliseconds: when it failed, else when its origin was appended."""
+    """Return the time of failure in milliseconds; if unknown, the append time of the origin."""
     return letter.origin_timestamp if letter.failed_at is None else letter.failed_at // 1000

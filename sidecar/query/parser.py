@@ -35,7 +35,7 @@ from sidecar.query.fields import ALIASES, FIELDS, SPECIAL
 from sidecar.query.tokenizer import Tokenizer
 
 MAX_DEPTH = 30
-"""Parentheses and negations within one another."""
+"""Deepest nesting of parentheses and negations."""
 
 _FIELD = re.compile(r"([A-Za-z_][A-Za-z0-9_.\[\]*-]*):")
 _PAYLOAD = re.compile(r"(header|body)(?=[.\[])")

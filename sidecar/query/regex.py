@@ -1,6 +1,6 @@
 """Regular expressions by RE2: linear time for every expression and text, and bounded memory.
 
-RE2 knows neither look-around nor back-references.
+RE2 has neither look-around nor back-references.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 import re2
 
 MAX_PATTERN_CHARACTERS = 500
-"""Characters."""
+"""Longest pattern that is compiled."""
 _MAX_MEMORY_BYTES = 1 << 20
 
 

@@ -1,4 +1,4 @@
-"""The text of a query being read, from left to right: characters, words and values."""
+"""Tokenizer of a query: reads its text from left to right as characters, words and values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEYWORD = re.compile(r"(OR|AND|NOT)(?=[\s()]|$)")
 
 
 class Tokenizer:
-    """A cursor over the text of a query. Raises QueryError for what does not fit."""
+    """A cursor over the text of a query. Raises QueryError for text that does not fit."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -27,12 +27,12 @@ class Tokenizer:
         return self.text[self.at : self.at + 1]
 
     def skip_space(self) -> None:
-        """Go to the next character that is no space."""
+        """Move to the next character that is not a space."""
         while self.peek().isspace():
             self.at += 1
 
     def match(self, pattern: re.Pattern[str]) -> str:
-        """Take what matches here; empty where nothing does."""
+        """Consume the text that matches here; empty if nothing matches."""
         match = pattern.match(self.text, self.at)
         if match is None:
             return ""
@@ -45,7 +45,7 @@ class Tokenizer:
         return match[1] if match else None
 
     def take_keyword(self, word: str) -> bool:
-        """Take this keyword and the space after it, if it stands here."""
+        """Consume this keyword and the space after it, if it is here."""
         if self.keyword() != word:
             return False
         self.at += len(word)
@@ -62,13 +62,13 @@ class Tokenizer:
         return "a space" if character.isspace() else f"the character U+{ord(character):04X}"
 
     def fail(self, message: str, at: int | None = None) -> NoReturn:
-        """Say what was expected, here or at another place."""
+        """Raise QueryError: what was expected, here or at another place."""
         raise QueryError(message, self.text, min(self.at if at is None else at, len(self.text)))
 
     # --- values
 
     def comparison(self) -> Comparison:
-        """Take `>` or its like, if one stands here."""
+        """Consume a comparison such as `>`, if it is here."""
         match self.match(_COMPARISON):
             case ">" | ">=" | "<" | "<=" as comparison:
                 return comparison
@@ -76,7 +76,7 @@ class Tokenizer:
                 return ""
 
     def value(self) -> Value:
-        """Take a value and the space after it."""
+        """Consume a value and the space after it."""
         if self.peek() == '"':
             value: Value = ExactText(self.take_quoted())
         elif self.peek() == "/":
@@ -89,7 +89,7 @@ class Tokenizer:
         return value
 
     def take_quoted(self) -> str:
-        """Take a text in quotes."""
+        """Consume a quoted text."""
         opening = self.at
         parts: list[str] = []
         self.at += 1

@@ -1,1 +1,1 @@
-"""The way back: dead letters and ranges of events published again, once, by jobs that survive their sidecar."""
+"""Replays: jobs that publish dead letters or ranges of events again, each once, and that survive their sidecar."""

@@ -1,7 +1,7 @@
-"""The audit log: who did what, from the jobs and from the ledger entries of the letters that still exist.
+"""Audit log of actions and their actors, from the jobs and from the ledger entries of the letters that still exist.
 
-Actions on letters that retention has deleted are in the sidecars' logs only, and so are jobs that the ledger has
-forgotten (`sidecar.replay.job_store.MAX_ENDED_JOBS`).
+Actions on letters that retention has deleted are only in the sidecars' logs, and so are jobs that the ledger has
+dropped (`sidecar.replay.job_store.MAX_ENDED_JOBS`).
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.replay.models import ReplayJob
 
 MAX_NAMED_IDS = 20
-"""Letters that one line names."""
+"""Ids of letters to list in one entry."""
 
 
 class AuditEntry(Struct, kw_only=True):
-    """One action of a person or a service."""
+    """One action of a user or a service."""
 
     act: str
     """`replay.started`, `replay.paused`, `replay.resumed`, `replay.cancelled`; `dead_letters.discarded`, `.restored`,
     `.reported`, `.imported`."""
     at: int
-    """Microseconds."""
+    """Time in microseconds."""
     by: str
     address: str | None = None
     letters: int = 0
     """Number of letters that the action concerned."""
     ids: list[str] = []
-    """The first of them."""
+    """The first few of their ids."""
     why: str | None = None
     job: ReplayJob | None = None
     """The job, if the action concerned a replay."""
@@ -41,9 +41,9 @@ class Audit(Struct):
     """A page of the audit log."""
 
     lines: list[AuditEntry]
-    """The newest first."""
+    """Entries, newest first."""
     notes: list[str]
-    """Sentences: what could not be looked at."""
+    """Sentences about streams that could not be read."""
 
 
 async def audit(store: DeadLetterStore, jobs: Iterable[ReplayJob], limit: int) -> Audit:

@@ -1,7 +1,9 @@
-"""Setting letters aside, and taking them back: entries of the ledger alone. Nothing is deleted, nothing is sent.
+"""Discarding and restoring of letters. Only ledger entries change: nothing is deleted or sent.
 
-Each letter is one compare-and-set act. Dying in between leaves some done and some not, and the same call does the rest;
-a replay that sends a letter meanwhile changes its entry, and the second of the two finds it changed."""
+Each letter is one compare-and-set transaction. After a crash some letters are done and others are not; repeating the
+call does the rest. If a replay sends a letter meanwhile, its entry changes, and the second of the two actions finds the
+change.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,11 @@ REFUSALS = {
     ("restored", "replaying"): "it was not discarded: a replay has it",
 }
 NEW_STATES: dict[DiscardAction, State] = {"discarded": "discarded", "restored": "open"}
-"""The state that a letter has then."""
+"""State of a letter after each action."""
 MAX_TRIES = 3
-"""Tries for one letter while other actors change it."""
+"""Attempts for one letter while other actors change it."""
 MAX_LETTERS_PER_CALL = 500
-"""Letters that one call of the ledger is about."""
+"""Letters in one call of the ledger."""
 
 
 async def change_letters(
@@ -53,8 +55,8 @@ async def change_letters(
 ) -> AsyncIterator[LetterOutcome]:
     """Discard or restore letters by id.
 
-    Yields an outcome for each letter in the order in which the streams hold them, then for the ids that no stream
-    holds. `ledger_of` gives the ledger of a broker's system; `now` is in microseconds. Raises Outage, Refused.
+    Yields an outcome for each letter in the order of the streams, then for the ids that no stream has. `ledger_of`
+    returns the ledger of a broker's system; `now` is in microseconds. Raises Outage, Refused.
     """
     notes: list[str] = []
     wanted, unseen, newest = frozenset(ids), dict.fromkeys(ids), NewestLetters(0)

@@ -1,4 +1,4 @@
-"""A dry run: what a replay would send, where to, who would receive it, and what would pass the check now."""
+"""Dry run of a replay: the records it would send, their targets and receivers, and the result of the checks now."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from sidecar.replay.selection import ReplayCandidate, ReplaySelection
 from sidecar.replay.step_planner import ReplayItem, StepPlanner
 
 MAX_CHECKED_LETTERS = 500
-"""Letters that are read and checked; the others are taken to be like them."""
+"""Letters to read and check. The others are assumed to be similar."""
 MAX_FAILURE_KINDS = 50
-"""Kinds of failures that are told apart."""
+"""Kinds of failures to distinguish."""
 MAX_AGGREGATES = 300
-"""Aggregates that are asked for events since."""
+"""Aggregates to check for later events."""
 
 
 class AggregateIndex(Protocol):
-    """The index, as far as events since are asked for."""
+    """The part of the index that finds later events of an aggregate."""
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]: ...
 
 
 RecordCheck = Callable[[Sequence[Outgoing]], Awaitable[Sequence[Rejection | None]]]
-"""Decodes and validates records that would be sent, and returns a rejection or None for each."""
+"""Function that decodes and validates records before they are sent. Returns a rejection or None for each."""
 
 
 async def plan_letters(
@@ -48,7 +48,7 @@ async def plan_letters(
 ) -> ReplayPlan:
     """Plan the replay of a selection, without changing anything.
 
-    `names`: warnings may name aggregates. Raises Outage, Refused.
+    `names`: True if warnings may contain aggregate ids. Raises Outage, Refused.
     """
     candidates = selection.candidates
     skipped = dict(selection.left_out)
@@ -216,7 +216,7 @@ def _list_item_warnings(items: Sequence[ReplayItem]) -> list[str]:
 
 
 def describe_missing(selection: ReplaySelection) -> list[str]:
-    """Return a warning about ids that no stream holds; nothing if all exist."""
+    """Return a warning about ids that no stream has; nothing if all exist."""
     if not selection.missing:
         return []
     some = ", ".join(selection.missing[:3]) + (" …" if len(selection.missing) > 3 else "")
@@ -316,7 +316,7 @@ async def _find_ledger_start(source: LetterSource, free: Sequence[ReplayCandidat
 
 
 def refuse_target(to: str | None, naming: StreamNames) -> str | None:
-    """Return why nothing may be sent to this stream; None if it may."""
+    """Return the reason why nothing may be sent to this stream; None if it is allowed."""
     if to is not None and naming.is_dead_letter(to):
         return f"{to} is a dead-letter stream, or the ledger: name a stream that is read"
     return None

@@ -1,8 +1,9 @@
-"""Dead letters out of their streams and back in, with exact bytes.
+"""Export and import of dead letters with exact bytes.
 
-What may not be shown is left out, and named: such a letter can be taken in again only while its origin still holds the
-record. Taking in is one act for each letter, with its entry in the ledger: the same file twice, or at two sidecars,
-writes each once."""
+Redacted parts are left out, and named: such a letter can be imported only while its origin still has the record. The
+import of a letter and its ledger entry are one transaction: the same file imported twice, or at two sidecars, writes
+each letter once.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ _TELLS = re.compile(r"(message|reason|cause)(?!.*(fqcn|class))", re.IGNORECASE)
 
 
 class LetterTransfer:
-    """Exports and takes in. `clock` gives microseconds since 1970."""
+    """Exports and imports dead letters. `clock` returns microseconds since 1970."""
 
     def __init__(
         self,
@@ -59,7 +60,10 @@ class LetterTransfer:
     # --- out
 
     async def export(self, wanted: DeadLetterFilter, limit: int = 0) -> AsyncIterator[ExportedLetter]:
-        """Letters that match, stream by stream in order. Raises Refused in the end where something was not read."""
+        """Yield matching letters, stream by stream in order.
+
+        Raises Refused at the end if something could not be read.
+        """
         notes: list[str] = []
         count = 0
         async for letter in self._store.each(replace(wanted, by_state=True), notes):
@@ -138,7 +142,7 @@ class LetterTransfer:
     # --- in
 
     async def import_letters(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
-        """Write them where they were, those that are not there. Raises Outage, Refused."""
+        """Write letters into their streams, unless they are there. Raises Outage, Refused."""
         async for letter in letters:
             yield await self._take(letter, who)
 

@@ -1,10 +1,10 @@
 """Failures that services report themselves.
 
-An event that a service could not process becomes a dead letter, durable before the answer, and only one however often
-it is reported. The letter and its ledger entry are one transaction, which requires that the entry does not exist yet. A
-crash before the transaction leaves nothing, and the service reports again. After a crash between transaction and
-answer, the service reports again and the entry is found. Of two reports at once, at one sidecar or two, the second
-finds the first one's entry.
+An event that a service could not process becomes a dead letter that is durable before the reply, and only one, however
+often it is reported. The letter and its ledger entry are one transaction, which requires that the entry does not exist
+yet. A crash before the transaction leaves nothing, and the service reports again. After a crash between transaction and
+reply, the service reports again and the entry is found. Of two reports at once, at one sidecar or two, the second finds
+the entry of the first.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from sidecar.replay.ports import ReportedFailure
 from sidecar.replay.record_builder import InSight
 
 MAX_STACKTRACE = tracecar.MAX_HEADER_BYTES
-"""Bytes of a stack trace that are kept: its beginning and its end."""
+"""Bytes of a stack trace to keep, from its beginning and its end."""
 MAX_GROUP_CHARACTERS = 500
 MAX_ATTEMPTS = 1_000_000
 MAX_TEXT_CHARACTERS = 1_900
@@ -36,8 +36,8 @@ MAX_TEXT_CHARACTERS = 1_900
 class FailureReports:
     """Stores reported failures as dead letters.
 
-    `writer` builds the letters of a source; `clock` gives microseconds since 1970; `dead_lettered` is called for every
-    letter that is durable.
+    `writer` returns the writer for a source; `clock` returns microseconds since 1970; `dead_lettered` is called for
+    every durable letter.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class FailureReports:
     async def report(self, failure: ReportedFailure, who: Actor) -> ReportResult:
         """Store a failure.
 
-        Raises NotFoundError if the position holds no record that may be read here, Refused, Outage.
+        Raises NotFoundError if there is no visible record at the position, Refused, Outage.
         """
         if not failure.group.strip() or len(failure.group) > MAX_GROUP_CHARACTERS or not failure.group.isprintable():
             raise Refused(

@@ -1,4 +1,4 @@
-"""The replays of all brokers: which there are, and what people decide about them."""
+"""Replays of all brokers: their list, and the decisions of operators about them."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ from sidecar.replay.supervisor import JobRunner, JobSupervisor
 log = structlog.get_logger()
 
 MAX_TRIES = 5
-"""Tries to change a job while its runner saves its progress."""
+"""Attempts to change a job while its runner saves its progress."""
 ALLOWED_TRANSITIONS: dict[str, tuple[JobState, ...]] = {
     "paused": ("running",),
     "running": ("paused", "failed"),
     "cancelled": ("running", "paused", "failed"),
 }
-"""The states from which a person may bring a job to this state."""
+"""States from which an operator may bring a job to this state."""
 ACTION_NAMES: dict[str, Literal["paused", "resumed", "cancelled"]] = {
     "paused": "paused",
     "running": "resumed",
     "cancelled": "cancelled",
 }
 MAX_EMPTY_JOBS = 100
-"""Replays that had nothing to send and are remembered."""
+"""Replays without anything to send that are remembered."""
 MAX_DECISIONS = 20
-"""Decisions that a job remembers."""
+"""Decisions that a job stores."""
 
 
 class ReplaySource(reader.LetterSource, Protocol):
-    """A broker, the names that go with it, and the sidecars' group on it."""
+    """A broker, its stream names, and the sidecars' group on it."""
 
     @property
     def group(self) -> str: ...
 
 
 class BrokerReplay:
-    """The replays of one broker: its jobs, and the supervisor that runs them."""
+    """Replays of one broker: its jobs, and the supervisor that runs them."""
 
     def __init__(self, source: ReplaySource, context: RunnerContext, fits: Fits) -> None:
         self.source, self.context, self._fits = source, context, fits
@@ -64,7 +64,7 @@ class BrokerReplay:
 
 
 class JobController:
-    """Finds jobs, and brings them to another state."""
+    """Finds jobs, and changes their state."""
 
     def __init__(self, broker_replays: Sequence[BrokerReplay]) -> None:
         self._broker_replays = broker_replays
@@ -115,7 +115,7 @@ class JobController:
         raise NotFoundError(f"there is no replay {id!r} in the ledger (tracecar replays lists them)")
 
     async def change(self, id: str, state: JobState, who: Actor) -> ReplayJob:
-        """Pause, resume or cancel. Raises NotFoundError, Refused where it cannot be brought to that state, Outage."""
+        """Pause, resume or cancel a job. Raises NotFoundError, Outage, and Refused if its state does not allow it."""
         if id in self._empty:
             raise Refused(f"replay {id} is done: there was nothing to send")
         for _ in range(MAX_TRIES):

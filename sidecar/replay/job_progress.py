@@ -1,4 +1,4 @@
-"""A job as its runner keeps it: how far it is, written down about once a second, and what others decide about it."""
+"""Progress of a job while its runner works: saved about once a second, with the decisions of operators applied."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ log = structlog.get_logger()
 
 SAVE_INTERVAL_S = 1.0
 MAX_CREDIT_S = 1.0
-"""Unused sending time that is made up for at most, so that after an outage a rate is not exceeded by a burst."""
+"""Longest unused sending time that may be made up for, so that an outage is not followed by a burst above the rate."""
 
 
 class JobStopped(Exception):  # nothing went wrong
-    """The job is not ours to run any more: paused, cancelled, or taken by another sidecar."""
+    """The job no longer belongs to this runner: it was paused or canceled, or another sidecar took it over."""
 
 
 class JobProgress:
-    """The progress of one job while this process runs it.
+    """Progress of one job while this process runs it.
 
-    `me` is the runner's id; `clock` gives microseconds since 1970, for people to read; `redact_request` hides the
-    values of a request that must not be kept once it is carried out.
+    `me` is the runner's id; `clock` returns microseconds since 1970, for display; `redact_request` removes the values
+    from a request that must not be stored after the job has ended.
     """
 
     def __init__(
@@ -46,10 +46,10 @@ class JobProgress:
         self._ended = False
         """True once the ledger says that the job no longer runs."""
         self.left: Callable[[], str] = lambda: "What was not sent is open; mend it, then resume the replay"
-        """Describes the state of a failed job, and how to continue it."""
+        """Function that describes the state of a failed job, and how to continue it."""
 
     async def until_ended(self, step: Callable[[], Awaitable[None]]) -> None:
-        """Take steps until the job runs no more; outages are waited out. Raises JobStopped."""
+        """Run steps until the job ends, and wait during outages. Raises JobStopped."""
         pause = 0.2
         while not self._ended:
             try:
@@ -94,7 +94,10 @@ class JobProgress:
             self._next_slot = max(self._next_slot, time.monotonic() - MAX_CREDIT_S) + count / rate
 
     async def throttle(self, size: int) -> int:
-        """Wait until so many more may be sent; returns how many that are."""
+        """Wait until letters may be sent at the job's rate.
+
+        Returns the number that may be sent now, at most the requested one.
+        """
         rate = self.job.request.rate
         if rate is None:
             return size
@@ -114,7 +117,7 @@ class JobProgress:
         return time.monotonic() - self._saved >= SAVE_INTERVAL_S
 
     async def look(self) -> None:
-        """Take over what others decided. Raises JobStopped where it is not ours to run any more."""
+        """Apply the decisions of operators. Raises JobStopped if the job no longer belongs to this runner."""
         now = await self._jobs.get(self.job.id)
         if now is None:
             raise Refused(

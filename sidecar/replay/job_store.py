@@ -1,7 +1,7 @@
 """Jobs in the ledger: the request, the progress, and the selection that was frozen at the start.
 
-The selection is written first, in parts, then the job. A crash in between leaves parts that no job names; a sweep
-deletes them. Jobs are changed by compare-and-set only: after a conflict the job is read again.
+The selection is written first, in parts, then the job. A crash in between leaves parts that belong to no job; a sweep
+deletes them. Jobs are changed only by compare-and-set: after a conflict the job is read again.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ JOB, SELECTION, RANGE = "job:", "selection:", "range:"
 The progress of a range is stored beside its target, the others with the entries that belong to no stream.
 """
 MAX_LETTERS_PER_PART, PART_BYTES = 1_000, 400_000
-"""Letters of one part of a selection at most, and about how many bytes before they are compressed: the ledger is held
-in memory, and a broker takes no large records."""
+"""Size of one part of a selection: maximum number of letters, and approximate bytes before compression. Parts are
+limited because the ledger is held in memory, and because brokers refuse large records."""
 MAX_PART_BYTES = 16 << 20
-"""Limit of a decompressed part: anyone who can write to the ledger can write anything."""
+"""Limit of a decompressed part, because anyone who can write to the ledger can write anything."""
 MAX_ENDED_JOBS = 500
-"""Jobs that are remembered once they have ended or failed; the oldest are forgotten."""
+"""Ended and failed jobs to keep. The oldest are dropped."""
 MAX_PARTS_PER_CALL = 16
-"""Parts that are written in one step."""
+"""Parts to write in one step."""
 
 
 class LetterRef(Struct, frozen=True, array_like=True, gc=False):
-    """One dead letter of a selection: all letters of one origin."""
+    """One origin of a selection, with all its dead letters."""
 
     positions: list[str]
-    """Positions of the letters, the one to send first."""
+    """Positions of the letters; the first is the one to send."""
     ids: list[str]
     """Ids of all the letters."""
     groups: list[str]
@@ -61,7 +61,7 @@ _encode = encode_json
 
 
 class JobStore:
-    """The jobs of one broker. Raises Outage and Refused."""
+    """Jobs of one broker. Raises Outage and Refused."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -109,7 +109,7 @@ class JobStore:
         return StoredJob(job, stands) if done.carried_out else None
 
     async def put_back(self, job: ReplayJob) -> StoredJob | None:
-        """Write a job that is gone from the ledger; None where it is there."""
+        """Write a job that is missing in the ledger. Returns None if it is there."""
         stands = _encode(job)
         (done,) = await self._ledger.act([LedgerTransaction(None, (LedgerWrite(JOB + job.id, None, stands),))])
         return StoredJob(job, stands) if done.carried_out else None

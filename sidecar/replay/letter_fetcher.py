@@ -1,4 +1,4 @@
-"""The letters of a selection, read again from their streams when they are sent: many at once where they lie close."""
+"""Fetcher of selected letters, which reads them again from their streams, many at once if they are close together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
 MAX_SCANNED_PER_LETTER = 8
-"""Reading on is worth it while at least one record in so many is wanted; else each is asked for by itself."""
+"""Records per wanted letter up to which a range is read; above it, each letter is read by itself."""
 MAX_READ_CONCURRENCY = 16
 
 
@@ -21,7 +21,7 @@ async def fetch_letters(
 ) -> tuple[dict[Position, DeadLetter], set[Position]]:
     """Read the letters at some positions.
 
-    Returns the letters that exist, and the positions that were not read because the letters before exceeded `most`
+    Returns the existing letters, and the positions that were not read because the letters before them exceeded `most`
     bytes together. At least the first position is read. Raises Outage, Refused.
     """
     by_partition: dict[Partition, list[int]] = {}
@@ -44,7 +44,7 @@ async def fetch_letters(
 
 
 def estimate_bytes(record: Record | Outgoing) -> int:
-    """About how many bytes of memory it takes."""
+    """Estimate the memory of a letter in bytes."""
     headers = sum([len(value) for _, value in record.headers if value]) + 150 * len(record.headers)
     return 200 + len(record.value or b"") + len(record.key or b"") + headers
 

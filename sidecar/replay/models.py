@@ -17,11 +17,11 @@ class BodyEdit(Struct, frozen=True, omit_defaults=True, kw_only=True):
     """An edit of bodies before they are sent."""
 
     set: dict[str, Any] = {}
-    """Values by path, such as `data.items[2].qty`: JSON values, read by the schema's types."""
+    """Values by path, such as `data.items[2].qty`. They are JSON, converted to the schema's types."""
     remove: tuple[str, ...] = ()
-    """Paths that are taken away."""
+    """Paths to remove."""
     body: Any | UnsetType = UNSET
-    """A whole new body instead, for one letter."""
+    """New body instead of single changes, for one letter."""
 
     def __bool__(self) -> bool:
         return bool(self.set or self.remove or self.body is not UNSET)
@@ -32,37 +32,37 @@ class EventRange(Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     stream: str
     since: int | None = None
-    """Milliseconds; None: from the beginning."""
+    """Start in milliseconds; None: from the beginning."""
     until: int | None = None
-    """Milliseconds, exclusive; None: to what is the end now."""
+    """End in milliseconds, exclusive; None: to the current end."""
     ends: tuple[str, ...] = ()
-    """Positions, one of a partition, before which the range ends, as a dry run gave them: what came since is none of
-    it. Empty: the end now."""
+    """Positions before which the range ends, one for each partition, from a dry run: later events are excluded. Empty:
+    the current ends."""
     into_itself: bool = False
-    """Confirms that the target may be the stream itself."""
+    """True to confirm that the target may be the stream itself."""
     confirmed: int | None = None
-    """The count that was shown and confirmed, asked for where it is sent into the stream itself."""
+    """Number of records that the user has seen and confirmed; required if the target is the stream itself."""
 
 
 class ReplayRequest(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A request to publish dead letters, or a range of events, again."""
+    """Request to publish dead letters, or a range of events, again."""
 
     query: str = ""
     ids: tuple[str, ...] = ()
-    """Dead letters by id, instead of by query."""
+    """Dead letters by id, instead of a query."""
     range: EventRange | None = None
     to: str | None = None
-    """Another stream than the origin."""
+    """Target stream instead of the origin."""
     group: str | None = None
-    """The only group that the records are meant for: `tracecar.replay-group`."""
+    """Only group that the records are for: `tracecar.replay-group`."""
     rate: float | None = None
-    """Records a second at most."""
+    """Maximum number of records per second."""
     growth: bool = False
-    """Send growing batches (1, 2, 5, 10, …), and stop when a cause recurs."""
+    """True to send growing batches (1, 2, 5, 10, …), and to stop when a cause recurs."""
     force: bool = False
-    """Those that were replayed, discarded or parked as well."""
+    """True to include letters that were replayed, discarded or parked."""
     again: bool = False
-    """To the origin although groups that passed the record will receive it again."""
+    """True to send to the origin although groups that have consumed the record will receive it again."""
     edit: BodyEdit = BodyEdit()
     comment: str | None = None
 
@@ -79,14 +79,14 @@ class ReplayReceiver(Struct, kw_only=True):
     not_passed: int = 0
     unknown: int = 0
     kept_back: int = 0
-    """Number of records left out because the group has consumed them, or may have.
+    """Number of records that are not sent because the group has consumed them, or may have.
 
-    The other numbers do not count them.
+    The other numbers do not include them.
     """
 
 
 class ReplayTarget(Struct, kw_only=True):
-    """A stream that records would be sent to."""
+    """A stream to which records would be sent."""
 
     stream: str
     count: int
@@ -97,16 +97,16 @@ class CheckResult(Struct, kw_only=True):
     """A kind of failure among the records that would be sent."""
 
     code: str | None
-    """None: passes (or is unchecked)."""
+    """Code of the rejection; None: the records pass, or are unchecked."""
     message: str | None
     path: str | None
     count: int
     example: str
-    """A dead letter's id, or a position."""
+    """Id of a dead letter, or a position."""
 
 
 class ReplayPlan(Struct, kw_only=True):
-    """A dry run: what would happen now."""
+    """Result of a dry run."""
 
     selected: int
     sendable: int
@@ -122,7 +122,7 @@ class ReplayPlan(Struct, kw_only=True):
     changes: list[PathChange] = []
     """Changes that the edit makes to the first letter, redacted."""
     range: EventRange | None = None
-    """The range with the ends that it has now: asked for so, it is these events and no others."""
+    """The range with its current ends. A request with these ends means exactly these events."""
 
 
 class SendFailure(Struct, frozen=True, kw_only=True):
@@ -137,13 +137,13 @@ class OperatorDecision(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     act: Literal["paused", "resumed", "cancelled"]
     at: int
-    """Microseconds."""
+    """Time in microseconds."""
     by: str
     address: str | None = None
 
 
 class ReplayJob(Struct, kw_only=True, omit_defaults=True):
-    """A replay."""
+    """A replay job."""
 
     id: str
     request: ReplayRequest = field(name="wish")
@@ -151,12 +151,12 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     address: str | None = None
     state: JobState = "running"
     started_at: int = 0
-    """Microseconds."""
+    """Time in microseconds."""
     ended_at: int | None = None
     changed_at: int = 0
     changed_by: str | None = None
     decisions: list[OperatorDecision] = []
-    """The latest, the oldest of them first."""
+    """Latest decisions, oldest first."""
     selected: int = 0
     published: int = 0
     skipped: int = 0
@@ -165,61 +165,61 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     reasons: dict[str, int] = {}
     """Number of skipped letters by reason."""
     failures: list[SendFailure] = []
-    """The first that failed."""
+    """The first failures."""
     note: str | None = None
-    """The reason why the job is paused or failed, and the next step."""
+    """Reason why the job is paused or failed, and the next step."""
     warnings: list[str] = []
     """Warnings from the start of the job."""
     chunks: int = 0
-    """Parts that the frozen selection is kept in."""
+    """Number of parts in which the frozen selection is stored."""
     parts: list[int] = []
-    """The index within the selection that each of them begins at."""
+    """Index within the selection at which each part begins."""
     at: int = 0
-    """Number of letters of the selection that are finished."""
+    """Number of finished letters of the selection."""
     batch: int = 0
-    """The size of the current batch, where they grow."""
+    """Size of the current batch, if batches grow."""
     judged: int = 0
     """Index within the selection at which the current batch begins.
 
-    The outcome of earlier letters is known, or an operator resumed regardless of it.
+    The outcome of earlier letters is known, or an operator resumed the job regardless of it.
     """
     runner: str = ""
-    """The sidecar that carries it out."""
+    """Sidecar that runs the job."""
     heartbeat: int = field(name="beat", default=0)
-    """Counts up while it does."""
+    """Counter that the runner increments while it works."""
     spans: list[tuple[str, int]] = []
-    """Spans of a range: the start position of each partition, and the offset that its span ends before."""
+    """Partitions of a range: the start position, and the end offset (exclusive), of each."""
     marks: list[str] = []
-    """Positions where the dead-letter streams ended when it began: what failed again lies behind them."""
+    """End positions of the dead-letter streams at the start. Letters that failed again are after them."""
     system: str = ""
-    """The broker that it works in."""
+    """Broker of the job."""
     group: str = ""
-    """The sidecars' group: its members go on with it when one dies."""
+    """The sidecars' group. Its members continue the job if its runner dies."""
 
 
 class LetterOutcome(Struct, kw_only=True):
-    """The outcome of an action on one letter."""
+    """Outcome of an action on one letter."""
 
     id: str
     done: bool
     state: str
-    """The letter's current state."""
+    """Current state of the letter."""
     why: str | None = None
-    """The reason if the action was not carried out, and the next step."""
+    """Reason why the action was not carried out, and the next step."""
 
 
 class DiscardResult(Struct, kw_only=True):
-    """The outcome of discarding by a query."""
+    """Outcome of discarding by a query."""
 
     outcomes: list[LetterOutcome]
     more: bool
-    """Others match as well: ask again."""
+    """True if other letters match as well: repeat the request."""
     notes: list[str]
-    """Sentences: what could not be looked at."""
+    """Sentences about streams that could not be read."""
 
 
 class ReportResult(Struct, kw_only=True):
-    """A failure that a service handed over, as it now stands."""
+    """A reported failure, in its current state."""
 
     id: str
     position: Position | None
@@ -229,4 +229,4 @@ class ReportResult(Struct, kw_only=True):
 
 
 class UnsendableLetter(Refused):
-    """A letter that cannot be sent as it is: the message says why, and what to do."""
+    """A letter that cannot be sent unchanged. The message says why, and what to do."""

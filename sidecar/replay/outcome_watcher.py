@@ -1,7 +1,7 @@
-"""Outcomes of records that were sent: if their readers have consumed them, and which of them failed again.
+"""Watcher of sent records: whether their readers have consumed them, and which of them failed again.
 
-Letters that failed again are found after the end positions that the dead-letter streams had when the replay began, not
-by clocks.
+Letters that failed again are found by position, after the ends that the dead-letter streams had when the replay
+started, not by clocks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from sidecar.domain.position import Partition, Position
 
 OWN_SIDECARS = "the sidecars (tracecar groups and tracecar check say more)"
 MAX_RETURNED_LETTERS = 100_000
-"""Letters of one replay that are remembered to count each once."""
+"""Letters of one replay to remember, so that each counts once."""
 
 
 async def list_end_positions(source: LetterSource) -> list[str]:
@@ -31,7 +31,7 @@ async def list_end_positions(source: LetterSource) -> list[str]:
 
 
 class OutcomeWatcher:
-    """Looks for letters of one replay that failed again. Raises Outage, Refused."""
+    """Finds letters of one replay that failed again. Raises Outage, Refused."""
 
     def __init__(self, source: LetterSource, replay: str, marks: Sequence[str]) -> None:
         self._source, self._replay = source, replay
@@ -47,7 +47,7 @@ class OutcomeWatcher:
         return len(self._returned)
 
     async def look(self) -> list[DeadLetter]:
-        """Those that failed again since the last look, each once, without their records."""
+        """Return the letters that failed again since the last call, each once, without their records."""
         letters: list[DeadLetter] = []
         broker, naming = self._source.broker, self._source.naming
         for stream in await dead_letter_streams(self._source):
@@ -74,16 +74,17 @@ class OutcomeWatcher:
 
 
 class RecordReaders(Struct, frozen=True):
-    """The known readers of some records."""
+    """Known consumer groups that read some records."""
 
     known: bool
     """True if at least one group is known to read some of the records."""
     behind: dict[str, int]
-    """Those that have not passed all of them, and a number that changes when they get on."""
+    """Groups that have not consumed all of the records, each with a number that changes when the group makes
+    progress."""
 
 
 async def find_readers(source: LetterSource, positions: Sequence[Position]) -> RecordReaders:
-    """Find out how far this sidecar's group and all other active groups have read. Raises Outage, Refused."""
+    """Determine how far this sidecar's group and all other active groups have read. Raises Outage, Refused."""
     last: dict[Partition, int] = {}
     for position in positions:
         last[position.log] = max(position.offset, last.get(position.log, -1))

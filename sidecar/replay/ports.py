@@ -1,4 +1,4 @@
-"""The operations on dead letters: the port between the API and the replay room."""
+"""Port between the API and replays: the operations on dead letters."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from sidecar.replay.models import DiscardResult, LetterOutcome, ReplayJob, Repla
 
 
 class FailedRecord(Struct, frozen=True, kw_only=True):
-    """A record that a service hands over because it lies nowhere that we could read it."""
+    """A record that a service sends itself, because it is in no stream that the sidecar can read."""
 
     stream: str
     key: bytes | None = None
     value: bytes | None = None
     headers: Headers = ()
     timestamp: int | None = None
-    """Milliseconds."""
+    """Timestamp in milliseconds."""
 
 
 class ReportedFailure(Struct, frozen=True, kw_only=True):
-    """An event that a service could not process: where it lies, or the record itself."""
+    """An event that a service could not process: its position, or the record itself."""
 
     group: str
     position: Position | None = None
@@ -44,23 +44,23 @@ class ExportedLetter(Struct, frozen=True, kw_only=True):
     id: str
     position: Position
     stream: str
-    """The dead-letter stream."""
+    """Dead-letter stream."""
     partition: int
     key: bytes | None
     value: bytes | None
     headers: Headers
     timestamp: int
-    """Milliseconds, of the letter."""
+    """Timestamp of the dead letter in milliseconds."""
     value_at: int = 0
     hidden: tuple[str, ...] = ()
-    """Parts that are left out because something in them may not be shown: `body`, `key`, `header:NAME`."""
+    """Parts that are left out because something in them is redacted: `body`, `key`, `header:NAME`."""
     state: str = "open"
 
 
 class DeadLetterOperations(Protocol):
-    """All operations that change something about dead letters.
+    """All operations that change dead letters.
 
-    Each is audited: the ledger and the log name its actor (`who`). All raise NotFoundError, Refused, Outage and
+    Each is audited: the ledger and the log contain its actor (`who`). All raise NotFoundError, Refused, Outage and
     QueryError.
     """
 
@@ -87,10 +87,10 @@ class DeadLetterOperations(Protocol):
         """Cancel a replay. Letters that were not sent stay open."""
 
     async def discard(self, ids: Sequence[str], reason: str, who: Actor) -> list[LetterOutcome]:
-        """Set these letters aside. Deletes nothing."""
+        """Discard these letters. Deletes nothing."""
 
     async def discard_found(self, query: str, reason: str, who: Actor) -> DiscardResult:
-        """Set those aside that match and wait for a person, some thousands at once."""
+        """Discard matching letters that are open or parked, some thousands in one call."""
 
     async def restore(self, ids: Sequence[str], who: Actor) -> list[LetterOutcome]:
         """Undo `discard`."""
@@ -102,10 +102,13 @@ class DeadLetterOperations(Protocol):
         """
 
     async def audit(self, limit: int = 100) -> Audit:
-        """List who did what, latest first."""
+        """Return the audit log, latest entry first."""
 
     def export(self, query: str = "", limit: int = 0) -> AsyncIterator[ExportedLetter]:
-        """Dead letters that match, oldest first, with exact bytes; those of one origin are each exported."""
+        """Yield matching dead letters, oldest first, with exact bytes.
+
+        Letters of one origin are exported separately.
+        """
 
     def import_letters(self, letters: AsyncIterable[ExportedLetter], who: Actor) -> AsyncIterator[LetterOutcome]:
-        """Write exported letters into their dead-letter streams again, those that are not there; each once."""
+        """Write exported letters into their dead-letter streams, each once, unless they are there."""

@@ -1,4 +1,4 @@
-"""Batches that grow: a few letters first, and more only while nothing that was sent comes back."""
+"""Ramp-up of a replay in growing batches: a few letters first, and more only while no sent letter fails again."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from sidecar.replay.step_planner import ReplayItem
 log = structlog.get_logger()
 
 GROWTH = (1, 2, 5)
-"""Batches grow by these, times ten, times a hundred, and so on."""
+"""Sizes of batches: these numbers, then ten times, a hundred times as large, and so on."""
 LOOK_INTERVAL_S = 0.3
 MAX_WARNINGS = 20
-"""Warnings of a job, beyond which nothing is added to them."""
+"""Warnings that a job stores at most."""
 
 
 class RampUp:
-    """The batches of one job. `look` finds what failed again since the last look, and gives it to `take`."""
+    """Batches of one job. `look` finds letters that failed again since the last call, and passes them to `take`."""
 
     def __init__(
         self, context: RunnerContext, job_progress: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
@@ -69,19 +69,22 @@ class RampUp:
 
     @property
     def ended(self) -> bool:
-        """The current batch is sent, and nothing was decided about it."""
+        """True if the current batch is sent and not evaluated yet."""
         job = self._job
         return job.at > job.judged and job.at >= min(job.selected, job.judged + job.batch)
 
     def room(self) -> int:
-        """Return how many letters the current batch can still take. Starts a new batch after the last evaluated one."""
+        """Return the number of letters that the current batch can still take.
+
+        Starts a new batch after the last evaluated one.
+        """
         job = self._job
         if job.at == job.judged:
             job.batch, self._ends = job.batch or next_batch(0), {}
         return job.judged + job.batch - job.at
 
     def note_sent(self, items: Sequence[ReplayItem]) -> None:
-        """Remember where the batch lies."""
+        """Remember the positions of the batch."""
         if self._ends is None:
             return
         for item in items:
@@ -155,7 +158,7 @@ class RampUp:
 
 
 def next_batch(size: int) -> int:
-    """1, 2, 5, 10, 20, 50, 100 and so on."""
+    """Return the next size in the sequence 1, 2, 5, 10, 20, 50, 100 and so on."""
     scale = 1
     while True:
         for factor in GROWTH:

@@ -1,10 +1,9 @@
-"""Replay of a range of events of an ordinary stream into another one (or, if confirmed, the same).
+"""Runner of the replay of a range of events of an ordinary stream into another one (or, if confirmed, the same).
 
-The start freezes where the range begins and ends in each partition. A step reads on from the progress, filters the
+The start freezes the first and the last offset of each partition. A step reads on from the progress, filters the
 records, and sends them together with the new progress in one transaction: the entry `range:ID` beside the target holds
-the next offset. A runner that continues after a crash, or beside a runner that was taken for dead, begins at that
-entry; a transaction that expects an older entry is not carried out. The range itself is stored nowhere, however long it
-is.
+the next offset. A runner that continues after a crash, or beside a runner that was considered dead, starts at that
+entry; a transaction that expects an older entry is not carried out. The range itself is not stored, however long it is.
 """
 
 from __future__ import annotations
@@ -33,19 +32,19 @@ from sidecar.replay.runner_context import RunnerContext
 log = structlog.get_logger()
 
 MAX_RECORDS_PER_STEP, STEP_BYTES = 500, 4 << 20
-"""Records that one act sends at most, and about how many bytes."""
+"""Maximum number of records in one transaction, and their approximate bytes."""
 GONE = "retention or a trim has taken them since, or they match no more"
 Fits = Callable[[Sequence[Record], str], Awaitable[Sequence[bool]]]
-"""Returns for each record if it matches a query."""
+"""Function that returns for each record whether it matches a query."""
 
 
 class RangeProgress(Struct, frozen=True, omit_defaults=True):
-    """The progress of a range, as stored in the ledger beside the target."""
+    """Progress of a range, as stored in the ledger beside the target."""
 
     at: int = 0
     """Index into the job's spans."""
     next: int | None = None
-    """The next offset of that partition; None: where its span begins."""
+    """Next offset of that partition; None: the start of its span."""
     published: int = 0
     skipped: int = 0
     failed: int = 0
@@ -58,7 +57,7 @@ _encode = msgspec.json.Encoder().encode
 async def find_spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]:
     """Find the start position and the end offset of the range in each partition.
 
-    Raises Refused if there is no such stream, Outage.
+    Raises Refused if the stream does not exist, Outage.
     """
     spans: list[tuple[str, int]] = []
     partitions = await broker.partitions(range.stream)
@@ -100,7 +99,7 @@ async def count_records(broker: Broker, request: ReplayRequest, where: Sequence[
 
 
 async def match_range(records: Sequence[Record], request: ReplayRequest, fits: Fits) -> list[bool]:
-    """Return for each record of a page if it belongs to the range."""
+    """Return for each record of a page whether it belongs to the range."""
     range = request.range
     assert range is not None
     matches = [
@@ -117,7 +116,7 @@ async def match_range(records: Sequence[Record], request: ReplayRequest, fits: F
 
 
 class RangeRunner:
-    """Runs one job of a range, from wherever it stands."""
+    """Runs one job of a range, from its current state."""
 
     def __init__(self, context: RunnerContext, held: StoredJob, fits: Fits) -> None:
         self._context, self._fits = context, fits

@@ -1,6 +1,6 @@
-"""Conversion of a dead letter to the record that is sent again.
+"""Builder of the record that is sent again, from a dead letter.
 
-The record is as it was; headers that link it to its dead letter follow its own.
+The record is unchanged; headers that link it to its dead letter follow its own.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sidecar.domain.position import Position
 from sidecar.replay.models import UnsendableLetter
 
 MAX_KNOWN_STREAMS = 1_000
-"""Streams that are remembered: letters may name any."""
+"""Streams to remember, because letters may name any stream."""
 TRACECAR = "tracecar"
 KEPT_ONLY = "the origin does not hold the record any more, and the dead letter does not keep its time: now is used"
 DIFFERENT_RECORD = "the origin holds another record now: what the dead letter holds is sent"
 SERIALIZED_AGAIN = "of the dead letter was serialized again by the framework: what the origin holds is sent"
 InSight = Callable[[str, str], Awaitable[bool]]
-"""Returns True if a stream (system, name) is watched."""
+"""Function that returns whether a stream (system, name) is watched."""
 
 
 class RestoredRecord(Struct, frozen=True):
@@ -33,11 +33,11 @@ class RestoredRecord(Struct, frozen=True):
 
     record: Record
     warning: str | None = None
-    """The reason why it may not be what a reader of the dead letter expects."""
+    """Reason why it may differ from what a reader of the dead letter expects."""
 
 
 class RecordBuilder:
-    """Makes the records of one replay. `to`: another stream than the origin; `group`: for one group alone."""
+    """Builds the records of one replay. `to`: target instead of the origin; `group`: for one group only."""
 
     def __init__(self, broker: Broker, in_sight: InSight, replay: str, to: str | None, group: str | None) -> None:
         self._broker, self._ask = broker, in_sight
@@ -55,7 +55,7 @@ class RecordBuilder:
         return is_watched
 
     async def target(self, letter: DeadLetter) -> str:
-        """Return the stream that a letter goes to.
+        """Return the target stream of a letter.
 
         Raises UnsendableLetter if it is unknown or not watched: anyone who can write to a dead-letter stream can claim
         any origin. Raises Outage, Refused.
@@ -76,8 +76,8 @@ class RecordBuilder:
     async def restore(self, letter: DeadLetter) -> RestoredRecord:
         """Restore the record that failed.
 
-        Parts that the dead letter omits are read from the origin. Where a framework may have serialized the record
-        again, or does not keep its time, the origin's record is used if it still exists and is the same one.
+        Parts that the dead letter omits are read from the origin. If a framework may have serialized the record again,
+        or does not keep its time, the origin's record is used, provided that it still exists and is the same one.
 
         Raises:
             UnsendableLetter: An omitted part cannot be read.
@@ -172,10 +172,11 @@ class RecordBuilder:
 
 
 def choose_timestamp(retention: Retention, timestamp: int, now: int | None = None) -> int | None:
-    """Return the timestamp to send a record with (milliseconds); None for the current time.
+    """Return the timestamp (milliseconds) with which to send a record; None for the current time.
 
-    The original timestamp is kept if the stream keeps creation times and it is younger than half the retention, so that
-    the record is not deleted at once, and than half of the age that the stream accepts, because clocks differ.
+    The original timestamp is kept if the stream keeps creation times, and if the timestamp is younger than half the
+    retention, so that the record is not deleted at once, and younger than half of the age that the stream accepts,
+    because clocks differ.
     """
     now = time.time_ns() // 1_000_000 if now is None else now
     if not retention.own_times or timestamp < 0 or timestamp > now:

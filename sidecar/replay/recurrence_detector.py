@@ -1,8 +1,8 @@
-"""Detection of failures that recur during a replay in growing batches, which stops the replay.
+"""Detector of failures that recur during a replay in growing batches, which stops the replay.
 
-A cause recurs if a letter fails again as it did before it was sent, or if a second letter fails in a new way that a
-first one did. The job's selection says which letter a returned one was before, and its stream how it failed, so that a
-runner that takes over reaches the same result.
+A cause recurs if a letter fails again in the same way as before it was sent, or if a second letter fails in a new way
+in which a first one did. The job's selection tells which earlier letter a returned one comes from, and its stream how
+that failed, so that a runner that takes over reaches the same result.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sidecar.replay.letter_fetcher import fetch_letters
 from sidecar.replay.models import ReplayJob
 
 MAX_LETTERS_PER_BATCH = 1_000
-"""Letters that came back of one batch, beyond which they are not looked at for its verdict."""
+"""Returned letters of one batch that are evaluated."""
 MAX_SIGNATURES = 1_000
-"""Faults of one replay that are told apart; each beyond that is taken for one that comes back."""
+"""Failure signatures of one replay to distinguish. Beyond that, each counts as recurring."""
 MAX_READ_BYTES = 8 << 20
 
 
 class RecurrenceDetector:
-    """Takes the letters of one job that failed again. Raises Outage, Refused."""
+    """Collects the letters of one job that failed again. Raises Outage, Refused."""
 
     def __init__(self, source: LetterSource, jobs: JobStore) -> None:
         self._source, self._jobs = source, jobs
@@ -47,7 +47,7 @@ class RecurrenceDetector:
         self._new += letters[: MAX_LETTERS_PER_BATCH - len(self._new) - len(self._here)]
 
     async def list_recurring(self, job: ReplayJob) -> list[DeadLetter]:
-        """Those since the last verdict whose cause came back."""
+        """List the letters since the last evaluation whose cause recurred."""
         once: dict[FailureSignature, DeadLetter] = {}
         for letter in self._new:
             what = failure_signature(letter)
@@ -70,7 +70,7 @@ class RecurrenceDetector:
         return [letter for letter in self._here if failure_signature(letter) in self._again]
 
     def reset(self) -> list[DeadLetter]:
-        """Begin a new evaluation. Returns the letters that did not recur."""
+        """Start a new evaluation. Returns the letters that did not recur."""
         others = [letter for letter in self._here if failure_signature(letter) not in self._again]
         self._here, self._again = [], set()
         return others

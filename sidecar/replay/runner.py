@@ -1,27 +1,29 @@
-"""Carrying out one replay, step by step, so that a crash at any moment neither doubles nor skips.
+"""Runner of one replay, step by step, so that a crash at any moment neither duplicates nor skips a letter.
 
-A step reads some letters again, asks the ledger what became of them, and sends those that are still to be sent; each
-letter's record and its entry in the ledger become durable as one act (`sidecar.domain.ports.ledger.Ledger.act`). How
-far the job is,
-is written behind that, about once a second.
+A step reads some letters again, looks up their ledger entries, and sends those that still must be sent. Each letter's
+record and its ledger entry become durable in one transaction (`sidecar.domain.ports.ledger.Ledger.act`). The progress
+of the job is saved later, about once a second.
 
 **The process dies**
- - before the act: nothing was sent; the next runner begins the step again.
- - within it: the ledger knows which acts were carried out, each wholly or not at all. The next runner begins again at
-   the last progress that was written, finds entries that name this job, and counts them as sent.
- - between the act and the progress: the same.
- - after the last act, before the job is `done`: the next runner finds everything sent, and ends it.
 
-**Two runners of one job** (the first was slow, and was taken for dead): both may do the same step. Each act compares
-the entry that it found; the second finds it changed by this very job, and counts it as sent. Progress is written by
-compare-and-set on the job: who finds another's name there stops.
+- before the transaction: nothing was sent; the next runner repeats the step.
+- during it: the ledger knows which transactions were carried out, each completely or not at all. The next runner starts
+  at the last saved progress, finds entries that name this job, and counts them as sent.
+- between the transaction and the progress: the same.
+- after the last transaction, before the job is `done`: the next runner finds that everything was sent, and ends the
+  job.
 
-**Two jobs with the same letters**: the entry names the other job: left out.
+**Two runners of one job** (the first was slow, and was considered dead): both may do the same step. Each transaction
+compares the entry that it read; the second finds it changed by this same job, and counts it as sent. Progress is
+written by compare-and-set on the job: a runner that finds another runner's name there stops.
 
-**An act's answer comes late or never**: the same acts are tried again; those that were carried out are known by their
-entries.
+**Two jobs with the same letters**: the entry names the other job, and the letter is skipped.
 
-**The clock** is not compared with other clocks: times are stored for people only."""
+**The reply to a transaction comes late or never**: the same transactions are tried again; those that were carried out
+are recognized by their entries.
+
+**The clock** is not compared with other clocks: times are stored for display only.
+"""
 
 from __future__ import annotations
 
@@ -47,13 +49,13 @@ from sidecar.replay.step_planner import CHANGED, ReplayItem, ReplayStep, StepPla
 log = structlog.get_logger()
 
 FIRST_STEP_LETTERS, MAX_LETTERS_PER_STEP = 50, 2_000
-"""Letters of a step."""
+"""Number of letters in the first step, and in a step at most."""
 MAX_FAILURES = 20
-"""Failures that a job names."""
+"""Failures that a job lists."""
 
 
 class ReadAhead:
-    """The next step's items, read while the step before is being sent: the ledger is asked about them only then."""
+    """Items of the next step, read while the current step is being sent. Their ledger entries are not read yet."""
 
     def __init__(self, items: Coroutine[None, None, tuple[list[ReplayItem], int]], at: int) -> None:
         self.at = at
@@ -66,7 +68,7 @@ class ReadAhead:
 
 
 class LetterRunner:
-    """Runs one job of dead letters, from wherever it stands."""
+    """Runs one job of dead letters, from its current state."""
 
     def __init__(self, context: RunnerContext, held: StoredJob) -> None:
         self._context = context
@@ -215,7 +217,7 @@ class LetterRunner:
 async def watch_after_end(
     context: RunnerContext, job_progress: JobProgress, look: Callable[[], Awaitable[Sequence[DeadLetter]]]
 ) -> None:
-    """Go on counting for a while what fails again once the job is done. Raises JobStopped."""
+    """Count letters that fail again for some time after the end of the job. Raises JobStopped."""
     deadline = time.monotonic() + context.watch_after_end_s
     while job_progress.job.state == "done" and job_progress.job.published and time.monotonic() < deadline:
         await asyncio.sleep(SAVE_INTERVAL_S)

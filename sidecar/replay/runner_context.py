@@ -1,4 +1,4 @@
-"""The dependencies of the runners of replays."""
+"""Dependencies of the runners of replays."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from sidecar.replay.record_builder import InSight
 from sidecar.replay.step_planner import BodyEditor
 
 EVALUATION_TIMEOUT_S = 30.0
-"""Time that a batch waits for readers without progress before the replay pauses.
+"""Longest wait of a batch for readers without progress, after which the replay pauses.
 
-It also waits this long for letters to return, if the position of some records is unknown.
+If the positions of some records are unknown, letters also have this time to fail again.
 """
 UNSEEN_TIMEOUT_S = 5.0
-"""The same if no reader of the stream is known: there may be one."""
+"""The same if no reader of the stream is known, because there may be one."""
 WATCH_AFTER_END_S = 60.0
 """Time during which a finished job still counts letters that fail again."""
 
 
 @dataclass(frozen=True)
 class RunnerContext:
-    """The dependencies of runners."""
+    """Dependencies of runners."""
 
     source: LetterSource
     jobs: JobStore
@@ -35,13 +35,13 @@ class RunnerContext:
     editor: BodyEditor
     in_sight: InSight
     runner_id: str
-    """The name of this process among all that may run a job."""
+    """Name of this process among all that may run a job."""
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000
-    """Microseconds since 1970, for people to read."""
+    """Microseconds since 1970, for display."""
     redact_request: Callable[[ReplayRequest], ReplayRequest] = lambda request: request
-    """Hides what of a request may not be kept once it is carried out."""
+    """Function that removes the parts of a request that may not be stored after its job has ended."""
     redact_message: Callable[[DeadLetter], str] = lambda letter: letter.message
-    """A letter's message as it may be shown."""
+    """Function that returns a letter's message without hidden values."""
     evaluation_timeout_s: float = EVALUATION_TIMEOUT_S
     unseen_timeout_s: float = UNSEEN_TIMEOUT_S
     watch_after_end_s: float = WATCH_AFTER_END_S

@@ -8,9 +8,9 @@ from sidecar.domain.position import Position
 
 
 class SelectedLetters:
-    """Answers for all replays of a sidecar whether a letter waits in one of them.
+    """Tells whether a letter waits in one of a sidecar's replays.
 
-    The store of dead letters asks and the replay service answers. Both are built with this object, because the service
+    The store of dead letters asks, and the replay service answers. Both are built with this object, because the service
     needs the store.
     """
 
@@ -22,5 +22,5 @@ class SelectedLetters:
         self._sources.append(contains)
 
     def contains(self, position: Position) -> bool:
-        """Tell whether the letter at a position waits in a running replay."""
+        """Check whether the letter at a position waits in a running replay."""
         return any(contains(position) for contains in self._sources)

@@ -19,16 +19,16 @@ from sidecar.domain.position import Position
 from sidecar.replay.job_store import LetterRef
 
 MAX_LEFT_OUT_KEYS = 300_000
-"""Origins that are left out and told apart, some hundred bytes each; of those beyond that each letter counts."""
+"""Skipped origins to distinguish, some hundred bytes each. Beyond that, each of their letters counts."""
 OPEN_STATES = ("open",)
-"""The states of letters that a replay takes."""
+"""States of letters that a replay takes."""
 FORCED_STATES = ("open", "replayed", "discarded", "parked")
 """States of letters that a replay takes with `--force`.
 
-Returned letters are left to their later letter, replaying ones to their replay.
+Returned letters belong to their later letter, replaying ones to their replay.
 """
 UNDECIDED_STATES = ("open", "parked")
-"""Those that wait for a person, and may be discarded."""
+"""States of letters that wait for a decision, and may be discarded."""
 SKIP_REASONS = {
     "replayed": "was replayed already",
     "returned": "was replayed and failed again: see its later letter",
@@ -42,7 +42,7 @@ class ReplayCandidate(Struct, gc=False):
     """All selected letters of one origin."""
 
     letter: DeadLetter
-    """The latest, without its record."""
+    """The latest letter, without its record."""
     positions: list[Position]
     ids: list[str]
     groups: list[str]
@@ -64,17 +64,17 @@ class ReplaySelection(Struct):
 
     candidates: list[ReplayCandidate]
     left_out: dict[str, int]
-    """Number of origins left out, by reason."""
+    """Number of skipped origins, by reason."""
     notes: list[str]
-    """Sentences: what could not be looked at."""
+    """Sentences about streams that could not be read."""
     systems: list[str]
     missing: list[str]
-    """Ids that were asked for and that no stream holds."""
+    """Requested ids that no stream has."""
     more: bool = False
-    """Others would be taken as well, and are not."""
+    """True if further letters match and were not selected."""
 
     def list_notes(self, *, force: bool) -> list[str]:
-        """List notes about the selection. `force`: letters that were already sent are taken too."""
+        """List notes about the selection. `force`: letters that were already sent are selected too."""
         if not self.more:
             return self.notes
         again = "run it again for the others"

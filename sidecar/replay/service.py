@@ -1,4 +1,4 @@
-"""Everything that is done with dead letters, put together (`sidecar.replay.ports.DeadLetterOperations`)."""
+"""Service for all actions on dead letters. Implements `sidecar.replay.ports.DeadLetterOperations`."""
 
 from __future__ import annotations
 
@@ -62,23 +62,23 @@ MAX_COMMENT_CHARACTERS, MAX_IDS = 4_000, 2_000
 
 
 class LetterQueries(Protocol):
-    """Understands queries of dead letters."""
+    """Compiles queries of dead letters."""
 
     def build_filter(self, query: str) -> DeadLetterFilter:
         """Build the filter of a query. Raises QueryError."""
 
     async def fits(self, records: Sequence[Record], query: str) -> Sequence[bool]:
-        """Return for each record if it matches as an event. Raises QueryError."""
+        """Return a function that tells for each record whether it matches as an event. Raises QueryError."""
 
     async def in_sight(self, system: str, stream: str) -> bool:
-        """Return True if this sidecar may read the stream. Raises Outage, Refused."""
+        """Check whether this sidecar may read the stream. Raises Outage, Refused."""
 
 
 class ReplayService:
-    """The operations on the dead letters of some brokers.
+    """Operations on the dead letters of some brokers.
 
-    `check_records` gives the check of a broker's system; `names`: warnings may name aggregates; `selection`: the most
-    letters that one replay takes.
+    `check_records` returns the check for a broker's system; `names`: True if warnings may contain aggregate ids;
+    `selection`: maximum number of letters in one replay.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class ReplayService:
         self._controller = JobController(self._broker_replays)
 
     def start(self) -> None:
-        """Look after jobs in the background, until `close`."""
+        """Supervise jobs in the background, until `close`."""
         for broker_replay in self._broker_replays:
             broker_replay.supervisor.start()
 
@@ -137,7 +137,7 @@ class ReplayService:
             await broker_replay.supervisor.close()
 
     def trouble(self) -> list[str]:
-        """Sentences: why replays are not looked after."""
+        """Sentences about jobs that cannot be supervised."""
         return [
             f"replays on {broker_replay.source.broker.system} are not looked after: {trouble}"
             for broker_replay in self._broker_replays
@@ -145,7 +145,7 @@ class ReplayService:
         ]
 
     def waits(self, position: Position) -> bool:
-        """Return True if the letter at a position is selected by a job that has not processed it yet."""
+        """Check whether the letter at a position is selected by a job that has not processed it yet."""
         return any(broker_replay.supervisor.waits(position) for broker_replay in self._broker_replays)
 
     # --- replays

@@ -1,4 +1,4 @@
-"""One step of a replay, before anything is sent: the letters read again, and for each what shall be done with it."""
+"""Planner of one replay step: reads the letters again and decides for each, before anything is sent."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sidecar.replay.record_builder import InSight, RecordBuilder
 from sidecar.replay.selection import SKIP_REASONS
 
 STEP_BYTES = 8 << 20
-"""About how many bytes of letters a step has in memory at the same time."""
+"""Approximate bytes of letters that a step holds in memory."""
 GONE = "the letter is gone: retention or a trim has taken it since it was selected"
 PASSED = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
 UNKNOWN = "whether a group has passed it already cannot be asked now: try again, or --again, --group G or --to S"
@@ -59,7 +59,7 @@ class EditedRecord(Protocol):
 
 
 class BodyEditor(Protocol):
-    """Changes bodies. Raises UnsendableLetter where the result does not fit the schema, Outage, Refused."""
+    """Edits bodies. Raises UnsendableLetter if the result does not fit the schema, Outage, Refused."""
 
     async def __call__(self, record: Record, edit: BodyEdit, target: str) -> EditedRecord: ...
 
@@ -72,19 +72,22 @@ class ReplayItem(Struct, gc=False):
     outgoing: Outgoing | None = None
     changes: tuple[PathChange, ...] = ()
     skip: str | None = None
-    """The reason why it is skipped."""
+    """Reason why it is skipped."""
     fail: str | None = None
-    """The reason why it cannot be sent."""
+    """Reason why it cannot be sent."""
     sent: bool = False
     """True if this job sent it, now or before."""
     position: Position | None = None
-    """Its new position."""
+    """New position."""
     warning: str | None = None
-    """The reason why the record may not be what a reader of the dead letter expects."""
+    """Reason why the record may differ from what a reader of the dead letter expects."""
 
 
 class StepPlanner:
-    """Prepares the steps of one job. `waits`: what is not known now is waited for; else the letter is left out."""
+    """Plans the steps of one job.
+
+    `wait_for_groups`: wait for unknown positions of consumer groups; otherwise the letter is skipped.
+    """
 
     def __init__(
         self,
@@ -104,7 +107,7 @@ class StepPlanner:
     async def items(self, refs: Sequence[LetterRef], most: int = STEP_BYTES) -> list[ReplayItem]:
         """Prepare the first of these letters, up to about `most` bytes together but at least one.
 
-        Raises Outage and Refused for problems that concern all of them; a problem of one letter is stored in its item.
+        Raises Outage and Refused for problems that affect all of them; a problem of one letter is stored in its item.
         """
         positions = [_parse_position(ref, 0) for ref in refs]
         broker, naming = self._source.broker, self._source.naming
@@ -158,7 +161,7 @@ class StepPlanner:
             return ReplayItem(ref, letter, fail=str(error))
 
     def find_hold_reason(self, letter: DeadLetter, groups: Sequence[str]) -> str | None:
-        """Return why a letter must not be sent to its origin; None if it may.
+        """Return the reason why a letter must not be sent to its origin; None if it may.
 
         A group that did not write the letter has consumed the record there, or may have, and would process it twice.
         """
@@ -171,7 +174,7 @@ class StepPlanner:
         return PASSED if next(self.passed_by(letter, groups), None) is not None else None
 
     def passed_by(self, letter: DeadLetter, groups: Sequence[str]) -> Iterator[str]:
-        """Iterate over other groups than the letter's that have consumed the record at its origin, or may have."""
+        """Iterate over groups other than the letter's that have consumed the record at its origin, or may have."""
         origin = letter.origin
         if origin is None:
             return
@@ -183,7 +186,7 @@ class StepPlanner:
 
 
 class ReplayStep:
-    """The ledger entries of a step's items, and the transactions that send them."""
+    """Ledger entries of a step's items, and the transactions that send them."""
 
     def __init__(self, items: Sequence[ReplayItem], job: ReplayJob) -> None:
         self.items = items
@@ -193,7 +196,7 @@ class ReplayStep:
         """The item of each act."""
 
     async def read(self, ledger: Ledger, now: int) -> None:
-        """Ask the ledger, and think of the acts. `now` in microseconds. Raises Outage, Refused."""
+        """Read the ledger entries and build the transactions. `now` in microseconds. Raises Outage, Refused."""
         due = [item for item in self.items if item.outgoing is not None]
         for stream, group in groupby(due, key=lambda item: ledger_stream(_letter_of(item))):
             items = list(group)
@@ -238,7 +241,7 @@ class ReplayStep:
         return self._of[index]
 
     def leave_out(self, index: int, why: str) -> None:
-        """Do not carry out an act."""
+        """Do not carry out a transaction."""
         self._of[index].fail = why
         del self.acts[index], self._of[index]
 
@@ -257,7 +260,7 @@ class ReplayStep:
 
 
 def was_sent_by(replay: str, entry: LetterEntry | None) -> bool:
-    """Return True if this replay has sent the letter, even if a forced replay has sent it again since."""
+    """Check whether this replay has sent the letter, even if a forced replay has sent it again since."""
     return entry is not None and any(deed.replay == replay for deed in entry.actions if deed.act == "replayed")
 
 

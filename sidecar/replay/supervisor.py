@@ -1,4 +1,4 @@
-"""Looking after jobs: starting their runners here, taking over those whose runner has died, sweeping up behind them."""
+"""Supervisor of jobs: starts their runners here, takes over jobs whose runner has died, and sweeps the ledger."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ log = structlog.get_logger()
 
 LOOK_INTERVAL_S = 2.0
 RUNNER_LOST_AFTER_S = 6.0
-"""Time without a heartbeat after which a running job has lost its runner."""
+"""Time without a heartbeat after which a running job counts as abandoned."""
 MAX_WAITING_KEYS = 500_000
-"""Positions of letters that wait in running and paused jobs, some hundred bytes each. Letters of jobs beyond that are
-shown as open."""
+"""Positions of letters that wait in running and paused jobs, some hundred bytes each. Letters of further jobs are shown
+as open."""
 LOOKS_PER_SWEEP_COUNT = 150
-"""Looks between two sweeps."""
+"""Polls between two sweeps."""
 
 
 def runner_name() -> str:
@@ -45,9 +45,10 @@ def _namespace() -> str:
 
 
 def has_died(runner: str, me: str) -> bool:
-    """Return True if a runner is known to be dead: a process of this host that no longer runs.
+    """Check whether a runner is known to be dead: a process of this host that no longer runs.
 
-    Nothing is known of other hosts. A wrong answer makes a job be taken over too early, which does no harm.
+    Processes of other hosts are unknown. A wrong result lets another runner take the job over too early, which is
+    harmless.
     """
     host, _, rest = runner.rpartition(":")[0].rpartition(":")
     ours, _, mine = me.rpartition(":")[0].rpartition(":")
@@ -74,7 +75,7 @@ class JobRunner(Protocol):
 
 
 class JobRunnerFactory(Protocol):
-    """Makes the runner of a job that is ours now."""
+    """Builds the runner of a job that this sidecar runs now."""
 
     def __call__(self, held: StoredJob) -> JobRunner: ...
 
@@ -86,7 +87,10 @@ class _SeenJob(Struct):
 
 
 class JobSupervisor:
-    """Looks after the jobs of one broker that are of our group. `me`: this process among all that may run a job."""
+    """Supervises the jobs of one broker that belong to our group.
+
+    `me`: id of this process among all that may run a job.
+    """
 
     def __init__(self, jobs: JobStore, group: str, me: str, runner: JobRunnerFactory) -> None:
         self._jobs, self._group, self._me, self._runner = jobs, group, me, runner
@@ -101,9 +105,9 @@ class JobSupervisor:
         self._looks = 0
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
-        """The reason why the jobs could not be read."""
+        """Reason why the jobs could not be read."""
         self.looked = False
-        """True once the jobs could be read. A sidecar without the right to read them reports no trouble."""
+        """True once the jobs were read. A sidecar without the right to read them reports no trouble."""
 
     # --- life
 
@@ -111,7 +115,7 @@ class JobSupervisor:
         self._task = asyncio.create_task(self._keep_looking(), name="looking after replays")
 
     async def close(self) -> None:
-        """Stop, and let others go on with what runs here."""
+        """Stop, so that other sidecars continue the jobs that run here."""
         running = list(self._runners)
         tasks = [*self._tasks.values(), *([self._task] if self._task is not None else [])]
         for task in tasks:
@@ -128,7 +132,7 @@ class JobSupervisor:
         self._runners.clear()
 
     def run(self, held: StoredJob) -> None:
-        """Run a job here, unless it runs already. It must bear our name."""
+        """Run a job here, unless it runs already. Its runner must be this process."""
         task = self._tasks.get(held.job.id)
         if task is not None and not task.done():
             return
@@ -146,7 +150,7 @@ class JobSupervisor:
             self._broken[id] = repr(error)
 
     def current(self, job: ReplayJob) -> ReplayJob:
-        """Return the job as its local runner knows it, if that is newer than the ledger."""
+        """Return the job in its local runner's state, if that is newer than the ledger."""
         runner = self._runners.get(job.id)
         if runner is None or runner.job.at < job.at:
             return job
@@ -168,7 +172,7 @@ class JobSupervisor:
     # --- which letters wait
 
     def waits(self, position: Position) -> bool:
-        """Return True if the letter at this position is selected by a job that has not processed it yet."""
+        """Check whether the letter at this position is selected by a job that has not processed it yet."""
         if not self._waiting:
             return False
         key = hash(position)
@@ -224,7 +228,7 @@ class JobSupervisor:
             await asyncio.sleep(LOOK_INTERVAL_S)
 
     async def look(self) -> None:
-        """Look at the jobs once; take over those that are orphaned. Raises Outage, Refused."""
+        """Read the jobs once, and take over abandoned ones. Raises Outage, Refused."""
         known = await self._jobs.all()
         now = time.monotonic()
         for held in known.values():

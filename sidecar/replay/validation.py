@@ -1,4 +1,4 @@
-"""Validation of records that would be sent, as if they were on their target stream already."""
+"""Validation of records before they are sent, as if they were on their target stream already."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from sidecar.domain.ports.record_decoder import RecordDecoder
 from sidecar.domain.position import Position
 
 RECORDS_PER_YIELD = 50
-"""Records that are judged before the event loop gets its turn."""
+"""Records to validate before yielding to the event loop."""
 VALIDATION_TIMEOUT_S = 15.0
-"""Time limit of one call: every schema that a slow registry does not deliver costs time."""
+"""Time limit of one call, because every schema that a slow registry does not return costs time."""
 UNCHECKED = "unchecked"
-"""The code of what could not be checked."""
+"""Code of records that could not be checked."""
 
 
 class RecordValidator:
     """Validates records as if they were on their target stream.
 
-    `system` is the broker's; `trouble` gives the reason why the registry is unreachable, or None; `clock` gives
+    `system` is the broker's; `trouble` returns the reason why the registry is unreachable, or None; `clock` returns
     seconds.
     """
 
@@ -39,7 +39,7 @@ class RecordValidator:
     async def __call__(self, outgoing: Sequence[Outgoing]) -> list[Rejection | None]:
         """Return for each record the rejection that it would get; None if it passes or no schema is registered.
 
-        If the registry is unreachable or too slow, the rejection has the code `unchecked`. Never raises for that.
+        If the registry is unreachable or too slow, the rejection has the code `unchecked`; it raises no error.
         """
         rejections: list[Rejection | None] = []
         until = self._clock() + VALIDATION_TIMEOUT_S

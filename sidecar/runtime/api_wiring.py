@@ -68,7 +68,7 @@ def build_api_services(
     metrics: MetricsWriter,
     held: HeldStreams,
 ) -> ApiServices:
-    """Build the services of all routes. `build_reducer` builds a reducer that is a Python function, by its name."""
+    """Build the services of all routes. `build_reducer` builds a reducer from the name of a Python function."""
     visibility = StreamVisibility(status, letters)
     sampler = EventSampler(index, payloads, mapper)
     return ApiServices(

@@ -1,4 +1,4 @@
-"""Members of a group of sidecars that share an index: the heartbeat that each writes, and the list of all."""
+"""Members of a group of sidecars that share an index: the heartbeats that they write, and the list of all members."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sidecar.domain.timestamps import format_rfc3339
 from sidecar.pipeline.stream_counters import StreamCounters
 
 ALIVE_TIMEOUT_MS = 10_000
-"""A member that was silent for longer may be gone."""
+"""Time without a heartbeat after which a member counts as not alive."""
 MAX_PARTITIONS_PER_HEARTBEAT = 2_000
 
 
@@ -40,12 +40,12 @@ class Heartbeat(Struct, kw_only=True):
     host: str
     groups: list[str]
     started_at: int
-    """Microseconds, by its own clock."""
+    """Start time in microseconds, by its own clock."""
     shares: list[StreamAssignment] = []
     waiting: int = 0
     not_indexed: int = 0
     listening: bool = False
-    """Its live stream has subscribers."""
+    """True if its live stream has subscribers."""
 
 
 class ReceivedHeartbeat(Protocol):
@@ -110,7 +110,7 @@ class HeartbeatWriter:
             owned_partitions: Returns the partitions that this sidecar commits, each with its group.
             service: Name of the service.
             groups: Consumer groups of this sidecar.
-            has_subscribers: Tells whether the live stream has subscribers.
+            has_subscribers: Returns whether the live stream has subscribers.
             clock: Returns microseconds since 1970.
         """
         self._index, self._counters, self._owned_partitions = index, counters, owned_partitions
@@ -118,7 +118,7 @@ class HeartbeatWriter:
         self._has_subscribers = has_subscribers
 
     async def write(self) -> bytes:
-        """Return the heartbeat, encoded."""
+        """Return the encoded heartbeat."""
         streams: dict[tuple[str, str], list[PartitionStatus]] = {}
         for _, status in (await self._owned_partitions())[:MAX_PARTITIONS_PER_HEARTBEAT]:
             streams.setdefault((status.partition.system, status.partition.stream), []).append(status)
@@ -148,7 +148,7 @@ class HeartbeatWriter:
 
 
 class MemberDirectory:
-    """Lists the members of this sidecar's group (`sidecar.runtime.status.MemberList`)."""
+    """Lists the members of this sidecar's group. Implements `sidecar.runtime.status.MemberList`."""
 
     def __init__(
         self, index: MembershipStore, *, groups: Sequence[str], clock: Callable[[], int] = _now_micros
@@ -163,7 +163,7 @@ class MemberDirectory:
         return sorted(rows, key=lambda row: (row.host, row.member))
 
     def others_listen(self) -> bool:
-        """Tell whether another member has live subscribers, as of the last heartbeat. Cheap between two heartbeats."""
+        """Check whether another member has live subscribers, as of the last heartbeat. Cheap between two heartbeats."""
         heartbeats = self._index.heartbeats
         if heartbeats is not self._known:
             self._known = heartbeats
@@ -186,7 +186,7 @@ class MemberDirectory:
         return members
 
     def trouble(self) -> list[str]:
-        """Describe what is wrong with the shared index and its members, in sentences."""
+        """Describe problems of the shared index and its members, in sentences."""
         if (reason := self._index.trouble) is not None:
             # Without the index no heartbeat arrives, so silence says nothing about the other members.
             return [f"the shared index takes no events ({self._index.waiting} wait): {reason}"]

@@ -1,8 +1,7 @@
-"""Waiting for a valid configuration, for a sidecar that must stay up beside its service.
+"""Wait for a valid configuration, for a sidecar that must stay up beside its service.
 
-A sidecar container that exits is restarted with growing delays, and may hold up the containers after it. With
-`tracecar run --stay` the process stays up instead: it answers 503 on the health port and reads the file again until it
-is valid.
+A sidecar container that exits is restarted with growing delays, and may hold up the containers after it. With `tracecar
+run --stay` the process stays up instead: it answers 503 on the health port and reads the file again until it is valid.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from sidecar.domain.errors import ConfigError, TracecarError
 log = structlog.get_logger()
 
 DEFAULT_HEALTH_PORT = 8426
-"""The port of the Helm chart's probes, if the file does not say another."""
+"""Port of the Helm chart's probes, used if the file sets no other port."""
 RELOAD_INTERVAL_S = 5.0
 _SOCKET_TIMEOUT_S = 5.0
 

@@ -20,7 +20,7 @@ from sidecar.pipeline.stream_counters import StreamCounters
 SYSTEM, DESTINATION, GROUP = "messaging.system", "messaging.destination.name", "messaging.consumer.group.name"
 Kind = Literal["counter", "gauge"]
 MAX_SAMPLES_PER_PARTITION = 4
-"""Events of one group in one partition whose delivery time one collection measures."""
+"""Events of one group in one partition to measure in one collection."""
 
 _STREAM: tuple[tuple[str, Kind, str, Callable[[models.StreamStatusModel], float | None]], ...] = (
     ("tracecar.events", "counter", "Events seen.", lambda stream: stream.events),
@@ -62,7 +62,7 @@ _SERVICE: tuple[tuple[str, Kind, str, Callable[[models.ServiceStatus], float]], 
 
 
 class StatusMetrics:
-    """Instruments of what `tracecar status` shows."""
+    """Instruments of the values in `tracecar status`."""
 
     def __init__(self, ask: Callable[[], Awaitable[models.ServiceStatus]]) -> None:
         self._ask = ask
@@ -240,7 +240,7 @@ class ExporterMetrics:
 
 
 DeliveryCallback = Callable[[tuple[str, str, str], float, Node], None]
-"""Called with system, stream and group, the seconds from append to consumption, and the consumed event."""
+"""Called for a consumed event, with its system, stream and group, and the seconds from append to consumption."""
 
 
 class ConsumerGroupMetrics:

@@ -18,7 +18,7 @@ SERVER_TIMEOUT_S = 30.0
 
 
 async def check(config: Config) -> AsyncIterator[Finding]:
-    """Yield findings as they are made. Raises ConfigError if the configuration names something that does not exist."""
+    """Yield findings one by one. Raises ConfigError if the configuration names something that does not exist."""
     sources = wiring.build_sources(config)
     registry = wiring.build_registry(config)
     if config.dead_letters.enabled:
@@ -56,7 +56,7 @@ def _dead_letter_targets(sources: Iterable[wiring.BrokerSource]) -> Iterable[Fin
 
 
 def gates(sources: Iterable[wiring.BrokerSource]) -> Iterable[Finding]:
-    """Warn about gates of new groups that begin after the first record: earlier records are never passed on."""
+    """Warn about gates of new groups that start after the first record: earlier records are never passed on."""
     for source in sources:
         if source.gate and source.start.kind != "earliest":
             streams = ", ".join(source.gate)

@@ -1,4 +1,4 @@
-"""Builds the part of the sidecar that acts on dead letters (`sidecar.replay.service.ReplayService`)."""
+"""Wiring of the service that acts on dead letters (`sidecar.replay.service.ReplayService`)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sidecar.replay.validation import RecordValidator, describe_registry_trouble
 
 
 def redact_request(request: ReplayRequest, redactor: Redactor) -> ReplayRequest:
-    """Return a replay request with redacted values masked: once the records are sent, the values are not needed."""
+    """Return a replay request with redacted values masked, because they are not needed once the records are sent."""
     edit = request.edit
     if not redactor.active or not edit:
         return request
@@ -55,14 +55,14 @@ def build_replay_service(
         sources: The brokers with their names.
         queries: Compiles queries of dead letters.
         payloads: Reads and decodes records.
-        redactor: Hides what must not be shown.
+        redactor: Redacts values that must not be shown.
         letters: Finds dead letters.
         selected: Letters that wait in running replays.
         catalog: Schemas, to check edited records.
-        groups: Positions of consumer groups, to warn of groups that would receive a record again.
+        groups: Progress of consumer groups, to warn of groups that would receive a record again.
         index: Recent events, to find earlier replays of a record.
         build_writer: Builds the writer of a source's dead letters.
-        max_letters: How many letters one replay takes.
+        max_letters: Maximum number of letters in one replay.
         on_dead_letter: Called with every durable dead letter of a failure report.
     """
     writers = {source.broker.system: build_writer(source) for source in sources}

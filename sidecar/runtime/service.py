@@ -1,4 +1,4 @@
-"""Starts and stops a sidecar.
+"""Start and stop of a sidecar.
 
 Downstream starts first (API, telemetry, index, then the brokers), so that no event arrives before its destination
 exists. Upstream stops first: no new batches, then decoded ones are committed, then the rest is closed. A crash at any
@@ -82,7 +82,7 @@ class SidecarService:
     trimmer: MemoryTrimmer
 
     async def run(self) -> None:
-        """Run until cancelled, then drain and commit. Raises Refused if a server refuses for good."""
+        """Run until canceled, then drain and commit. Raises Refused if a server refuses for good."""
         await self.server.start()
         self.telemetry.start()
         if self.membership is not None:

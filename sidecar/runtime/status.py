@@ -23,9 +23,9 @@ from sidecar.pipeline.pipeline import Pipeline
 from sidecar.pipeline.stream_counters import StreamCounters
 
 BROKER_STATUS_TTL_S = 1.0
-"""Time for which a broker's answer is reused, because many callers may ask for the status at once."""
+"""Time for which a broker's status is reused, because many callers may request it at once."""
 MAX_LAGGING_PARTITIONS = 100
-"""Partitions of a stream that are listed with their lag."""
+"""Partitions of a stream to list with their lag."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class MemberList(Protocol):
         """Return all members, this one included."""
 
     def trouble(self) -> list[str]:
-        """Describe what is wrong with the shared index, in sentences."""
+        """Describe problems of the shared index, in sentences."""
 
 
 class StatusReporter:
@@ -66,7 +66,7 @@ class StatusReporter:
         Args:
             sources: Objects whose state is reported.
             members: The members that share the index; None if it is not shared.
-            further_trouble: Return sentences about other parts that do not work.
+            further_trouble: Returns sentences about problems of other parts.
         """
         self._sources, self._members, self._further_trouble = sources, members, further_trouble
         self._started = time.monotonic()
@@ -74,19 +74,19 @@ class StatusReporter:
 
     @property
     def ready(self) -> bool:
-        """Every broker is connected."""
+        """True if every broker is connected."""
         return all(pipeline.reached for pipeline in self._sources.pipelines)
 
     @property
     def unready_reason(self) -> str:
-        """The reason why the sidecar is not ready, without addresses: it is shown without a token."""
+        """Reason why the sidecar is not ready; None if it is. It contains no addresses, because it needs no token."""
         away = [pipeline.broker.traits for pipeline in self._sources.pipelines if not pipeline.reached]
         return "; ".join(
             f"{traits.scheme} cannot be reached: check {traits.source_path}, and run tracecar check" for traits in away
         )
 
     async def status(self) -> models.ServiceStatus:
-        """Return the whole status. A server that does not answer is in `trouble` and raises nothing."""
+        """Return the whole status. A server that does not reply is listed in `trouble`."""
         sources = self._sources
         streams: list[models.StreamStatusModel] = []
         trouble: list[str] = []
@@ -133,7 +133,7 @@ class StatusReporter:
         )
 
     async def owned_partitions(self) -> list[tuple[str, PartitionStatus]]:
-        """Return the partitions that this sidecar commits, each with its group; empty if the broker does not answer."""
+        """Return the partitions that this sidecar commits, each with its group; empty if the broker does not reply."""
         owned = []
         for pipeline in self._sources.pipelines:
             leased = {lease.partition for lease in pipeline.leases()}

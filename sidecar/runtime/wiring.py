@@ -69,20 +69,20 @@ if TYPE_CHECKING:
     from sidecar.decoding.formats.schema_format import SchemaFormats
 
 MAX_RECORDS_PER_BATCH = 500
-"""About five milliseconds of work."""
+"""Records of a batch: about five milliseconds of work."""
 
 BROKER_ADAPTERS: tuple[BrokerAdapter, ...] = (
     KafkaAdapter(),
     RedisAdapter(),
 )
-"""Every kind of broker: a new one is a package and a line here."""
+"""Every kind of broker. A new one is a package and one line here."""
 
 
 # --- adapters
 
 
 def register_brokers() -> None:
-    """Make positions of every kind of broker readable and writable, also of brokers that this sidecar does not read."""
+    """Make positions of every kind of broker readable and writable, also of brokers that this sidecar does not use."""
     for adapter in BROKER_ADAPTERS:
         register_traits(adapter.traits)
 
@@ -115,7 +115,7 @@ def build_schema_formats() -> SchemaFormats:
 
 
 def build_memory_index(config: Config) -> MemoryIndex:
-    """Build the index of a sidecar that shares none."""
+    """Build the index of a sidecar without a shared index."""
     from sidecar.adapters.index.memory.index import MemoryIndex
 
     bound = (config.index.memory or MemoryIndexConfig()).max_events
@@ -142,7 +142,7 @@ def build_shared_index(config: Config) -> RedisIndex | None:
 
 
 def build_redactor(config: Config) -> Redactor:
-    """Build the redactor of everything that leaves the process."""
+    """Build the redactor, through which everything passes that leaves the process."""
     places = {word: [*getattr(config.envelope, word), *built_in] for word, built_in in BUILT_IN_LOCATIONS.items()}
     return Redactor(config.redact, places, free_text=config.redact_messages)
 
@@ -215,7 +215,7 @@ def _build_foundation(config: Config) -> _Foundation:
 
 
 def build_service(config: Config) -> SidecarService:
-    """Build a sidecar without starting anything. Call it within a running event loop. Raises ConfigError."""
+    """Build a sidecar without starting it. Call it within a running event loop. Raises ConfigError."""
     base = _build_foundation(config)
     viewers = EventViewers(base.live, base.cache)
     shared, groups = base.shared_index, [source.group for source in base.sources]

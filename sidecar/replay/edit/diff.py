@@ -1,4 +1,4 @@
-"""The changes of an edit, as they may be shown and stored: hidden values stay hidden."""
+"""Changes that an edit made, in a form that may be shown and stored: hidden values stay hidden."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sidecar.domain.json_safe import encode_json, to_json
 from sidecar.domain.redaction import HIDDEN
 
 MAX_CHANGES = 50
-"""Changes that are kept of one letter."""
+"""Changes to store for one letter."""
 MAX_VALUE_CHARACTERS = 300
-"""Characters of a value that are kept."""
+"""Characters of a value to store."""
 
 
 def list_changes(before: Any, after: Any, shown_before: Any, shown_after: Any) -> tuple[PathChange, ...]:

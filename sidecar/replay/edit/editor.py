@@ -1,9 +1,9 @@
-"""Edits of a record's body before it is sent.
+"""Editor of a record's body before it is sent.
 
-The schema is the one that the record names or was read by, if it is registered for the target stream; else the latest
-of that stream. An Avro body is edited as an encoded datum, JSON in its text, a flat Redis entry field by field: values
-that are not edited keep their bytes. Finally the decoder validates the record as if it were on its target stream, and a
-record that it would reject is not sent.
+The schema is the one that the record names or with which it was read, if it is registered for the target stream; else
+the latest of that stream. An Avro body is edited as an encoded datum, JSON in its text, a flat Redis entry field by
+field: values that are not edited keep their bytes. Finally the decoder validates the record as if it were on its target
+stream. A record that it would reject is not sent.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class AvroEditResult(Struct, frozen=True):
     value: bytes | None
     headers: Headers
     changes: tuple[PathChange, ...]
-    """The changes, as they may be shown. Empty: the record is unchanged."""
+    """Changes, in a form that may be shown. Empty: the record is unchanged."""
 
 
 class _ChangedRecord(Struct, frozen=True):
@@ -60,7 +60,7 @@ class _ChangedRecord(Struct, frozen=True):
 
 
 class RecordEditor:
-    """Changes bodies (`sidecar.replay.step_planner.BodyEditor`)."""
+    """Edits bodies. Implements `sidecar.replay.step_planner.BodyEditor`."""
 
     def __init__(self, payloads: RecordDecoder, catalog: SchemaCache, redactor: Redactor) -> None:
         self._payloads, self._catalog, self._redactor = payloads, catalog, redactor

@@ -1,4 +1,4 @@
-"""Writing a body by a schema of the registry, and naming that schema in the way in which the record named its own."""
+"""Encoder of a body with a registered schema, which the record then names in the way in which it named its own."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from sidecar.replay.models import UnsendableLetter
 
 
 class WriterSchema(Struct, frozen=True):
-    """The schema that a body is written by."""
+    """The schema with which a body is written."""
 
     registered: RegisteredSchema
     compiled: CompiledSchema
     ref: SchemaRef
     named: bool
-    """The record names it already, or was read by it without any name."""
+    """True if the record names this schema already, or was read with it without naming any."""
     read_by: CompiledSchema | None = None
-    """The schema that the record was read by, if that is Avro or alike."""
+    """The schema with which the record was read, if its format can be edited in place, as Avro can."""
 
     @property
     def label(self) -> str:
@@ -45,15 +45,15 @@ class WriterSchema(Struct, frozen=True):
 
 
 class BodyEncoder:
-    """Finds schemas and writes by them."""
+    """Finds schemas, and encodes bodies with them."""
 
     def __init__(self, catalog: SchemaCache, redactor: Redactor) -> None:
         self._catalog, self._redactor = catalog, redactor
 
     async def schema(self, stream: str, framed: WireFrame, decoded: Decoded) -> WriterSchema | None:
-        """Find the schema to write a record for `stream` by.
+        """Find the schema for writing a record on `stream`.
 
-        It is the one that the record names, if that is registered for the stream; the one that it was read by, if it
+        It is the one that the record names, if that is registered for the stream; the one with which it was read, if it
         names none; else the stream's latest. Returns None if nothing is registered. Raises UnsendableLetter, Outage,
         Refused.
         """
@@ -90,14 +90,14 @@ class BodyEncoder:
         return WriterSchema(registered, compiled, ref, named, compiled if named else None)
 
     def encode(self, writing: WriterSchema, body: Any) -> bytes:
-        """Encode a whole body. Raises UnsendableLetter, with the path and what was expected there."""
+        """Encode a whole body. Raises UnsendableLetter with the path and what was expected there."""
         try:
             return writing.compiled.encode(body)
         except PathFault as fault:
             raise self._unsendable(writing, fault) from None
 
     def edit(self, writing: WriterSchema, payload: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
-        """Edit an encoded body. Raises UnsendableLetter, with the path and what was expected there."""
+        """Edit an encoded body. Raises UnsendableLetter with the path and what was expected there."""
         try:
             return writing.compiled.edit(payload, edits)
         except PathFault as fault:
@@ -117,9 +117,9 @@ class BodyEncoder:
 
 
 def rebuild_frame(framed: WireFrame, writing: WriterSchema, value: bytes, headers: Headers) -> tuple[bytes, Headers]:
-    """Return the bytes before the body, and the headers.
+    """Return the bytes before the body, and the headers, for the schema that the body is written with.
 
-    They stay as they were if the schema is the one that was named; else they name the other schema in the same way.
+    If the record named this schema already, they stay unchanged; else they name it in the same way as the previous one.
     Raises UnsendableLetter.
     """
     if writing.named:

@@ -1,7 +1,7 @@
 """Edits of a JSON text in place: everything else keeps its bytes, order, whitespace and number format.
 
-The text was parsed before, so only the boundaries of values have to be found. Nothing here recurses: the text may be as
-deep as its parser allows.
+The text was parsed before, so only the boundaries of values must be found. Nothing here recurses, because the text may
+be nested as deeply as its parser allows.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _JsonMember(Struct, frozen=True):
 
 
 def set_in_text(text: bytes, path: Path, value: bytes) -> bytes:
-    """Set a value (JSON) at a path. Objects take new names, arrays no new items. Raises UnsendableLetter."""
+    """Set a value (JSON) at a path. Objects accept new names, arrays no new items. Raises UnsendableLetter."""
     at = _find_value(text, path[:-1])
     members, last = list(_iterate_members(text, at)), path[-1]
     same = [member for member in members if member.step == last]
@@ -54,7 +54,7 @@ def set_in_text(text: bytes, path: Path, value: bytes) -> bytes:
 
 
 def remove_from_text(text: bytes, path: Path) -> bytes:
-    """Remove the value at a path, every time if an object repeats the name.
+    """Remove the value at a path; if an object repeats the name, every occurrence.
 
     Raises UnsendableLetter if there is none.
     """

@@ -1,4 +1,4 @@
-"""Setting and removing values at paths of a decoded body."""
+"""Functions that set and remove values at paths of a decoded body."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def parse_edit_path(text: str) -> Path:
 def set_value(body: Any, path: Path, value: Any) -> Any:
     """Return a body with a value set at a path.
 
-    Objects take new names, lists no new items. The original body is not changed; parts outside the path are shared with
-    it. Raises UnsendableLetter.
+    Objects accept new names, lists no new items. The original body is not changed; parts outside the path are shared
+    with it. Raises UnsendableLetter.
     """
     body, parent, last = _open_path(body, path)
     if not (isinstance(parent, dict) and isinstance(last, str)) and not _has(parent, last):

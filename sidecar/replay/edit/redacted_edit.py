@@ -1,4 +1,4 @@
-"""Edits as they may be shown and kept."""
+"""Redaction of edits, which are shown and stored."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sidecar.replay.models import BodyEdit
 
 
 def redact_edit(edit: BodyEdit, redactor: Redactor) -> BodyEdit:
-    """Return the edit without hidden values, and without the names below a hidden place."""
+    """Return the edit without hidden values, and without the names below a hidden path."""
     if not redactor.active or not edit:
         return edit
     values = {
