@@ -8,6 +8,8 @@ the same result for every record that both can decode.
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
 from collections.abc import Callable, Sequence
 from time import perf_counter, time_ns
 from traceback import format_tb
@@ -28,10 +30,14 @@ from sidecar.decoding.schema_lookup import SchemaKey, SchemaNotCached
 from sidecar.decoding.slow_path import examine, says_cloudevent
 from sidecar.domain.broker_traits import is_time_observed, traits_of
 from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.json_limits import has_too_many_values
 from sidecar.domain.model import Decoded, Event, Record, Rejection, UnreadBody
+from sidecar.domain.record_size import count_header_bytes
 
 STEP_S = 0.008
 """Seconds of work after which the decoder yields to other tasks of the event loop."""
+LARGE_RECORD_BYTES = 32 << 10
+"""Size above which a record is decoded in a thread: the checks of a megabyte can take a second of the event loop."""
 MAX_FETCHES_PER_RECORD = 10
 """Schemas to fetch for one record at most: more than any record can name."""
 _MAX_PLANS = 1_024
@@ -77,10 +83,16 @@ class DecodeResult(Struct):
     """Decoded records in order, from the first requested one on."""
     missing: SchemaKey | None = None
     """The schema to fetch (`SchemaCache.fetch`) before the next record can be decoded."""
+    is_large: bool = False
+    """The next record is too large for a step of the event loop: `decode_with_schemas` decodes it in a thread."""
 
 
 class EventDecoder:
-    """Decodes records, checks them against their schemas and extracts their envelopes. For one task at a time."""
+    """Decodes records, checks them against their schemas and extracts their envelopes.
+
+    For use within one event loop. Large records are decoded in a thread beside it, one at a time. Both share caches
+    only, whose single operations are atomic: a look-up that finds nothing computes or fetches the entry again.
+    """
 
     def __init__(
         self, catalog: SchemaCache, envelope: config.EnvelopeConfig, *, clock: Callable[[], int] = time_ns
@@ -93,6 +105,8 @@ class EventDecoder:
         self._avro_plans: dict[tuple[tuple[str, ...], BoundSchema], AvroPlan] = {}
         self._json_plans: dict[tuple[tuple[str, ...], tuple[str, ...]], Build | None] = {}
         self._logged: set[str] = set()
+        self._thread = asyncio.Lock()
+        """Held while a record is decoded in a thread."""
 
     async def decode_with_schemas(
         self,
@@ -100,6 +114,7 @@ class EventDecoder:
         on_outage: OutagePolicy = pass_unchecked,
         *,
         timeout_s: float | None = None,
+        unchecked: bool = False,
     ) -> list[Decoded]:
         """Decode records, and fetch the schemas that they need. Yields to the event loop in between.
 
@@ -110,19 +125,23 @@ class EventDecoder:
             records: Any records, usually of one partition.
             on_outage: Reaction if the registry does not return a schema.
             timeout_s: Longest wait for all schemas of the batch together; None: the limits of the registry's client.
+            unchecked: Decode without the schemas that are not in memory.
 
         Returns:
             One for each record, in order.
         """
         decoded: list[Decoded] = []
-        unchecked, fetches = False, 0
+        fetches, seen_at = 0, math.inf
         until = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
         while True:
-            result = self.decode_batch(records, len(decoded), unchecked=unchecked)
+            result = self._decode(records, len(decoded), unchecked, LARGE_RECORD_BYTES, seen_at)
+            if result.is_large and not result.decoded:
+                result = await self._decode_in_thread(records, len(decoded), unchecked, seen_at)
             decoded += result.decoded
             if len(decoded) == len(records):
                 return decoded
-            fetches = 0 if result.decoded else fetches
+            if result.decoded:
+                fetches, seen_at = 0, math.inf
             if result.missing is None:
                 await asyncio.sleep(0)
                 continue
@@ -130,6 +149,7 @@ class EventDecoder:
                 if fetches >= MAX_FETCHES_PER_RECORD:
                     raise Outage("the registry does not give the schemas of a record: try again")
                 fetches += 1
+                seen_at = min(seen_at, self._catalog.clock())
                 async with asyncio.timeout_at(until):
                     await self._catalog.fetch(result.missing)
             except (Outage, Refused, TimeoutError) as error:
@@ -140,16 +160,33 @@ class EventDecoder:
         """Decode `records[start:]`, for up to STEP_S seconds, until a schema is missing.
 
         To continue, increase `start` by the number of decoded records: at once after yielding to other tasks, or after
-        fetching the missing schema. At least one record is decoded unless its schema is missing. Never raises for a
-        record's content.
+        fetching the missing schema. At least one record is decoded unless its schema is missing or it is large. Never
+        raises for a record's content.
 
         Args:
             records: The batch.
             start: Index of the first record to decode.
             unchecked: Decode without the schemas that are not in memory; their events are `unchecked`.
         """
+        return self._decode(records, start, unchecked, LARGE_RECORD_BYTES, math.inf)
+
+    async def _decode_in_thread(
+        self, records: Sequence[Record], start: int, unchecked: bool, seen_at: float
+    ) -> DecodeResult:
+        """Decode like `decode_batch`, records of any size."""
+        async with self._thread:
+            return await asyncio.to_thread(self._decode, records, start, unchecked, sys.maxsize, seen_at)
+
+    def _decode(
+        self, records: Sequence[Record], start: int, unchecked: bool, max_bytes: int, seen_at: float
+    ) -> DecodeResult:
+        """Decode like `decode_batch`, up to a record of more than `max_bytes`.
+
+        `seen_at`: when the first record was tried before, of the schema cache's clock; infinity if it was not.
+        """
         now = self._clock() // 1_000
-        result = self._decode_step(records, start, unchecked, now)
+        catalog = self._catalog if seen_at == math.inf else self._catalog.for_events_of(seen_at)
+        result = self._decode_step(records, start, unchecked, now, max_bytes, catalog)
         if result.decoded and traits_of(records[0].position.system).time_of is not None:
             for decoded in result.decoded:
                 position = decoded.event.position
@@ -157,7 +194,15 @@ class EventDecoder:
                     decoded.event.appended_at = now // 1_000
         return result
 
-    def _decode_step(self, records: Sequence[Record], start: int, unchecked: bool, now: int) -> DecodeResult:
+    def _decode_step(
+        self,
+        records: Sequence[Record],
+        start: int,
+        unchecked: bool,
+        now: int,
+        max_bytes: int,
+        catalog: SchemaCache,
+    ) -> DecodeResult:
         result = DecodeResult([])
         append, required = result.decoded.append, self._envelope.required
         clock, deadline = perf_counter, perf_counter() + STEP_S
@@ -173,6 +218,9 @@ class EventDecoder:
         content_type: bytes | None = None
         for record in records[start:] if start else records:
             headers, value = record.headers, record.value
+            if (len(value) if value is not None else count_header_bytes(headers)) > max_bytes:
+                result.is_large = True
+                return result
             if len(headers) != 1 or headers[0][0] != only or record.position.stream != stream:
                 these = tuple([name for name, _ in headers])
                 if these != names or record.position.stream != stream:
@@ -197,7 +245,7 @@ class EventDecoder:
                             if body.__class__ is dict:
                                 event = plan.build(record, value, headers, body, now)
                                 body = plan.content or body
-                    elif first == _OPEN_BRACE:
+                    elif first == _OPEN_BRACE and not has_too_many_values(value):
                         body = read_json(value)
                         if body.__class__ is dict and len(body) <= _MAX_NAMES:
                             if tuple(body) != fields:
@@ -205,10 +253,10 @@ class EventDecoder:
                                 build_json = self._json_plan(headings, names, fields)
                             if build_json is not None:
                                 event = build_json(record, value, headers, body, now)
-                                if event is not None and not self._check_json(event, body, unchecked):
+                                if event is not None and not self._check_json(event, body, unchecked, catalog):
                                     event = None
                 if event is None or (required and any(getattr(event, word) is None for word in required)):
-                    append(self._decode_slowly(record, headings, now, unchecked))
+                    append(self._decode_slowly(record, headings, now, unchecked, catalog))
                 else:
                     append(Decoded(record, event, body))
             except SchemaNotCached as needs:
@@ -216,7 +264,7 @@ class EventDecoder:
                 return result
             except Exception:  # a record that the fast path cannot decode: the general decoder says why
                 try:
-                    append(self._decode_slowly(record, headings, now, unchecked))
+                    append(self._decode_slowly(record, headings, now, unchecked, catalog))
                 except SchemaNotCached as needs:
                     result.missing = needs.key
                     return result
@@ -246,30 +294,34 @@ class EventDecoder:
         if schema is None or schema.unusable is not None:
             return _NO_AVRO
         key = (names, schema)
-        if key not in self._avro_plans:
+        plan = self._avro_plans.get(key)
+        if plan is None:
             plain = schema.fields and is_plain(headings, schema.fields)
+            plan = build_avro_plan(headings, schema, self._envelope.keys) if plain else _NO_AVRO
             if len(self._avro_plans) >= _MAX_PLANS:
                 self._avro_plans.clear()
-            self._avro_plans[key] = build_avro_plan(headings, schema, self._envelope.keys) if plain else _NO_AVRO
-        return self._avro_plans[key]
+            self._avro_plans[key] = plan
+        return plan
 
     def _json_plan(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
         """Find how to build the events of JSON objects with these fields; None where the general decoder is needed."""
         key = (names, fields)
-        if key not in self._json_plans:
+        build = self._json_plans.get(key, _NO_JSON)
+        if build is _NO_JSON:
             if sum(map(len, fields)) > _MAX_NAME_CHARACTERS:
                 return None
             plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
+            build = compile_fast_decoder(headings, fields, None, self._envelope.keys) if plain else None
             if len(self._json_plans) >= _MAX_PLANS:
                 self._json_plans.clear()
-            build = compile_fast_decoder(headings, fields, None, self._envelope.keys) if plain else None
             self._json_plans[key] = build
-        return self._json_plans[key]
+        return build
 
-    def _check_json(self, event: Event, body: dict[str, Any], unchecked: bool) -> bool:
+    @staticmethod
+    def _check_json(event: Event, body: dict[str, Any], unchecked: bool, catalog: SchemaCache) -> bool:
         """Check a plain JSON event against its stream's subject. Returns False where the general decoder is needed."""
         try:
-            resolved = self._catalog.for_stream(event.position.stream, event.type, None)
+            resolved = catalog.for_stream(event.position.stream, event.type, None)
         except SchemaNotCached:
             if not unchecked:
                 raise
@@ -287,10 +339,12 @@ class EventDecoder:
             event.type = record_type(schema.name)
         return True
 
-    def _decode_slowly(self, record: Record, headings: HeaderLayout, now: int, unchecked: bool) -> Decoded:
+    def _decode_slowly(
+        self, record: Record, headings: HeaderLayout, now: int, unchecked: bool, catalog: SchemaCache
+    ) -> Decoded:
         """Decode a record by the general decoder; an unexpected exception is a rejection. Raises SchemaNotCached."""
         try:
-            return examine(record, headings, self._envelope, self._catalog, now, unchecked)
+            return examine(record, headings, self._envelope, catalog, now, unchecked)
         except SchemaNotCached:
             raise
         except Exception as error:  # no record may stop the others
@@ -320,3 +374,11 @@ def _no_avro(data: bytes, start: int) -> Any:
 
 
 _NO_AVRO = AvroPlan(_no_avro)
+
+
+def _no_json(*_: Any) -> Event | None:
+    raise AssertionError("called without a plan")
+
+
+_NO_JSON: Build = _no_json
+"""Placeholder for a plan that was not made yet."""

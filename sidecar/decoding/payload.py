@@ -16,6 +16,8 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaLookup, SchemaNotCached
 from sidecar.decoding.wire_format import BOM, SchemaId, WireForm, WireFrame, bare_frame, frame, json_start
 from sidecar.domain.broker_traits import traits_of
+from sidecar.domain.json_limits import MAX_JSON_VALUES, has_too_many_values
+from sidecar.domain.json_safe import read_exact_json
 from sidecar.domain.model import Headers, Record, Rejection
 
 _MAX_TYPED_FIELDS = 256
@@ -25,6 +27,7 @@ _ESCAPES = re.compile(
 )
 """Escapes in JSON text: a surrogate pair, a lone surrogate, or any other."""
 _LONE_SURROGATE_BYTES = 6
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 read_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 """Parse JSON. Raises msgspec.DecodeError, ValueError, or RecursionError for JSON that is nested too deeply."""
@@ -183,15 +186,19 @@ def json_or_problem(value: bytes, start: int = 0) -> tuple[Any, Rejection | None
     escape.
 
     Returns:
-        The value and None, or None and the rejection: `decode.limit` for JSON nested too deeply, else
-            `decode.malformed`.
+        The value and None, or None and the rejection: `decode.limit` for JSON nested too deeply or with too many
+            values, else `decode.malformed`.
     """
     text = value[start:].removeprefix(BOM) if start else value
+    if has_too_many_values(text):
+        return None, Rejection("decode.limit", f"expected JSON of at most {MAX_JSON_VALUES} values, found more")
     try:
         try:
             return read_json(text), None
+        except msgspec.ValidationError:  # a number that no float or small integer holds: 1e400 is JSON
+            return read_exact_json(text), None
         except msgspec.DecodeError:
-            escaped = _ESCAPES.sub(_escape_lone_surrogate, text)
+            escaped = _ESCAPES.sub(_escape_lone_surrogate, text) if _SURROGATE.search(text) is not None else text
             if escaped == text:
                 raise
             return read_json(escaped), None

@@ -13,6 +13,7 @@ outage, it is an outage, not a rejection.
 from __future__ import annotations
 
 import asyncio
+import copy
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -73,7 +74,7 @@ class SchemaCache:
         self.formats = formats
         self._reader = RegistryReader(registry)
         self._has_registry = registry is not None
-        self._clock = clock
+        self.clock = clock
         self._refresh_seconds = refresh_seconds
         self._resolved: BoundedCache[tuple[str, int], SchemaLookup] = BoundedCache(_MAX_CACHED_ANSWERS)
         """Hot look-ups by stream and id, for good."""
@@ -86,12 +87,28 @@ class SchemaCache:
         self._subject_cache = SubjectCache(
             self._reader, self.compile, require=require, clock=clock, max_entries=_MAX_CACHED_ANSWERS
         )
-        # Bound here, because a method that passes the call on would cost time for every event.
+        self._bind_subjects()
+        self._loading: dict[SchemaKey, asyncio.Task[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    def _bind_subjects(self) -> None:
+        # Bound, because a method that passes the call on would cost time for every event.
         self.for_stream = self._subject_cache.for_stream
         self.has_subject = self._subject_cache.has_subject
         self.confirm = self._subject_cache.confirm
-        self._loading: dict[SchemaKey, asyncio.Task[None]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+
+    def for_events_of(self, moment: float) -> SchemaCache:
+        """Return this cache for look-ups about events that were seen at a moment of `clock`.
+
+        Answers that were asked for since may reject them, however long it takes to decode such an event: it would
+        otherwise be decoded again and again while others use up what it asked for. Use it for look-ups, and not for
+        long.
+        """
+        view = copy.copy(self)
+        view._subject_cache = copy.copy(self._subject_cache)
+        view._subject_cache.seen_at = moment
+        view._bind_subjects()
+        return view
 
     # --- looking up: never waits -----------------------------------------------------------------------------------
 
@@ -143,7 +160,7 @@ class SchemaCache:
         if good is not None:
             return good
         denied = self._denied.find((way, id, stream))
-        if denied is None or not denied[0].use(self._clock()):
+        if denied is None or not denied[0].use(self.clock(), self._subject_cache.seen_at):
             raise SchemaNotCached((way, id, stream))
         if denied[1] is _UNEXPLAINED:
             denied = self._denied[(way, id, stream)] = denied[0], self._deny(stream, description, way, id)
@@ -216,9 +233,9 @@ class SchemaCache:
             case ("subject" | "version", *_):
                 await self._subject_cache.load(key)
             case (str(way), id, str(stream)):
-                asked_at = self._clock()
+                asked_at = self.clock()
                 self._known[(way, id)] = await self._reader.known_id(way, id, stream)
-                self._denied[(way, id, stream)] = Freshness(asked_at, self._clock()), _UNEXPLAINED
+                self._denied[(way, id, stream)] = Freshness(asked_at, self.clock()), _UNEXPLAINED
             case _:
                 raise ValueError(f"not a key of the schema cache: {key!r}")
 

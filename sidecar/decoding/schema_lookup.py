@@ -44,19 +44,21 @@ class Freshness:
     """Age of an answer of the registry that denies an event.
 
     A denial that was just confirmed may be used once within UNUSED_S, however late: on a slow machine, or with a slow
-    registry, an event would otherwise never be decoded. Apart from that, an answer is valid for RECHECK_S.
+    registry, an event would otherwise never be decoded. It is valid for every event that was seen before the registry
+    was asked. Apart from that, an answer is valid for RECHECK_S.
     """
 
-    __slots__ = ("_until", "_unused_until")
+    __slots__ = ("_asked_at", "_until", "_unused_until")
 
     def __init__(self, asked_at: float, now: float, *, confirms: bool = True) -> None:
         """Start at the time when the answer arrived. Both times are monotonic seconds."""
+        self._asked_at = asked_at
         self._until = now + RECHECK_S + _RECHECK_PER_QUESTION * (now - asked_at)
         self._unused_until = now + UNUSED_S if confirms else 0.0
 
-    def use(self, now: float) -> bool:
-        """Use the answer. Returns False if it is too old."""
+    def use(self, now: float, since: float) -> bool:
+        """Use the answer for an event that was seen at `since`. Returns False if it is too old."""
         if now <= self._unused_until:
             self._until = max(self._until, now + RECHECK_S)
         self._unused_until = 0.0
-        return now <= self._until
+        return now <= self._until or self._asked_at >= since

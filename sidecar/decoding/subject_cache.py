@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -52,6 +53,8 @@ class SubjectCache:
             max_entries: Maximum size of each cache.
         """
         self._reader, self._compile, self._require, self._clock = reader, compile, require, clock
+        self.seen_at = math.inf
+        """The time at which the events that ask were seen, where that is known (see `SchemaCache.for_events_of`)."""
         self._has_registry = reader.registry is not None
         self._for_stream: BoundedCache[tuple[str, str | None, str | None], SchemaLookup | None] = BoundedCache(
             max_entries
@@ -102,11 +105,11 @@ class SubjectCache:
         """
         if not self._has_registry:
             return
-        if not self._subjects_freshness.use(self._clock()):
+        if not self._subjects_freshness.use(self._clock(), self.seen_at):
             raise SchemaNotCached(("subjects", CONFIRMING))
         subject = self._subject_of(stream, type)
         state = self._in_use.find(subject) if subject is not None else None
-        if state is not None and not state.freshness.use(self._clock()):
+        if state is not None and not state.freshness.use(self._clock(), self.seen_at):
             raise SchemaNotCached(("subject", subject, CONFIRMING))
 
     def _by_subject(self, stream: str, type: str | None, version: str | None) -> SchemaLookup | None:

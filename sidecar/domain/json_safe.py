@@ -132,7 +132,8 @@ def _convert_nested(value: Any, depth: int, convert_exact: Callable[[ExactFloat]
     return [_convert(item, depth + 1, convert_exact) for item in value]
 
 
-_exact_decode = msgspec.json.Decoder(float_hook=parse_float).decode
+read_exact_json: Callable[[bytes], Any] = msgspec.json.Decoder(float_hook=parse_float).decode
+"""Parses JSON so that numbers keep all their digits. Raises msgspec.DecodeError, ValueError and RecursionError."""
 
 
 def with_all_digits(text: bytes | None, body: Any) -> Any:
@@ -143,7 +144,7 @@ def with_all_digits(text: bytes | None, body: Any) -> Any:
     if text is None or not isinstance(body, dict | list):
         return body
     try:
-        exact = _exact_decode(text.removeprefix(b"\xef\xbb\xbf"))
+        exact = read_exact_json(text.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError):
         return body
     return exact if exact == body else body

@@ -17,7 +17,7 @@ from functools import partial
 
 import structlog
 
-from sidecar.decoding.decoder import EventDecoder
+from sidecar.decoding.decoder import DecodeResult, EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaKey
 from sidecar.domain.errors import Outage, RecordRefused, Refused, TooLarge
@@ -74,8 +74,8 @@ class PendingBatch:
     decoded: list[Decoded] = field(default_factory=list)
     unchecked: bool = False
     """True if its schemas are not available, so that it is decoded without them."""
-    fetching: bool = False
-    """True while a task fetches its schemas and decodes the rest of it."""
+    waiting: bool = False
+    """True while a task fetches its schemas or decodes its large records, and then the rest of it."""
 
 
 class PartitionWorker:
@@ -135,23 +135,23 @@ class PartitionWorker:
         self._backlog.append(PendingBatch(batch))
         if len(self._backlog) == 1:
             self._process_backlog()
+        elif len(self._backlog) > MAX_WAITING_BATCHES:
+            self._pause("decoding")
 
     def _process_backlog(self) -> None:
         self._cancel_continuation()
         while self._backlog and not self.lease.lost:
             pending = self._backlog[0]
-            if pending.fetching:
+            if pending.waiting:
                 return
-            missing = self._decode(pending)
-            if missing is not None:
-                self._pause("schema")
-                self._spawn(self._decode_with_schemas(pending))
+            result = self._decode(pending)
+            if result.missing is not None or result.is_large:
+                if result.missing is not None:
+                    self._pause("schema")
+                self._spawn(self._decode_rest(pending))
                 return
-            if len(pending.decoded) < len(pending.batch.records):
-                # The batch takes long: let other tasks run first.
+            if len(pending.decoded) < len(pending.batch.records):  # let other tasks run first
                 self._continuation = asyncio.get_running_loop().call_soon(self._process_backlog)
-                if len(self._backlog) > MAX_WAITING_BATCHES:
-                    self._pause("decoding")
                 return
             self._backlog.popleft()
             self._accept(pending)
@@ -163,22 +163,23 @@ class PartitionWorker:
             self._continuation.cancel()
             self._continuation = None
 
-    def _decode(self, pending: PendingBatch) -> SchemaKey | None:
-        """Decode a part of a batch. Returns the schema that must be fetched first, if one is missing."""
+    def _decode(self, pending: PendingBatch) -> DecodeResult:
+        """Decode a part of a batch."""
         records = pending.batch.records
         held = self.hold is not None and self.hold.by == "registry"
         if held or (records and records[0].position.offset <= self._skip_registry_until):
             pending.unchecked = True
         result = self._context.decoder.decode_batch(records, len(pending.decoded), unchecked=pending.unchecked)
         pending.decoded += result.decoded
-        return result.missing
+        return result
 
-    async def _decode_with_schemas(self, pending: PendingBatch) -> None:
-        """Fetch the schemas that a batch needs, and decode the rest of it."""
-        records = pending.batch.records[len(pending.decoded) :]
-        pending.fetching = True
-        pending.decoded += await self._context.decoder.decode_with_schemas(records, partial(self._on_outage, pending))
-        pending.fetching = False
+    async def _decode_rest(self, pending: PendingBatch) -> None:
+        """Fetch the schemas that a batch needs, and decode the rest of it, large records in a thread."""
+        records, on_outage = pending.batch.records[len(pending.decoded) :], partial(self._on_outage, pending)
+        pending.waiting = True
+        decode = self._context.decoder.decode_with_schemas
+        pending.decoded += await decode(records, on_outage, unchecked=pending.unchecked)
+        pending.waiting = False
         self._process_backlog()
 
     def _on_outage(self, pending: PendingBatch, missing: SchemaKey, error: Exception) -> None:

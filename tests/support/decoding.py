@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -107,10 +108,17 @@ def record(
 class Court:
     """A judge and its registry. `judge` fetches what it asks for."""
 
-    def __init__(self, *, require: bool = False, formats: SchemaFormats = FORMATS, **places: list[str]) -> None:
+    def __init__(
+        self,
+        *,
+        require: bool = False,
+        formats: SchemaFormats = FORMATS,
+        clock: Callable[[], float] = time.monotonic,
+        **places: list[str],
+    ) -> None:
         self._runner = asyncio.Runner()
         self.registry = MemoryRegistry()
-        self.catalog = SchemaCache(self.registry, formats, require=require)
+        self.catalog = SchemaCache(self.registry, formats, require=require, clock=clock)
         self.judge = EventDecoder(self.catalog, config.EnvelopeConfig(**places), clock=lambda: NOW * 1000)
 
     def register(self, subject: str, schema: Any, kind: str = "AVRO") -> SchemaRef:
@@ -126,6 +134,10 @@ class Court:
         found = self._runner.run(self.registry.by_version(ref.subject or "", ref.version))
         assert found is not None
         return found
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the judge's event loop. (The runner writes the result as text: small ones only.)"""
+        return self._runner.run(work)
 
     def all(self, records: Sequence[Record]) -> list[Decoded]:
         return self._runner.run(self.judge.decode_with_schemas(records, stop_on_outage))
@@ -147,9 +159,11 @@ class Court:
 
 
 @contextmanager
-def court(*, require: bool = False, **places: list[str]) -> Iterator[Court]:
+def court(
+    *, require: bool = False, clock: Callable[[], float] = time.monotonic, **places: list[str]
+) -> Iterator[Court]:
     """A court in session; `places` are the configuration's `envelope`."""
-    it = Court(require=require, **places)
+    it = Court(require=require, clock=clock, **places)
     try:
         yield it
     finally:

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from sidecar.decoding.record_key import MAX_JSON_KEY_BYTES
+from sidecar.domain.json_limits import has_too_many_values
 from sidecar.domain.model import Headers
 
 _VERBS = {"c": "created", "u": "updated", "d": "deleted", "r": "read", "t": "truncated", "m": "message"}
@@ -46,8 +47,10 @@ def unwrap(body: Any) -> tuple[Any, str]:
     payload = body["payload"]
     if payload.__class__ is str and payload[:1] in ("{", "["):
         try:
-            return msgspec.json.decode(payload), "payload"
-        except (msgspec.DecodeError, RecursionError):
+            text = payload.encode()
+            if not has_too_many_values(text):
+                return msgspec.json.decode(text), "payload"
+        except (msgspec.DecodeError, ValueError, RecursionError):
             pass
     return payload, "payload"
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.domain.broker_traits import traits_of
+from sidecar.domain.json_limits import has_too_many_values
 from sidecar.domain.model import Headers, Record
 
 FASTSTREAM_FIELD = "__data__"
@@ -134,6 +135,8 @@ def _unwrap_binary(wrapped: bytes) -> tuple[Headers, bytes] | None:
 
 def _unwrap_json(wrapped: bytes) -> tuple[Headers, bytes] | None:
     """Read the format of FastStream before 0.6: JSON with the body as text in `data`, the headers in `headers`."""
+    if has_too_many_values(wrapped):
+        return None
     try:
         message = _json_decoder.decode(wrapped)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError):

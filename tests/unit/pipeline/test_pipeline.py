@@ -42,6 +42,28 @@ async def test_batches_that_take_many_steps_keep_their_order(monkeypatch: pytest
         assert one.origins() == ["memory://orders/0/100", "memory://orders/0/101"]
 
 
+async def test_large_records_among_others_are_committed_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_worker, "MAX_WAITING_BATCHES", 1)
+    large = [{"eventId": f"e-{n}", "qty": 1 if n % 2 else "two", "text": "x" * 100_000} for n in range(20, 40)]
+    async with harness().running() as one:
+        one.produce(*one.good(20), *large, *one.good(60, 40))
+        await until(lambda: one.committed() == 100, "committing")
+        assert [event.event_id for event in one.shown.live] == [f"e-{n}" for n in range(100)]
+        assert one.origins() == [f"memory://orders/0/{n}" for n in range(20, 40, 2)]
+
+
+async def test_a_large_record_in_an_outage_holds_and_is_committed_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partition_worker, "RESUME_RETRY_MIN_S", 0.05)
+    async with harness(outage=True).running() as one:
+        one.produce({"eventId": "e-0", "qty": 1, "text": "x" * 100_000}, *one.bad(1, 1))
+        await until(lambda: one.held() == "registry" and len(one.shown.live) == 2, "the hold")
+        one.produce({"eventId": "e-2", "qty": 1, "text": "x" * 100_000})
+        await until(lambda: len(one.shown.live) == 3, "showing")
+        one.registry.trouble = None
+        await until(lambda: one.committed() == 3, "committing")
+        assert one.origins() == ["memory://orders/0/1"]
+
+
 async def test_a_hold_in_the_middle_of_a_slow_batch_decodes_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "STEP_S", 0.0)
     monkeypatch.setattr(partition_worker, "RESUME_RETRY_MIN_S", 0.05)

@@ -19,6 +19,7 @@ from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, readin
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.formats.avro.outline import outline_text
 from sidecar.decoding.formats.avro.projection import compile_projection
+from sidecar.decoding.formats.avro.schema_survey import SchemaSurvey, survey
 from sidecar.decoding.formats.schema_format import (
     CompiledSchema,
     EditedPayload,
@@ -55,7 +56,7 @@ class AvroFormat:
 class AvroSchema:
     """An Avro schema as a `CompiledSchema`."""
 
-    __slots__ = ("_projections", "_root", "_safe", "_texts", "check", "decode", "fields", "name")
+    __slots__ = ("_costs", "_projections", "_root", "_texts", "check", "decode", "fields", "name")
 
     decode: Callable[[bytes, int], Any]
     check: Callable[[Any], PathFault | None]
@@ -65,12 +66,11 @@ class AvroSchema:
         *references, text = texts
         self._texts = texts
         self._root = root = schema_parser.parse(text, references)
-        survey = payload_limits.survey(root)
-        self._safe = survey.safe
+        self._costs = costs = survey(root)
         self._projections: dict[frozenset[str], Callable[[bytes, int], Any] | None] = {}
         """One for each way to find an envelope, of which there are few: as many as configurations."""
-        self.decode = _compile_decode(root, safe=survey.safe)
-        self.check = json_validator.compile_check(root, survey.recursive)
+        self.decode = _compile_decode(root, costs)
+        self.check = json_validator.compile_check(root, costs.recursive)
         self.name: str | None = None
         self.fields: frozenset[str] = frozenset()
         if isinstance(root, schema_parser.AvroRecord):
@@ -78,11 +78,11 @@ class AvroSchema:
 
     def project(self, fields: Collection[str]) -> Callable[[bytes, int], Any] | None:
         """Compile a decoder for some of the record's own fields. None where payloads may have to be walked first."""
-        if not self._safe:
+        if not self._costs.safe:
             return None
         key = frozenset(fields)
         if key not in self._projections:
-            self._projections[key] = compile_projection(self._root, key, self.decode)
+            self._projections[key] = compile_projection(self._root, key, self.decode, self._costs.walk_above)
         return self._projections[key]
 
     def record_name(self, data: bytes, start: int) -> str | None:
@@ -137,13 +137,15 @@ def parse_registered(schema: RegisteredSchema) -> schema_parser.Type:
 def _compile_records(text: str) -> tuple[str | None, Callable[[bytes, int], Any]]:
     """Compile a schema for a list of its values. Returns the record's name and the decoder. Raises UnusableSchema."""
     root = schema_parser.parse(text)
-    decode = _compile_decode(schema_parser.AvroArray(root), safe=False)
+    records = schema_parser.AvroArray(root)
+    decode = _compile_decode(records, survey(records))
     return (root.name if isinstance(root, schema_parser.AvroRecord) else None), decode
 
 
-def _compile_decode(root: schema_parser.Type, *, safe: bool) -> Callable[[bytes, int], Any]:
+def _compile_decode(root: schema_parser.Type, costs: SchemaSurvey) -> Callable[[bytes, int], Any]:
     """Make the `decode` of a schema. A payload that could cost much is walked before fastavro, in C, reads it."""
-    schema, walk, walk_above = reading_schema(root), payload_limits.compile_walk(root), payload_limits.WALK_ABOVE_BYTES
+    schema, walk = reading_schema(root), payload_limits.compile_walk(root)
+    walk_above = costs.walk_above if costs.safe else -1
 
     def decode(data: bytes, start: int) -> Any:
         if len(data) > walk_above:
@@ -155,21 +157,19 @@ def _compile_decode(root: schema_parser.Type, *, safe: bool) -> Callable[[bytes,
         try:
             value = schemaless_reader(stream, schema, None)
         except Exception as error:  # a reader of hostile bytes can raise anything
-            return _explain(walk, data, start, error)
-        return value if stream.tell() == len(data) else _explain(walk, data, start, None)
+            return payload_limits.explain_fault(walk, data, start) or _describe(error)
+        end = stream.tell()
+        if end == len(data):
+            return value
+        return payload_limits.explain_fault(walk, data, start) or payload_limits.trailing_bytes(data, start, end)
 
-    def decode_walked(data: bytes, start: int) -> Any:
-        fault = payload_limits.find_fault(walk, data, start)
-        return decode(data, start) if fault is None else fault
-
-    return decode if safe else decode_walked
+    return decode
 
 
-def _explain(walk: payload_limits.Walk, data: bytes, start: int, error: Exception | None) -> PathFault:
-    """Find out why the reader refused the bytes: the walk knows where and why."""
-    fault = payload_limits.find_fault(walk, data, start)
-    if fault is not None:
-        return fault
+def _describe(error: Exception) -> PathFault:
+    """Describe an error of the reader that no walk explains."""
     if isinstance(error, DecimalTooLong):
         return PathFault("decode.limit", "expected shorter decimals")
+    if isinstance(error, EOFError):
+        return PathFault("decode.truncated", "expected more bytes at the end")
     return PathFault("decode.malformed", f"expected Avro, found what the reader refuses ({type(error).__name__})")

@@ -24,6 +24,7 @@ _MAX_INFLATED_BYTES = 2 << 20
 _FIRST_BUFFER_BYTES = 64 << 10
 _BUFFER_PER_BYTE = 8
 _MAX_RECORDS = 10_000
+_MAX_BLOCKS = 1_000
 _MAX_SCHEMAS = 100
 _MAX_VARINT_BYTES = 10
 
@@ -60,8 +61,11 @@ class ContainerReader:
         if inflate is None:
             raise ContainerFault("unknown codec")
         records: list[Any] = []
-        left = _MAX_INFLATED_BYTES
+        left, blocks = _MAX_INFLATED_BYTES, 0
         while at < len(data):
+            blocks += 1
+            if blocks > _MAX_BLOCKS:
+                raise ContainerFault("too many blocks")
             count, at = _read_long(data, at)
             size, at = _read_long(data, at)
             block, at = _take(data, at, size)
@@ -89,13 +93,15 @@ class ContainerReader:
 def _read_metadata(data: bytes, at: int) -> tuple[dict[str, bytes], int]:
     """Read the map of names to bytes at the head of a file, and the index after it."""
     metadata: dict[str, bytes] = {}
+    left = _MAX_METADATA_ENTRIES
     while True:
         count, at = _read_long(data, at)
         if count < 0:
             count, at = -count, _read_long(data, at)[1]
         if not count:
             return metadata, at
-        if count + len(metadata) > _MAX_METADATA_ENTRIES:
+        left -= count
+        if left < 0:
             raise ContainerFault("too much metadata")
         for _ in range(count):
             name, at = _take(data, *reversed(_read_long(data, at)))

@@ -22,6 +22,7 @@ path grows on the way back. A record compares the exact Python type first (`quic
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -83,13 +84,11 @@ class _TooManyAttempts(Exception):
     pass
 
 
-class _UnionAttempts:
-    """Outcomes of unions for the objects and arrays of the body being checked.
+class _UnionAttempts(threading.local):
+    """Outcomes of unions for the objects and arrays of the body that a thread checks.
 
     Each union looks at each of them once: branches that share branches would otherwise look again, twice as often with
     each level."""
-
-    __slots__ = ("known", "left")
 
     def __init__(self) -> None:
         self.known: dict[tuple[int, int], PathFault | None] = {}

@@ -1,9 +1,9 @@
 """Limits of payloads, checked by a walk over the bytes before a decoder runs, so that hostile bytes cost little.
 
 fastavro reads in C and cannot be interrupted: with items that take no bytes, five bytes can claim 2^60 of them; a
-recursive schema overflows the C stack; a record of a thousand nulls makes a thousand values out of no bytes. `survey`
-recognizes such schemas once. Their payloads, and large payloads of any schema, are walked first. After a decoder
-failed, a walk also explains what is wrong and where. (Avro 1.12 specification, "Binary Encoding".)
+recursive schema overflows the C stack; a record of a thousand nulls makes a thousand values out of no bytes.
+`schema_survey` recognizes such schemas once. Their payloads, and large payloads of any schema, are walked first. After
+a decoder failed, a walk also explains what is wrong and where. (Avro 1.12 specification, "Binary Encoding".)
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from sidecar.decoding.formats.avro.schema_parser import (
     AvroRecord,
     AvroUnion,
     Type,
-    children,
 )
 from sidecar.domain.json_path import PathFault, key_segment
 
@@ -33,21 +32,12 @@ MAX_VALUES_PER_BYTE = 4
 """Further values that a payload may have for each of its bytes."""
 MAX_DEPTH = 200
 """Deepest nesting of records, arrays and maps in one payload. All later code that walks a body relies on it."""
-WALK_ABOVE_BYTES = MAX_VALUES // 4
-"""Size above which payloads of every schema are walked, so that MAX_VALUES holds for all."""
+MAX_EXPLAINED_VALUES = 50_000
+"""Values that are walked to find the fault of a payload that a decoder refused. Faults behind them have no path."""
 
 Walk: TypeAlias = Callable[[bytes, int, "WalkBudget"], int]
 """Function from the bytes, the index of a value's first byte and the remaining budget to the index after the value.
 Raises a fault."""
-
-
-class SchemaSurvey(NamedTuple):
-    """Costs that a schema permits its payloads."""
-
-    recursive: bool
-    safe: bool
-    """True if no payload of at most WALK_ABOVE_BYTES can make a decoder build more than about MAX_VALUES values, or
-    nest deeper than the schema itself."""
 
 
 class WalkBudget:
@@ -55,9 +45,9 @@ class WalkBudget:
 
     __slots__ = ("depth", "limit", "values")
 
-    def __init__(self, payload_bytes: int) -> None:
-        """Create the budget for a payload of this many bytes."""
-        self.limit = self.values = min(MAX_VALUES, MAX_FREE_VALUES + MAX_VALUES_PER_BYTE * payload_bytes)
+    def __init__(self, payload_bytes: int, most: int = MAX_VALUES) -> None:
+        """Create the budget for a payload of this many bytes: at most `most` values."""
+        self.limit = self.values = min(most, MAX_FREE_VALUES + MAX_VALUES_PER_BYTE * payload_bytes)
         self.depth = MAX_DEPTH
 
     def spend(self, values: int) -> None:
@@ -71,74 +61,33 @@ class WalkBudget:
             raise PathFault("decode.limit", f"expected values at most {MAX_DEPTH} deep")
 
 
-def survey(root: Type) -> SchemaSurvey:
-    """Examine a schema once, when it is loaded."""
-    estimator = _SizeEstimator()
-    _, values = estimator.of(root)
-    return SchemaSurvey(estimator.recursive, estimator.safe and values <= MAX_FREE_VALUES)
+def explain_fault(walk: Walk, data: bytes, start: int) -> PathFault | None:
+    """Find the first fault of a payload that a decoder refused; None if it is not within MAX_EXPLAINED_VALUES."""
+    budget = WalkBudget(len(data) - start, MAX_EXPLAINED_VALUES)
+    fault = find_fault(walk, data, start, budget)
+    return fault if budget.values >= 0 or budget.limit < MAX_EXPLAINED_VALUES else None
 
 
-def fewest_bytes(type: Type) -> int:
-    """Return the fewest bytes that a value of a type takes."""
-    return _SizeEstimator().of(type)[0]
-
-
-def find_fault(walk: Walk, data: bytes, start: int) -> PathFault | None:
+def find_fault(walk: Walk, data: bytes, start: int, budget: WalkBudget | None = None) -> PathFault | None:
     """Find the first fault of the payload from `start` on; None if all of it is valid. All bytes must be used."""
     try:
-        end = walk(data, start, WalkBudget(len(data) - start))
+        end = walk(data, start, budget or WalkBudget(len(data) - start))
     except PathFault as fault:
         return fault
     if end > len(data):
         return PathFault("decode.truncated", f"expected {end - len(data)} more bytes at the end")
-    if end < len(data):
-        return PathFault(
-            "decode.trailing_bytes", f"expected the end after {end - start} bytes, found {len(data) - end} more"
-        )
-    return None
+    return trailing_bytes(data, start, end) if end < len(data) else None
 
 
-class _SizeEstimator:
-    """The fewest bytes and the most values of each type, what its arrays and maps hold not counted."""
-
-    def __init__(self) -> None:
-        self.recursive = False
-        self.safe = True
-        self._known: dict[int, tuple[int, int]] = {}
-        self._open: set[int] = set()
-
-    def of(self, type: Type) -> tuple[int, int]:
-        if id(type) in self._open:
-            self.recursive, self.safe = True, False
-            return 0, 1
-        if id(type) not in self._known:
-            self._open.add(id(type))
-            least, most = self._measure(type)
-            self._known[id(type)] = least, min(most, 1 << 62)
-            self._open.remove(id(type))
-        return self._known[id(type)]
-
-    def _measure(self, type: Type) -> tuple[int, int]:
-        inner = [self.of(child) for child in children(type)]
-        match type:
-            case AvroPrimitive(name):
-                return _FIXED_WIDTH.get(name, 1), 1
-            case AvroFixed(_, size):
-                return size, 1
-            case AvroArray() | AvroMap():
-                entry = 0 if isinstance(type, AvroArray) else 1
-                least, most = inner[0]
-                if most > (least + entry) * MAX_VALUES_PER_BYTE:
-                    self.safe = False
-                return 1, 1
-            case AvroUnion():
-                return 1 + min((least for least, _ in inner), default=0), max((most for _, most in inner), default=1)
-            case AvroRecord():
-                return sum(least for least, _ in inner), 1 + sum(most for _, most in inner)
-        return 1, 1
+def trailing_bytes(data: bytes, start: int, end: int) -> PathFault:
+    """Build the fault of a payload that should end earlier."""
+    return PathFault(
+        "decode.trailing_bytes", f"expected the end after {end - start} bytes, found {len(data) - end} more"
+    )
 
 
-_FIXED_WIDTH = {"null": 0, "float": 4, "double": 8}
+FIXED_WIDTHS_BYTES = {"null": 0, "float": 4, "double": 8}
+"""Sizes of primitive types that always have the same and need no look."""
 
 
 def compile_walk(root: Type) -> Walk:
@@ -174,7 +123,7 @@ class _WalkCompiler:
             case AvroEnum(_, symbols):
                 return _enum(len(symbols))
             case AvroArray(items):
-                return _array(self.of(items), _width(items))
+                return _array(self.of(items), _plain_item(items))
             case AvroMap(values):
                 return _map(self.of(values))
             case AvroUnion(branches):
@@ -183,13 +132,28 @@ class _WalkCompiler:
                 return _record([(each.name, self.of(each.type)) for each in type.fields])
 
 
-def _width(type: Type) -> int | None:
-    """Bytes of every value of this type, where they are always the same and need no look."""
+class _PlainItem(NamedTuple):
+    """The cost of every value of a type whose values always have the same size and need no look."""
+
+    width: int
+    """Bytes."""
+    values: int
+    """Values inside of one: the fields of a record."""
+
+
+def _plain_item(type: Type) -> _PlainItem | None:
     match type:
         case AvroPrimitive("null" | "float" | "double" as name):
-            return _FIXED_WIDTH[name]
+            return _PlainItem(FIXED_WIDTHS_BYTES[name], 0)
+        case AvroPrimitive("boolean"):
+            return _PlainItem(1, 0)
         case AvroFixed(_, size):
-            return size
+            return _PlainItem(size, 0)
+        case AvroRecord() if len(type.fields) <= MAX_FREE_VALUES:
+            fields = [_plain_item(each.type) if not isinstance(each.type, AvroRecord) else None for each in type.fields]
+            plain = [field for field in fields if field is not None]
+            if len(plain) == len(fields):
+                return _PlainItem(sum(field.width for field in plain), len(fields))
     return None
 
 
@@ -339,7 +303,7 @@ def _block(data: bytes, at: int, budget: WalkBudget) -> tuple[int, int]:
     return count, at
 
 
-def _array(item: Walk, width: int | None) -> Walk:
+def _array(item: Walk, plain: _PlainItem | None) -> Walk:
     def walk(data: bytes, at: int, budget: WalkBudget) -> int:
         budget.enter()
         index = 0
@@ -347,8 +311,9 @@ def _array(item: Walk, width: int | None) -> Walk:
             count, at = _block(data, at, budget)
             if not count:
                 break
-            if width is not None:
-                at += width * count
+            if plain is not None:
+                budget.spend(plain.values * count)
+                at += plain.width * count
                 continue
             try:
                 for _ in range(count):

@@ -16,7 +16,6 @@ from fastavro import schemaless_reader
 
 from sidecar.decoding.formats.avro import projection_steps
 from sidecar.decoding.formats.avro.fastavro_schema import logical_reader, reading_schema
-from sidecar.decoding.formats.avro.payload_limits import WALK_ABOVE_BYTES, fewest_bytes
 from sidecar.decoding.formats.avro.projection_steps import MAX_SHORT_BYTES, MAX_SHORT_NUMBERS
 from sidecar.decoding.formats.avro.schema_parser import (
     MAX_DECIMAL_BYTES,
@@ -30,6 +29,7 @@ from sidecar.decoding.formats.avro.schema_parser import (
     Type,
     children,
 )
+from sidecar.decoding.formats.avro.schema_survey import fewest_bytes
 
 MAX_TYPES = 200
 """Types, counted wherever they are used, for which code is generated: compiling takes about 40 µs for each."""
@@ -47,13 +47,14 @@ class _TooLarge(ValueError):
     """Raised for a schema for which no code is generated."""
 
 
-def compile_projection(root: Type, fields: Collection[str], decode: Decode) -> Decode | None:
-    """Compile the projection of a record to some of its own fields. Only for a safe schema (`payload_limits.survey`).
+def compile_projection(root: Type, fields: Collection[str], decode: Decode, max_bytes: int) -> Decode | None:
+    """Compile the projection of a record to some of its own fields. Only for a safe schema (`schema_survey`).
 
     Args:
         root: The schema.
         fields: Names of the fields.
         decode: The full decoder, whose result stands where the projection gives up.
+        max_bytes: Size above which payloads are left to the full decoder.
 
     Returns:
         None where the schema is no record, or too large or too deep for generated code.
@@ -64,11 +65,11 @@ def compile_projection(root: Type, fields: Collection[str], decode: Decode) -> D
 
     def verify_text(data: bytes, start: int) -> Any:
         if not strict:
-            strict.append(_ProjectionCode(root, fields, decode, None).compile())
+            strict.append(_ProjectionCode(root, fields, decode, None, max_bytes).compile())
         return strict[0](data, start)
 
     try:
-        return _ProjectionCode(root, fields, decode, verify_text).compile()
+        return _ProjectionCode(root, fields, decode, verify_text, max_bytes).compile()
     except _TooLarge:
         return None
 
@@ -81,12 +82,15 @@ class _ProjectionCode:
     beyond ASCII is left to a second function, which verifies it text by text.
     """
 
-    def __init__(self, root: AvroRecord, fields: Collection[str], decode: Decode, strict: Decode | None) -> None:
+    def __init__(
+        self, root: AvroRecord, fields: Collection[str], decode: Decode, strict: Decode | None, max_bytes: int
+    ) -> None:
         """Begin. `decode` is called where the code gives up, and `strict` for text beyond ASCII.
 
         `strict` is None for the code that verifies each text.
         """
         self._root, self._fields, self._in_runs = root, frozenset(fields), strict is not None
+        self._max_bytes = max_bytes
         self._lines: list[str] = []
         self._indent = 2
         self._types = 0
@@ -107,7 +111,7 @@ class _ProjectionCode:
         self._close()
         lines = [
             "def project(data, start):",
-            f"    if len(data) > {WALK_ABOVE_BYTES}:",
+            f"    if len(data) > {self._max_bytes}:",
             "        return decode(data, start)",
             "    try:",
             "        at = start",

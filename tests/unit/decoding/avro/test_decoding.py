@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.decoding.formats.avro.payload_limits import MAX_DEPTH, MAX_VALUES, WALK_ABOVE_BYTES
+from sidecar.decoding.formats.avro.payload_limits import MAX_DEPTH, MAX_VALUES
 from tests.support.avro_payloads import LINKED_LIST, ORDER, encoded, rejected, schema
 
 VALUE: dict[str, Any] = {
@@ -167,7 +167,7 @@ def test_small_claims_of_items_without_bytes_are_fine() -> None:
 
 def test_a_large_honest_payload_is_read() -> None:
     value = {
-        "id": "x" * (WALK_ABOVE_BYTES + 10),
+        "id": "x" * (MAX_VALUES + 10),
         "total": 0.0,
         "placed": VALUE["placed"],
         "status": "NEW",
@@ -175,6 +175,23 @@ def test_a_large_honest_payload_is_read() -> None:
     }
     value |= {"items": [{"sku": "s", "qty": n} for n in range(10_000)], "labels": {}}
     assert schema(ORDER).decode(encoded(ORDER, value), 0) == value
+
+
+def test_a_fault_far_inside_keeps_its_code_and_loses_its_path() -> None:
+    items = {"type": "array", "items": {"type": "record", "name": "I", "fields": [{"name": "n", "type": "int"}]}}
+    declared = {"type": "record", "name": "R", "fields": [{"name": "items", "type": items}]}
+    good = encoded(declared, {"items": [{"n": 1}] * 200_000})
+    assert len(schema(declared).decode(good, 0)["items"]) == 200_000
+    for payload, code in (
+        (good[:-1], "decode.truncated"),
+        (good[:-100], "decode.truncated"),
+        (good + b"\0" * 3, "decode.trailing_bytes"),
+        (good[:-2] + b"\xff" * 11, "decode.malformed"),
+    ):
+        rejection = rejected(schema(declared).decode(payload, 0))
+        assert (rejection.code, rejection.path) == (code, None)
+    near = rejected(schema(declared).decode(encoded(declared, {"items": [{"n": 1}] * 900})[:-100], 0))
+    assert near.path is not None
 
 
 def test_a_schema_that_unfolds_without_end_is_bounded() -> None:

@@ -13,7 +13,7 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.decoding.formats.avro import payload_limits, schema_parser
+from sidecar.decoding.formats.avro import schema_parser
 from sidecar.decoding.formats.avro.avro_format import AvroSchema
 from sidecar.decoding.formats.avro.projection import compile_projection
 from sidecar.domain.json_path import PathFault
@@ -23,12 +23,13 @@ from tests.support.bench_events import SCHEMA, bench_events
 from tests.unit.decoding.avro.test_decoding_fuzz import NoEnd, value_of
 
 GAVE_UP = object()
+MAX_BYTES = 10_000
 
 
 def projection_of(declared: Any, fields: list[str]) -> Any:
     """The projection, which gives GAVE_UP where the full decoder would be asked."""
     root = schema_parser.parse(json.dumps(declared))
-    return compile_projection(root, fields, lambda data, start: GAVE_UP)
+    return compile_projection(root, fields, lambda data, start: GAVE_UP, MAX_BYTES)
 
 
 def record_of(*types: Any) -> dict[str, Any]:
@@ -179,7 +180,7 @@ def test_every_event_of_the_bench_is_read_by_its_projection() -> None:
 
 def test_large_payloads_are_left_to_the_full_decoder() -> None:
     declared = record_of("string")
-    payload = encoded(declared, {"f0": "x" * payload_limits.WALK_ABOVE_BYTES})
+    payload = encoded(declared, {"f0": "x" * MAX_BYTES})
     assert projection_of(declared, ["f0"])(payload, 0) is GAVE_UP
 
 

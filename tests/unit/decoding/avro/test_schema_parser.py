@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.decoding.formats.avro import schema_parser
-from sidecar.decoding.formats.avro.payload_limits import survey
 from sidecar.decoding.formats.avro.schema_parser import (
     MAX_DEPTH,
     MAX_SCHEMA_CHARACTERS,
@@ -20,6 +19,7 @@ from sidecar.decoding.formats.avro.schema_parser import (
     AvroRecord,
     AvroUnion,
 )
+from sidecar.decoding.formats.avro.schema_survey import survey
 from sidecar.decoding.formats.schema_format import schema_texts
 from sidecar.domain.model import SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
@@ -178,8 +178,8 @@ def test_any_json_is_a_schema_or_unusable(declared: Any) -> None:
 
 
 def test_schemas_that_can_be_abused_are_recognised_once() -> None:
-    assert survey(parse(ORDER)) == (False, True)
-    assert survey(parse(LINKED_LIST)) == (True, False)
+    assert survey(parse(ORDER))[:2] == (False, True)
+    assert survey(parse(LINKED_LIST))[:2] == (True, False)
     assert not survey(parse({"type": "array", "items": "null"})).safe
     assert not survey(parse({"type": "array", "items": ["null", {**record("E")}]})).recursive
     assert survey(parse({"type": "array", "items": ["null", {**record("E")}]})).safe
