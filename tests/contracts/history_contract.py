@@ -119,7 +119,10 @@ class HistoryContract:
         no = Rejection("decode.malformed", "no")
         await history.append(
             segment(
-                row(1, type="A"), row(2, type="B", rejection=no), row(3, type="A", rejection=no), row(9, "stock", at=4)
+                row(1, type="A"),
+                row(2, type="B", rejection=no),
+                row(3, type="A", rejection=no, producer="shop"),
+                row(9, "stock", at=4),
             )
         )
 
@@ -128,6 +131,7 @@ class HistoryContract:
 
         assert await find(types=["A"]) == [3, 1]
         assert await find(types=["A", "B"], rejected=True) == [3, 2]
+        assert await find(producers=["shop", "till"]) == [3]
         assert await find(streams=["stock"]) == [9]
         assert await find(since_ms=NOW + 2, until_ms=NOW + 4) == [3, 2]
         assert await find(since_ms=NOW + 2, until_ms=NOW + 4, oldest_first=True, types=["A"]) == [3]

@@ -10,6 +10,7 @@ import pytest
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
+from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.ports.index import Coverage, Index
 from sidecar.domain.position import Partition, Position
 
@@ -116,6 +117,33 @@ class IndexContract:
             flow = await index.flow(f"{derive_trace_id(text):032x}")
             assert flow.trace_id == derive_trace_id(text)
             assert set(positions(flow.nodes)) == set(positions(nodes))
+
+    async def test_carriers_of_ids_are_found_and_no_others(self, index):
+        events = [
+            event(1, event_id="e", trace_id=0xABC, aggregate_id="4711", correlation_id="c"),
+            event(2, event_id="f", causation_id="e", correlation_id="c", producer="shop"),
+            event(3, "payments", event_id="e", aggregate_id="c", causation_id="f", producer="till"),
+        ]
+        index.add([*events, event(4, event_id="other", correlation_id="d", causation_id="gone")])
+        for keys, carriers in (
+            ([HistoryKey("event_id", "e")], [1, 3]),
+            ([HistoryKey("trace_id", f"{0xABC:032x}")], [1]),
+            ([HistoryKey("aggregate_id", "4711"), HistoryKey("causation_id", "e")], [1, 2]),
+            ([HistoryKey("correlation_id", "c"), HistoryKey("event_id", "f")], [1, 2]),
+            ([HistoryKey("correlation_id", "4711"), HistoryKey("replay_of", "e"), HistoryKey("trace_id", "0")], []),
+            ([], []),
+        ):
+            found = await index.find_carriers(keys, 100)
+            assert sorted(one.position.offset for one in found) == carriers, keys
+            assert all(one in events for one in found)
+        consumption = await index.find_consumption(["shop", "till", "unknown"])
+        assert consumption.get("shop") == {("memory", "orders"), ("memory", "payments")}
+        assert consumption.get("till") == {("memory", "orders")}
+        assert not consumption.get("unknown")
+
+    async def test_of_a_crowded_id_at_least_so_many_carriers_are_found(self, index):
+        index.add([event(offset, correlation_id="session", event_id=f"e-{offset}") for offset in range(60)])
+        assert len(await index.find_carriers([HistoryKey("correlation_id", "session")], 20)) >= 20
 
     async def test_the_flow_of_an_aggregate_is_that_of_its_latest_event(self, index):
         index.add([event(1, trace_id=1, aggregate_id="4711"), event(3, trace_id=1)])

@@ -65,6 +65,7 @@ class ReadRequest(Struct, tag="read"):
     oldest_first: bool = False
     streams: list[str] = []
     types: list[str] = []
+    producers: list[str] = []
     since_ms: int | None = None
     until_ms: int | None = None
     rejected: bool = False

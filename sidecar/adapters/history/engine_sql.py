@@ -180,7 +180,7 @@ def _group_conditions(group: RowGroupRows, request: ReadRequest) -> tuple[list[s
 def _conditions(request: ReadRequest) -> tuple[list[str], list[object]]:
     where: list[str] = []
     values: list[object] = []
-    for column, options in (("stream", request.streams), ('"type"', request.types)):
+    for column, options in (("stream", request.streams), ('"type"', request.types), ("producer", request.producers)):
         if options:
             where.append(f"{column} IN ({', '.join('?' * len(options))})")
             values += options

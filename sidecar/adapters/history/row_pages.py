@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sidecar.domain.event_keys import carried_ids
 from sidecar.domain.history_rows import HistoryRow, quote_stream
-from sidecar.domain.ports.history import MAX_PAGE_ROWS, HistoryKey, HistoryPage, HistorySelection
+from sidecar.domain.ports.history import MAX_PAGE_ROWS, HistoryPage, HistorySelection
 from sidecar.domain.position import Position
 
 RowOrder = tuple[int, str, str, int, int, str]
@@ -42,27 +43,14 @@ def parse_cursor(text: str) -> RowOrder:
     return int(parts[0]), position.system, stream, position.partition, position.offset, parts[1]
 
 
-def keys_of(row: HistoryRow) -> set[HistoryKey]:
-    """Return the ids by which a row is found."""
-    event = row.event
-    texts = {
-        "event_id": event.event_id,
-        "trace_id": None if event.trace_id is None else f"{event.trace_id:032x}",
-        "aggregate_id": event.aggregate_id,
-        "correlation_id": event.correlation_id,
-        "causation_id": event.causation_id,
-        "replay_of": event.replay_of,
-    }
-    return {HistoryKey(word, text) for word, text in texts.items() if text is not None}  # type: ignore[arg-type]
-
-
 def is_selected(row: HistoryRow, selection: HistorySelection) -> bool:
     """Return whether a row satisfies all conditions of a selection."""
     event = row.event
     return (
-        (not selection.keys or not keys_of(row).isdisjoint(selection.keys))
+        (not selection.keys or not carried_ids(event).isdisjoint(selection.keys))
         and (not selection.streams or event.position.stream in selection.streams)
         and (not selection.types or event.type in selection.types)
+        and (not selection.producers or event.producer in selection.producers)
         and (selection.since_ms is None or event.appended_at >= selection.since_ms)
         and (selection.until_ms is None or event.appended_at < selection.until_ms)
         and (not selection.rejected or event.rejection is not None)

@@ -248,6 +248,7 @@ def _request(selection: HistorySelection, limit: int, after: RowOrder | None) ->
         oldest_first=selection.oldest_first,
         streams=[quote_stream(stream) for stream in selection.streams],
         types=list(selection.types),
+        producers=list(selection.producers),
         since_ms=selection.since_ms,
         until_ms=selection.until_ms,
         rejected=selection.rejected,

@@ -71,6 +71,7 @@ class HistorySelection(Struct, frozen=True, kw_only=True):
     """Ids of which a row has at least one."""
     streams: Sequence[str] = ()
     types: Sequence[str] = ()
+    producers: Sequence[str] = ()
     since_ms: int | None = None
     """Earliest append time."""
     until_ms: int | None = None

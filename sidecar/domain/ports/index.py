@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
 from sidecar.domain.model import Event
+from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.position import Partition, Position
 
 
@@ -108,6 +109,18 @@ class Index(Protocol):
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
         """Return the events of an aggregate, by occurred time, then position."""
+
+    async def find_carriers(self, keys: Sequence[HistoryKey], limit: int) -> list[Event]:
+        """Return the events that carry one of these ids themselves, each once, in no particular order.
+
+        Of an id that more than `limit` events carry, at least `limit` of them are returned.
+        """
+
+    async def find_consumption(self, producers: Collection[str]) -> dict[str, set[tuple[str, str]]]:
+        """Return the streams (system and name) that each producer is seen to consume.
+
+        They are the streams with an event that one of the producer's own events names as its cause.
+        """
 
     def coverage(self) -> Coverage:
         """Return the extent of the events in this index."""

@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Seque
 
 from sidecar.adapters.index.coverage import CoveredPartitions
 from sidecar.adapters.index.memory.eviction import FlowEviction
-from sidecar.adapters.index.memory.flow_query import component, draw
+from sidecar.adapters.index.memory.flow_query import component, consumption, draw
 from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of, newest
 from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.event_order import append_moment, moment
 from sidecar.domain.event_bounds import bound_text
 from sidecar.domain.model import Event
+from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.ports.index import Coverage, Flow, IndexPage, Node
 from sidecar.domain.position import Partition, Position
 
@@ -179,6 +180,23 @@ class MemoryIndex:
                 return IndexPage(nodes, cursor_of(nodes[-1].event) if nodes else cursor)
             nodes.append(await reading.node(event))
         return IndexPage(nodes, None)
+
+    async def find_carriers(self, keys: Sequence[HistoryKey], limit: int) -> list[Event]:
+        """Return the events that carry one of these ids themselves."""
+        reading = self._reading()
+        carriers: dict[Position, Event] = {}
+        for key in keys:
+            for count, event in enumerate(reading.carriers(key)):
+                await reading.turn()
+                carriers[event.position] = event
+                if count >= limit:
+                    break
+        return list(carriers.values())
+
+    async def find_consumption(self, producers: Collection[str]) -> dict[str, set[tuple[str, str]]]:
+        """Return the streams that each producer consumes."""
+        reading = self._reading()
+        return {producer: await consumption(reading, producer) for producer in producers}
 
     def _reading(self) -> StoreReader:
         return StoreReader(self._store, self._join, self._max_flow)

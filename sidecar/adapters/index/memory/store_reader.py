@@ -28,6 +28,7 @@ from sidecar.domain.correlation.duplicates import MAX_EVENTS_PER_ID, original_of
 from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.correlation.flows import FlowEventStatus
 from sidecar.domain.model import Event
+from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
 
@@ -92,6 +93,21 @@ class StoreReader:
         """Yield the events that carry this trace id."""
         candidates = self.walk_chains(TRACES, trace_bits(trace_id))
         return (event for event in candidates if event.trace_id == trace_id)
+
+    def carriers(self, key: HistoryKey) -> Iterator[Event]:
+        """Yield the events that carry an id themselves; none for an id by which the index finds nothing."""
+        match key.word:
+            case "event_id":
+                return self.with_id(key.value)
+            case "trace_id":
+                return self.of_trace(int(key.value, 16))
+            case "aggregate_id":
+                return self.of_aggregate(key.value)
+            case "correlation_id":
+                return self.of_correlation(key.value)
+            case "causation_id":
+                return self.caused_by(key.value)
+        return iter(())
 
     async def of_derived_trace(self, trace_id: int) -> AsyncIterator[Event]:
         """Yield the events without a trace id whose derived trace id is this one."""

@@ -125,10 +125,10 @@ class IndexFetcher:
         await self.places(wanted)
         await self.events(place for name in wanted if not self.hopeless(name) for place in self._places(name))
 
-    async def fetch(self, name: Name) -> None:
-        """Fetch a set and all its events, however many."""
-        await self.places([name])
-        await self.events(self._places(name))
+    async def fetch(self, *names: Name) -> None:
+        """Fetch sets and all their events, however many."""
+        await self.places(names)
+        await self.events(place for name in names for place in self._places(name))
 
     def hopeless(self, name: Name) -> bool:
         """Check whether a fetched set is too large to join events."""

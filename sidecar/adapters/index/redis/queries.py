@@ -10,14 +10,16 @@ from sidecar.adapters.index.memory.newest_first import cursor_of, moment_of
 from sidecar.adapters.index.redis.fetcher import Name
 from sidecar.adapters.index.redis.flow_assembly import assemble_flows
 from sidecar.adapters.index.redis.flow_closure import FlowReader
-from sidecar.adapters.index.redis.key_layout import PartitionKey, id_hash, offset_bytes, word_hash
+from sidecar.adapters.index.redis.key_layout import PartitionKey, id_hash, offset_bytes, trace_hash, word_hash
 from sidecar.adapters.index.redis.newest_first import newest
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.index.redis.trace_lookup import of_trace, once
 from sidecar.adapters.index.redis.writer import IndexWriter
 from sidecar.domain.correlation.event_order import append_moment, moment
 from sidecar.domain.event_bounds import bound_text
+from sidecar.domain.event_keys import carried_id
 from sidecar.domain.model import Event
+from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.ports.index import Flow, IndexPage, Node
 from sidecar.domain.position import Position
 
@@ -141,6 +143,22 @@ class IndexQueries:
         following = (cursor_of(page[-1]) if page else cursor) if len(events) > limit else None
         return IndexPage([reading.node(event) for event in page], following)
 
+    async def find_carriers(self, keys: Sequence[HistoryKey], limit: int) -> list[Event]:
+        """Return the events that carry one of these ids themselves; of a crowded id, a sample."""
+        reading = await self._reading()
+        names = {key: name for key in keys if (name := _name_of(key)) is not None}
+        carriers: dict[Position, Event] = {}
+        await reading.fetch(*names.values())
+        for key, name in names.items():
+            for event in reading.under(name):
+                if carried_id(event, key.word) == key.value:
+                    carriers[event.position] = event
+        return list(carriers.values())
+
+    async def find_consumption(self, producers: Collection[str]) -> dict[str, set[tuple[str, str]]]:
+        """Return the streams that each producer consumes."""
+        return await (await self._reading()).consumption(producers)
+
     async def _reading(self) -> FlowReader:
         await self.wait_until_written()
         return FlowReader(self.shards, self._join, self._max_flow, self._logs, self._crowded)
@@ -184,3 +202,17 @@ def _has(event: Event, kind: str) -> str | None:
     if kind == "event":
         return event.event_id
     return event.aggregate_id if kind == "aggregate" else event.correlation_id
+
+
+def _name_of(key: HistoryKey) -> Name | None:
+    """Return the set that holds the events with an id."""
+    match key.word:
+        case "event_id" | "causation_id":
+            return b"i", id_hash(key.value)
+        case "trace_id":
+            return b"t", trace_hash(int(key.value, 16).to_bytes(16, "big"))
+        case "aggregate_id":
+            return b"a", word_hash(key.value)
+        case "correlation_id":
+            return b"k", id_hash(key.value)
+    return None
