@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
 from sidecar.domain.model import Event
-from sidecar.domain.ports.history import HistoryKey
+from sidecar.domain.ports.history import HistoryCoverage, HistoryKey
 from sidecar.domain.position import Partition, Position
+
+EventSource = Literal["index", "history", "broker"]
 
 
 class Node(Struct, gc=False):
@@ -31,6 +33,8 @@ class Node(Struct, gc=False):
     """True for a duplicate whose content differs from the first event's."""
     hops: tuple[Position, ...] = ()
     """Positions of the event's copies on a framework's retry topics, oldest first; in flows only."""
+    source: EventSource = "index"
+    """The place that the event was read from."""
 
 
 class Flow(Struct):
@@ -60,6 +64,8 @@ class Coverage(Struct):
     """True while the look-back window is being read."""
     note: str | None = None
     """A sentence about events that are known to be missing."""
+    history: HistoryCoverage | None = None
+    """Extent of the history, where one is configured."""
 
 
 class IndexPage(Struct):
