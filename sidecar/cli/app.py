@@ -46,6 +46,7 @@ COMMANDS = {
     "audit": CommandEntry("audit", "List who did what with dead letters, newest first."),
     "dialects": CommandEntry("dialects", "List the frameworks whose dead letters Tracecar reads."),
     "streams": CommandEntry("streams", "List streams, and resume or skip a held one."),
+    "sagas": CommandEntry("sagas", "List declared processes, show one, and propose declarations."),
     "catalog": CommandEntry("catalog", "List which events exist, who produces and who consumes them."),
     "lint": CommandEntry("lint", "Check the events themselves, and list what is wrong with evidence."),
     "schemas": CommandEntry("schemas", "List registered schemas and where they are used."),

@@ -41,6 +41,18 @@ class CommandGroup(TyperGroup):
         return options
 
 
+class DefaultCommandGroup(CommandGroup):
+    """A group whose first argument is one of its commands, or belongs to its command `list`."""
+
+    default_command = "list"
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """Find the command. An argument that is no command belongs to the default one."""
+        if args and self.get_command(ctx, args[0]) is None:
+            args = [self.default_command, *args]
+        return super().resolve_command(ctx, args)
+
+
 def examples(*lines: str) -> str:
     """Return the end of a help text: examples, which are not wrapped."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)

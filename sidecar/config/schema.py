@@ -12,6 +12,7 @@ from msgspec import Meta, field
 
 from sidecar.config.aggregate_schema import AggregatesConfig
 from sidecar.config.exporter_schema import CHECKED, ExportersConfig, OtlpConfig, SamplingConfig, ZipkinConfig
+from sidecar.config.insight_schema import CatalogConfig, LintConfig, SagaConfig, SagaStepConfig
 from sidecar.config.source_schema import ExhaustedConfig, KafkaConfig, RedisConfig, SaslConfig, SourcesConfig, TlsConfig
 from sidecar.config.value_types import (
     Bearer,
@@ -39,6 +40,7 @@ __all__ = [
     "ApiConfig",
     "BasicAuthConfig",
     "BreakerConfig",
+    "CatalogConfig",
     "Config",
     "CorrelationConfig",
     "DeadLettersConfig",
@@ -50,12 +52,15 @@ __all__ = [
     "HistoryKeepConfig",
     "IndexConfig",
     "KafkaConfig",
+    "LintConfig",
     "MemoryIndexConfig",
     "OtlpConfig",
     "RedisConfig",
     "RedisIndexConfig",
     "RegistryConfig",
     "ReplayConfig",
+    "SagaConfig",
+    "SagaStepConfig",
     "SamplingConfig",
     "SaslConfig",
     "SourcesConfig",
@@ -279,33 +284,6 @@ class HealthConfig(StrictStruct, frozen=True):
     port: Annotated[Port | None, Meta(description="Port to listen on. Default: no such listener.")] = None
 
 
-class LintConfig(StrictStruct, frozen=True):
-    """The checks of the events themselves (`tracecar lint`)."""
-
-    ignore: Annotated[
-        list[Text],
-        Meta(
-            description="Findings to silence: `RULE`, `RULE:STREAM` or `RULE:TYPE`, such as `missing-version` or "
-            "`personal-data:CustomerRegistered`."
-        ),
-    ] = []
-    max_chain: Annotated[
-        Count, Meta(description="Events in a chain of causes from which `long-chain` reports it, without this one.")
-    ] = 10
-
-
-class CatalogConfig(StrictStruct, frozen=True):
-    """The catalog of events (`tracecar catalog`)."""
-
-    owners: Annotated[
-        dict[Text, Text],
-        Meta(
-            description="Team by a pattern of streams or types, such as `orders*: checkout`. The first pattern that "
-            "matches counts; where none does, the header `owner` or `team`."
-        ),
-    ] = {}
-
-
 class Config(StrictStruct, frozen=True):
     """The configuration of one sidecar. Texts may contain ${VAR} and ${VAR:-default} from the environment."""
 
@@ -321,6 +299,7 @@ class Config(StrictStruct, frozen=True):
     exporters: ExportersConfig = ExportersConfig()
     api: ApiConfig = ApiConfig()
     health: HealthConfig = HealthConfig()
+    sagas: list[SagaConfig] = []
     catalog: CatalogConfig = CatalogConfig()
     lint: LintConfig = LintConfig()
     redact: Annotated[

@@ -10,6 +10,7 @@ from sidecar.domain.model import DeadLetter, SchemaRef
 from sidecar.domain.ports.index import Node
 
 STATUSES = ("ok", "unchecked", "replayed", "duplicate", "rejected")
+SAGA_STATES = ("running", "completed", "compensated", "failed", "stuck")
 STATES = ("open", "replaying", "replayed", "returned", "parked", "discarded")
 STAGES = ("decode", "schema", "envelope", "reported", "delivery")
 CODES = (
@@ -111,7 +112,14 @@ _ALL = (
     QueryField("message", "the text of a dead letter's error", lambda n: None, lambda d: d.message),
     QueryField("root_cause", "the innermost exception behind a dead letter", lambda n: None, _root_cause),
     QueryField("stacktrace", "the stack trace of a dead letter", lambda n: None, lambda d: d.stacktrace),
-    QueryField("state", "what became of a dead letter", lambda n: None, lambda d: d.state, STATES),
+    QueryField(
+        "state",
+        "what became of a dead letter, or of a saga",
+        lambda n: None,
+        lambda d: d.state,
+        (*STATES, *SAGA_STATES),
+    ),
+    QueryField("saga", "the name of a declared process, for sagas", lambda n: None, lambda d: None),
     QueryField("dialect", "in which framework's way a dead letter is written", lambda n: None, lambda d: d.dialect),
     QueryField(
         "schema",

@@ -168,6 +168,18 @@ class Client(DeadLetterClient):
     async def dead_letter(self, id: str) -> models.DeadLetterModel:
         return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetterModel)
 
+    async def sagas(self, query: str = "", *, limit: int = 100, cursor: str | None = None) -> models.SagaPage:
+        """Return the declared processes that match, the latest started first."""
+        return await self._get("/v1/sagas", models.SagaPage, {"query": query, "limit": limit, "cursor": cursor})
+
+    async def saga(self, id: str) -> models.SagaModel:
+        """Return one process by its id, its aggregate id or its trace id."""
+        return await self._get(f"/v1/sagas/{_segment(id)}", models.SagaModel)
+
+    async def learn_sagas(self, query: str = "") -> models.LearnedSagaPage:
+        """Return declarations proposed from the flows that match."""
+        return await self._get("/v1/sagas/learn", models.LearnedSagaPage, {"query": query})
+
     async def catalog(self, query: str = "") -> models.CatalogPage:
         """Return the types of the events that match, by stream."""
         return await self._get("/v1/catalog", models.CatalogPage, {"query": query})

@@ -29,6 +29,7 @@ from sidecar.api.http.routes import (
     lint,
     live,
     replays,
+    sagas,
     schemas,
     status,
     streams,
@@ -42,6 +43,7 @@ from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
 from sidecar.api.services.lint import LintService
 from sidecar.api.services.ports import MetricsWriter, StatusProvider
+from sidecar.api.services.sagas import SagaService
 from sidecar.api.services.schemas import SchemaService
 from sidecar.api.services.streams import StreamService
 from sidecar.domain.redaction import Redactor
@@ -65,6 +67,7 @@ class ApiServices:
     dead_letters: DeadLetterService
     schemas: SchemaService
     lint: LintService
+    sagas: SagaService
     catalog: CatalogService
     streams: StreamService
     operations: DeadLetterOperations
@@ -84,6 +87,7 @@ def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> A
         *schemas.routes(services.schemas),
         *lint.routes(services.lint),
         *catalog.routes(services.catalog),
+        *sagas.routes(services.sagas),
         *streams.routes(services.streams),
         *groups.routes(services.streams),
         *status.routes(services.streams),

@@ -39,6 +39,16 @@ from sidecar.api.models.groups import (
     GroupStreamModel,
 )
 from sidecar.api.models.lint import LintFindingModel, LintPage, LintRuleModel
+from sidecar.api.models.sagas import (
+    LearnedSagaModel,
+    LearnedSagaPage,
+    LearnedStepModel,
+    SagaModel,
+    SagaObstacleModel,
+    SagaPage,
+    SagaStepModel,
+    SagaVariantModel,
+)
 from sidecar.api.models.schemas import SeenSchemaModel, SubjectModel, SubjectPage
 from sidecar.api.models.status import (
     DemoSummary,
@@ -88,6 +98,9 @@ __all__ = [
     "Header",
     "HoldModel",
     "IndexStatus",
+    "LearnedSagaModel",
+    "LearnedSagaPage",
+    "LearnedStepModel",
     "LedgerActionModel",
     "LintFindingModel",
     "LintPage",
@@ -101,6 +114,11 @@ __all__ = [
     "RejectionModel",
     "ReleaseResult",
     "RootCauseModel",
+    "SagaModel",
+    "SagaObstacleModel",
+    "SagaPage",
+    "SagaStepModel",
+    "SagaVariantModel",
     "ScanEndModel",
     "ScanProgressModel",
     "SchemaRefModel",

@@ -1,0 +1,257 @@
+"""Sagas: the state of declared processes, why one is stuck, and declarations proposed from flows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+from sidecar.api import models
+from sidecar.api.mappers.events import coverage
+from sidecar.api.services.event_sampler import EventSampler, parse_metadata_query
+from sidecar.api.services.pages import page_size
+from sidecar.api.services.ports import DeadLetterSource
+from sidecar.api.services.saga_monitor import SagaMonitor
+from sidecar.api.services.saga_queries import compile_saga_query
+from sidecar.dead_letters.store import DeadLetterFilter
+from sidecar.domain.errors import NotFoundError, Outage, QueryError, Refused
+from sidecar.domain.json_safe import to_text
+from sidecar.domain.model import DeadLetter
+from sidecar.domain.ports.index import Index
+from sidecar.domain.timestamps import format_rfc3339
+from sidecar.insights.sagas.learner import LearnedSaga, SagaLearner
+from sidecar.insights.sagas.saga import Saga, SagaState
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+
+MAX_LEARNED_FLOWS = 20_000
+FLOWS_PER_STEP = 50
+MAX_DEAD_LETTERS_PER_SAGA = 10
+
+
+class SagaService:
+    """Answers questions about sagas. Methods raise QueryError, NotFoundError, Outage and Refused."""
+
+    def __init__(
+        self,
+        *,
+        monitor: SagaMonitor | None,
+        index: Index,
+        sampler: EventSampler,
+        groups: ConsumerGroupTracker,
+        letters: DeadLetterSource,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        """Create the service. `monitor`: None if no sagas are declared; `clock`: microseconds since 1970."""
+        self._monitor, self._index, self._sampler = monitor, index, sampler
+        self._groups, self._letters, self._clock = groups, letters, clock
+
+    async def sagas(self, query: str = "", limit: int = 100, cursor: str | None = None) -> models.SagaPage:
+        """Return the sagas that match, the latest started first."""
+        monitor, now = await self._refreshed(), self._clock()
+        matches = compile_saga_query(query, now)
+        sagas = [saga for saga in monitor.tracker.sagas() if matches(saga)]
+        start = _offset(cursor)
+        page = sagas[start : start + page_size(limit)]
+        end = start + len(page)
+        states = {state.value: 0 for state in SagaState}
+        for (_, state), count in monitor.tracker.count_states(now).items():
+            states[state.value] += count
+        return models.SagaPage(
+            items=[self._model(saga, now, []) for saga in page],
+            cursor=str(end) if end < len(sagas) else None,
+            states=states,
+            evicted=monitor.tracker.evicted,
+            coverage=coverage(self._index.coverage()),
+        )
+
+    async def saga(self, id: str) -> models.SagaModel:
+        """Return one saga by its id, or the latest one of an aggregate or a trace."""
+        monitor, now = await self._refreshed(), self._clock()
+        saga = monitor.tracker.get(id)
+        if saga is None:
+            matches = compile_saga_query(f'"{id}"' if '"' not in id else id, now)
+            saga = next((each for each in monitor.tracker.sagas() if matches(each)), None)
+        if saga is None:
+            raise NotFoundError(f"no saga has the id {id!r}; `tracecar sagas` lists them")
+        letters = await self._find_letters(saga) if saga.state(now) is SagaState.STUCK else []
+        return self._model(saga, now, letters)
+
+    async def learn(self, query: str = "") -> models.LearnedSagaPage:
+        """Propose declarations from the held flows that match."""
+        parsed, learner, seen = parse_metadata_query(query), SagaLearner(), 0
+        cursor = None
+        while seen < MAX_LEARNED_FLOWS:
+            flows, cursor = await self._index.flows(FLOWS_PER_STEP, cursor)
+            for flow in flows:
+                if any(parsed.matches(self._sampler.redact(node)) for node in flow.nodes):
+                    learner.observe_flow(flow)
+                    seen += 1
+            if cursor is None:
+                break
+            await asyncio.sleep(0)
+        return models.LearnedSagaPage(
+            items=list(map(_learned, learner.propose())), flows=seen, coverage=coverage(self._index.coverage())
+        )
+
+    async def _refreshed(self) -> SagaMonitor:
+        if self._monitor is None:
+            raise NotFoundError(
+                "no sagas are declared: add `sagas` to the configuration; `tracecar sagas learn` proposes declarations"
+            )
+        await self._monitor.refresh()
+        return self._monitor
+
+    async def _find_letters(self, saga: Saga) -> list[str]:
+        """Return the ids of dead letters that belong to a saga; none if they cannot be read."""
+        trace_id = f"{saga.trace_id:032x}"
+        rejected = {occurrence.position for occurrence in saga.rejected}
+
+        def belongs(letter: DeadLetter) -> bool:
+            return letter.origin in rejected or letter.trace_id == trace_id
+
+        wish = DeadLetterFilter(wanted=belongs, since=saga.start.at // 1000)
+        try:
+            result = await self._letters.newest(MAX_DEAD_LETTERS_PER_SAGA, wish)
+        except (Outage, Refused):
+            return []
+        return [to_text(group.letter.id) for group in result.letters]
+
+    def _model(self, saga: Saga, now: int, letters: Sequence[str]) -> models.SagaModel:
+        state = saga.state(now)
+        steps = saga.declaration.steps
+        return models.SagaModel(
+            id=to_text(saga.id),
+            name=saga.declaration.name,
+            state=state.value,
+            started_at=format_rfc3339(saga.start.at),
+            ended_at=format_rfc3339(None if saga.end is None else saga.end.at),
+            deadline_at=format_rfc3339(saga.deadline_at),
+            overdue_since=format_rfc3339(saga.overdue_since(now)),
+            trace_id=f"{saga.trace_id:032x}",
+            aggregate_id=None if saga.aggregate_id is None else to_text(saga.aggregate_id),
+            steps=[self._start_step(saga), *self._steps(saga), *_compensation_steps(saga)],
+            missing=[steps[index].name for index in saga.list_missing()] if state is not SagaState.COMPLETED else [],
+            obstacle=self._obstacle(saga, letters) if state is SagaState.STUCK else None,
+        )
+
+    def _start_step(self, saga: Saga) -> models.SagaStepModel:
+        return models.SagaStepModel(
+            name=saga.declaration.start,
+            event=str(saga.start.position),
+            at=format_rfc3339(saga.start.at),
+            expected_from=saga.start.producer,
+            optional=False,
+            count=1,
+        )
+
+    def _steps(self, saga: Saga) -> list[models.SagaStepModel]:
+        assert self._monitor is not None
+        steps = []
+        for index, step in enumerate(saga.declaration.steps):
+            first = next(iter(saga.seen.get(index, ())), None)
+            steps.append(
+                models.SagaStepModel(
+                    name=step.name,
+                    event=None if first is None else str(first.position),
+                    at=None if first is None else format_rfc3339(first.at),
+                    expected_from=self._monitor.tracker.expected_from(saga.declaration, index),
+                    optional=step.optional,
+                    count=saga.counts.get(index, 0),
+                )
+            )
+        return steps
+
+    def _obstacle(self, saga: Saga, letters: Sequence[str]) -> models.SagaObstacleModel:
+        """Describe what a stuck saga waits for, who should produce it, and whether that group consumed the cause."""
+        assert self._monitor is not None
+        index = saga.next_missing()
+        step = None if index is None else saga.declaration.steps[index].name
+        group = None if index is None else self._monitor.tracker.expected_from(saga.declaration, index)
+        before = None if index is None else saga.before(index)
+        consumed = None
+        if group is not None and before is not None:
+            consumed = next(
+                (each.passed for each in self._groups.consumption(before.position) if each.group == group), None
+            )
+        rejected = [str(occurrence.position) for occurrence in saga.rejected]
+        return models.SagaObstacleModel(
+            step=step,
+            expected_from=group,
+            before=None if before is None else str(before.position),
+            consumed=consumed,
+            rejected=rejected,
+            dead_letters=list(letters),
+            message=_explain(step, group, consumed, before is not None, rejected, letters),
+        )
+
+
+def _explain(
+    step: str | None,
+    group: str | None,
+    consumed: bool | None,
+    has_cause: bool,
+    rejected: Sequence[str],
+    letters: Sequence[str],
+) -> str:
+    if step is None:
+        sentences = ["all required steps came, and none of the ends"]
+    else:
+        sentences = [f"{step} is missing" + (f"; {group} should have produced it" if group else "")]
+    if group and consumed is not None:
+        sentences.append(f"{group} has consumed the event before" if consumed else f"{group} has not consumed it yet")
+    elif group and has_cause:
+        sentences.append(f"no consumer group {group} is known")
+    if letters:
+        sentences.append(f"dead letter {letters[0]}")
+    elif rejected:
+        sentences.append(f"rejected event {rejected[0]}")
+    return "; ".join(sentences)
+
+
+def _compensation_steps(saga: Saga) -> list[models.SagaStepModel]:
+    return [
+        models.SagaStepModel(
+            name=occurrence.type,
+            event=str(occurrence.position),
+            at=format_rfc3339(occurrence.at),
+            expected_from=occurrence.producer,
+            optional=True,
+            count=1,
+            compensation=True,
+        )
+        for occurrence in saga.compensations
+    ]
+
+
+def _offset(cursor: str | None) -> int:
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) < 10):
+        raise QueryError("invalid cursor: pass the `cursor` value of the previous page unchanged", cursor, 0)
+    return int(cursor)
+
+
+def _learned(saga: LearnedSaga) -> models.LearnedSagaModel:
+    return models.LearnedSagaModel(
+        name=to_text(saga.name),
+        start=to_text(saga.start),
+        flows=saga.flows,
+        steps=[
+            models.LearnedStepModel(
+                type=to_text(step.type),
+                flows=step.flows,
+                optional=step.optional,
+                repeated=step.repeated,
+                producer=None if step.producer is None else to_text(step.producer),
+            )
+            for step in saga.steps
+        ],
+        in_sequence=saga.in_sequence,
+        ends={to_text(type): flows for type, flows in saga.ends},
+        deadline_s=saga.deadline_us / 1_000_000,
+        variants=[
+            models.SagaVariantModel(path=list(map(to_text, each.path)), flows=each.flows) for each in saga.variants
+        ],
+        not_fitting=saga.not_fitting,
+        examples=list(saga.examples),
+    )

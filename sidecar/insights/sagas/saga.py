@@ -1,0 +1,157 @@
+"""One running or ended saga: which of its events were seen, and its state at a moment."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from msgspec import Struct
+
+from sidecar.domain.model import Event
+from sidecar.domain.position import Position
+from sidecar.insights.sagas.declaration import SagaDeclaration
+
+MAX_EVENTS_PER_STEP = 20
+"""Occurrences of a repeated step that are kept; all are counted."""
+MAX_REJECTED_PER_SAGA = 10
+
+
+class SagaState(StrEnum):
+    """The state of a saga at a moment."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    FAILED = "failed"
+    STUCK = "stuck"
+
+
+class Occurrence(Struct, frozen=True):
+    """An event of a saga."""
+
+    position: Position
+    type: str
+    at: int
+    """Microseconds: when it occurred, as its producer states it, else when it was appended."""
+    producer: str | None
+
+
+class Saga:
+    """One instance of a declaration. Events may be added in any order and again."""
+
+    __slots__ = (
+        "aggregate_id", "compensations", "counts", "declaration", "end", "end_state", "rejected", "seen", "start",
+        "trace_id",
+    )  # fmt: skip
+
+    def __init__(self, declaration: SagaDeclaration, start: Occurrence, event: Event, trace_id: int) -> None:
+        self.declaration, self.start, self.trace_id = declaration, start, trace_id
+        self.aggregate_id = event.aggregate_id
+        self.seen: dict[int, list[Occurrence]] = {}
+        """Events of each step by its index, oldest first, at most 20."""
+        self.counts: dict[int, int] = {}
+        self.compensations: list[Occurrence] = []
+        self.rejected: list[Occurrence] = []
+        """Rejected events that belong to it, at most ten."""
+        self.end: Occurrence | None = None
+        self.end_state: SagaState | None = None
+
+    @property
+    def id(self) -> str:
+        """`NAME@POSITION` of the event that began it."""
+        return f"{self.declaration.name}@{self.start.position}"
+
+    @property
+    def deadline_at(self) -> int:
+        """Microseconds."""
+        return self.start.at + self.declaration.deadline_us
+
+    def add(self, occurrence: Occurrence, *, rejected: bool) -> None:
+        """Take in an event that belongs to it."""
+        if rejected:
+            if len(self.rejected) < MAX_REJECTED_PER_SAGA and occurrence not in self.rejected:
+                self.rejected.append(occurrence)
+            return
+        declaration = self.declaration
+        for index, step in enumerate(declaration.steps):
+            if occurrence.type in step.types:
+                self._add_step(index, occurrence)
+                break
+        if occurrence.type in declaration.compensations:
+            self._add_compensation(occurrence)
+        for types, state in (
+            (declaration.failed, SagaState.FAILED),
+            (declaration.compensated, SagaState.COMPENSATED),
+            (declaration.completed, SagaState.COMPLETED),
+        ):
+            if occurrence.type in types and (self.end is None or occurrence.at < self.end.at):
+                self.end, self.end_state = occurrence, state
+                break
+
+    def _add_step(self, index: int, occurrence: Occurrence) -> None:
+        events = self.seen.setdefault(index, [])
+        if any(known.position == occurrence.position for known in events):
+            return
+        self.counts[index] = self.counts.get(index, 0) + 1
+        if len(events) < MAX_EVENTS_PER_STEP:
+            events.append(occurrence)
+            events.sort(key=lambda known: (known.at, known.position))
+        if not self.declaration.completed and not self.list_missing():
+            last = max((known for events in self.seen.values() for known in events), key=lambda known: known.at)
+            if self.end is None:
+                self.end, self.end_state = last, SagaState.COMPLETED
+
+    def _add_compensation(self, occurrence: Occurrence) -> None:
+        if len(self.compensations) < MAX_EVENTS_PER_STEP and occurrence not in self.compensations:
+            self.compensations.append(occurrence)
+
+    def list_missing(self) -> list[int]:
+        """Return the indexes of the required steps that were not seen."""
+        return [
+            index for index, step in enumerate(self.declaration.steps) if not step.optional and index not in self.seen
+        ]
+
+    def state(self, now: int) -> SagaState:
+        """Return the state at a moment (microseconds)."""
+        if self.end_state is not None:
+            return self.end_state
+        return SagaState.RUNNING if self.overdue_since(now) is None else SagaState.STUCK
+
+    def overdue_since(self, now: int) -> int | None:
+        """Return the moment at which the first deadline passed, in microseconds; None if none has."""
+        if self.end is not None:
+            return None
+        moments = [self.deadline_at]
+        for index in self.list_missing():
+            step = self.declaration.steps[index]
+            if step.within_us is None:
+                continue
+            before = self.before(index)
+            if before is not None:
+                moments.append(before.at + step.within_us)
+        passed = [moment for moment in moments if moment < now]
+        return min(passed, default=None)
+
+    def before(self, index: int) -> Occurrence | None:
+        """Return the event after which a step is due: the required step before it, else the start.
+
+        None if an earlier required step has not come either.
+        """
+        if not self.declaration.in_sequence:
+            return self.start
+        latest: Occurrence | None = self.start
+        for earlier, step in enumerate(self.declaration.steps[:index]):
+            if earlier in self.seen:
+                latest = self.seen[earlier][-1]
+            elif not step.optional:
+                return None
+        return latest
+
+    def next_missing(self) -> int | None:
+        """Return the index of the step that the saga waits for: the first required one that was not seen."""
+        return next(iter(self.list_missing()), None)
+
+    @property
+    def last_at(self) -> int:
+        """Microseconds: time of its latest event."""
+        times = [known.at for events in self.seen.values() for known in events]
+        return max([self.start.at, *times, *(each.at for each in self.compensations)])

@@ -1,0 +1,241 @@
+"""Follows the sagas of all declarations through the events, in bounded memory.
+
+An event belongs to a saga by its flow (a trace id, correlation id or causation id that the saga's events have) or by
+one key (aggregate id, correlation id, record key). An effect can be appended before its cause is seen, on another
+partition; events that belong to no saga yet are therefore kept for a while and tried again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from sidecar.domain.model import Event
+from sidecar.domain.ports.index import Node
+from sidecar.domain.position import Position
+from sidecar.insights.sagas.declaration import SagaDeclaration
+from sidecar.insights.sagas.saga import Occurrence, Saga, SagaState
+
+MAX_SAGAS = 20_000
+MAX_UNJOINED_EVENTS = 10_000
+"""Events of declared types that belong to no saga yet; beyond, the oldest are forgotten."""
+MAX_KEYS_PER_SAGA = 1_000
+MAX_PRODUCERS_PER_STEP = 100
+
+_Key = tuple[str, str | int]
+"""Kind and value of what joins events: `("trace", 1)`, `("event", "e-1")`."""
+
+
+class SagaTracker:
+    """Every saga that was seen, running ones and the latest ended ones."""
+
+    def __init__(
+        self,
+        declarations: Sequence[SagaDeclaration],
+        *,
+        join: Iterable[str] = ("trace", "correlation", "causation"),
+        max_sagas: int = MAX_SAGAS,
+    ) -> None:
+        """Create the tracker.
+
+        Args:
+            declarations: The processes to follow.
+            join: What joins events to a flow (`correlation.join` of the configuration).
+            max_sagas: Sagas that are kept; beyond, ended ones are evicted before running ones, oldest first.
+        """
+        self.declarations = tuple(declarations)
+        self.evicted = 0
+        """Sagas that were evicted."""
+        self._join, self._max_sagas = frozenset(join), max_sagas
+        self._types = frozenset(type for declaration in declarations for type in declaration.types())
+        self._starts: dict[str, list[SagaDeclaration]] = {}
+        for declaration in declarations:
+            self._starts.setdefault(declaration.start, []).append(declaration)
+        self._follows_flows = any(declaration.correlation == "flow" for declaration in declarations)
+        self._sagas: OrderedDict[str, Saga] = OrderedDict()
+        self._by_key: dict[_Key, list[Saga]] = {}
+        self._keys: dict[str, set[_Key]] = {}
+        self._unjoined: deque[Node] = deque(maxlen=MAX_UNJOINED_EVENTS)
+        self._producers: dict[tuple[str, int], dict[str, int]] = {}
+
+    def observe(self, nodes: Iterable[Node]) -> None:
+        """Take in events, oldest first. An event that was seen changes nothing."""
+        for node in nodes:
+            if not self._add(node) and node.event.type in self._types:
+                self._unjoined.append(node)
+        self._retry()
+        self._evict()
+
+    def _retry(self) -> None:
+        """Try the events again that belonged to no saga, until none of them joins one."""
+        progress = True
+        while progress and self._unjoined:
+            waiting, self._unjoined = self._unjoined, deque(maxlen=MAX_UNJOINED_EVENTS)
+            self._unjoined.extend(node for node in waiting if not self._add(node))
+            progress = len(self._unjoined) < len(waiting)
+
+    def _add(self, node: Node) -> bool:
+        """Add an event to its sagas. Returns False if it belongs to none."""
+        event = node.event
+        if node.status == "duplicate":
+            return True
+        keys = list(self._joining_keys(event))
+        started = event.type is not None and event.type in self._starts and event.rejection is None
+        if started:
+            self._start(node)
+        joined = [saga for key in keys for saga in self._by_key.get(key, ())]
+        if not joined:
+            return started
+        occurrence = _occurrence(event)
+        for saga in dict.fromkeys(joined):
+            self._learn_keys(saga, event)
+            if event.position == saga.start.position:
+                continue
+            if event.rejection is not None or event.type in self._types:
+                saga.add(occurrence, rejected=event.rejection is not None)
+                self._count_producer(saga, event)
+        return True
+
+    def _start(self, node: Node) -> None:
+        event = node.event
+        for declaration in self._starts[event.type or ""]:
+            if event.replay_of is not None and any(
+                saga.declaration is declaration
+                for key in self._joining_keys(event)
+                for saga in self._by_key.get(key, ())
+            ):
+                continue  # the replay of a start belongs to the saga that it began
+            saga = Saga(declaration, _occurrence(event), event, node.trace_id)
+            if saga.id not in self._sagas:
+                self._sagas[saga.id] = saga
+                self._keys[saga.id] = set()
+                self._learn_keys(saga, event)
+
+    def _joining_keys(self, event: Event) -> Iterator[_Key]:
+        """Yield the keys by which an event may belong to a saga."""
+        if self._follows_flows:
+            if event.trace_id is not None and "trace" in self._join:
+                yield "trace", event.trace_id
+            if event.correlation_id is not None and "correlation" in self._join:
+                yield "correlation", event.correlation_id
+                yield "event", event.correlation_id
+            if "causation" in self._join:
+                if event.causation_id is not None:
+                    yield "event", event.causation_id
+                if event.event_id is not None:
+                    yield "event", event.event_id
+        for declaration in self.declarations:
+            value = _own_key(declaration, event)
+            if value is not None:
+                yield f"{declaration.name}/{declaration.correlation}", value
+
+    def _learn_keys(self, saga: Saga, event: Event) -> None:
+        """Join later events to the saga by the ids of this one."""
+        keys = self._keys[saga.id]
+        if len(keys) >= MAX_KEYS_PER_SAGA:
+            return
+        declaration = saga.declaration
+        added: list[_Key] = []
+        if declaration.correlation == "flow":
+            if event.trace_id is not None and "trace" in self._join:
+                added.append(("trace", event.trace_id))
+            if event.correlation_id is not None and "correlation" in self._join:
+                added.append(("correlation", event.correlation_id))
+            if event.event_id is not None:
+                added.append(("event", event.event_id))
+        elif (value := _own_key(declaration, event)) is not None:
+            added.append((f"{declaration.name}/{declaration.correlation}", value))
+        for key in added:
+            if key not in keys:
+                keys.add(key)
+                sagas = self._by_key.setdefault(key, [])
+                if declaration.correlation != "flow":
+                    # A key may begin a process again: its events belong to the latest one.
+                    sagas[:] = [other for other in sagas if other.declaration is not declaration]
+                sagas.append(saga)
+
+    def _count_producer(self, saga: Saga, event: Event) -> None:
+        if event.producer is None or event.rejection is not None:
+            return
+        for index, step in enumerate(saga.declaration.steps):
+            if event.type in step.types:
+                counts = self._producers.setdefault((saga.declaration.name, index), {})
+                if event.producer in counts or len(counts) < MAX_PRODUCERS_PER_STEP:
+                    counts[event.producer] = counts.get(event.producer, 0) + 1
+
+    def expected_from(self, declaration: SagaDeclaration, index: int) -> str | None:
+        """Return who produces a step: as declared, else the usual producer of it. None: not known."""
+        declared = declaration.steps[index].expected_from
+        if declared is not None:
+            return declared
+        counts = self._producers.get((declaration.name, index), {})
+        return max(counts, key=lambda name: (counts[name], name), default=None)
+
+    def _evict(self) -> None:
+        excess = len(self._sagas) - self._max_sagas
+        if excess <= 0:
+            return
+        ended = [id for id, saga in self._sagas.items() if saga.end is not None][:excess]
+        running = [id for id, saga in self._sagas.items() if saga.end is None][: excess - len(ended)]
+        for id in (*ended, *running):
+            saga = self._sagas.pop(id)
+            for key in self._keys.pop(id):
+                sagas = [other for other in self._by_key.get(key, ()) if other is not saga]
+                if sagas:
+                    self._by_key[key] = sagas
+                else:
+                    self._by_key.pop(key, None)
+            self.evicted += 1
+
+    def forget(self) -> None:
+        """Drop every saga: the events are read again from the beginning."""
+        self._sagas.clear()
+        self._by_key.clear()
+        self._keys.clear()
+        self._unjoined.clear()
+
+    def get(self, id: str) -> Saga | None:
+        """Return the saga with an id."""
+        return self._sagas.get(id)
+
+    def sagas(self) -> list[Saga]:
+        """Return every saga, the latest started first."""
+        return sorted(self._sagas.values(), key=lambda saga: (saga.start.at, saga.id), reverse=True)
+
+    def count_states(self, now: int) -> dict[tuple[str, SagaState], int]:
+        """Count the sagas by name and state; states without sagas count zero."""
+        counts = {(declaration.name, state): 0 for declaration in self.declarations for state in SagaState}
+        for saga in self._sagas.values():
+            counts[saga.declaration.name, saga.state(now)] += 1
+        return counts
+
+    def count_waiting(self, now: int) -> dict[tuple[str, str], int]:
+        """Count the stuck sagas by name and by the step that they wait for."""
+        counts: dict[tuple[str, str], int] = {}
+        for saga in self._sagas.values():
+            index = saga.next_missing()
+            if saga.state(now) is SagaState.STUCK:
+                step = "end" if index is None else saga.declaration.steps[index].name
+                counts[saga.declaration.name, step] = counts.get((saga.declaration.name, step), 0) + 1
+        return counts
+
+    def positions(self) -> Iterator[Position]:
+        """Yield the position of each saga's start."""
+        for saga in self._sagas.values():
+            yield saga.start.position
+
+
+def _own_key(declaration: SagaDeclaration, event: Event) -> str | None:
+    match declaration.correlation:
+        case "aggregate":
+            return event.aggregate_id
+        case "correlation":
+            return event.correlation_id
+        case "key":
+            return event.key
+    return None
+
+
+def _occurrence(event: Event) -> Occurrence:
+    at = event.occurred_at if event.occurred_at is not None else event.appended_at * 1000
+    return Occurrence(event.position, event.type or "", at, event.producer)
