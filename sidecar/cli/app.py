@@ -39,7 +39,7 @@ COMMANDS = {
     "event": CommandEntry("events", "Show an event with its headers and body."),
     "flow": CommandEntry("flows", "Show the flow of an id: which event caused which, across streams and services."),
     "flows": CommandEntry("flows", "List flows, newest first."),
-    "aggregate": CommandEntry("flows", "Show the events of an aggregate, in order."),
+    "aggregate": CommandEntry("flows", "Show the events of an aggregate, in order, and its state at a moment."),
     "dlq": CommandEntry("dlq", "List, inspect, replay and discard dead letters."),
     "replay-range": CommandEntry("replay", "Publish a range of events again, to another stream."),
     "replays": CommandEntry("replays", "List replays and control them."),

@@ -38,6 +38,22 @@ registry:
 api:
   port: {port}
   token: "${{TRACECAR_TOKEN}}"
+sagas:
+  - name: order
+    start: OrderPlaced
+    deadline: 15s
+    steps:
+      - {{name: payment, on: [PaymentAuthorized], within: 5s, expected_from: payment}}
+      - {{name: reservation, on: [StockReserved], within: 5s, expected_from: stock}}
+      - {{name: confirmation, on: [OrderConfirmed], within: 5s, expected_from: orders}}
+      - {{name: scan, on: [ItemScanned], repeated: true, optional: true, expected_from: scanner}}
+      - {{name: invoice, on: [InvoiceIssued], optional: true, expected_from: invoicing}}
+      - {{name: dispatch, on: [shop.ParcelDispatched], within: 5s, expected_from: shipping}}
+      - {{name: delivery, on: [shop.ParcelDelivered, shop.ParcelReturned], within: 5s, expected_from: shipping}}
+    completed: [OrderCompleted]
+    compensated: [OrderCancelled]
+    compensations: [PaymentRefunded, StockReleased, CreditNoteIssued]
+    failed: [PaymentRefused]
 """
 KAFKA_SOURCE = """\
   kafka:

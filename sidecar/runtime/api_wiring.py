@@ -11,16 +11,16 @@ from sidecar.api.services.aggregates.moments import MomentParser
 from sidecar.api.services.aggregates.reducers import build_local_reducers
 from sidecar.api.services.aggregates.sequence import SequenceReader
 from sidecar.api.services.aggregates.time_travel import AggregateTimeTravel, ReducerChoice
-from sidecar.api.services.catalog import CatalogService
 from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.event_sampler import EventSampler
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
 from sidecar.api.services.letter_queries import LetterQueryCompiler
-from sidecar.api.services.lint import LintService
 from sidecar.api.services.origin_payloads import OriginPayloads
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.ports import DeadLetterSource, HeldStreams, MetricsWriter, StatusProvider
+from sidecar.api.services.saga_monitor import SagaMonitor
+from sidecar.api.services.sagas import SagaService
 from sidecar.api.services.schemas import SchemaService
 from sidecar.api.services.search import EventSearch, SearchableIndex
 from sidecar.api.services.stream_visibility import StreamVisibility, WatchedStreams
@@ -30,10 +30,10 @@ from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.reducer import Reducer
-from sidecar.insights.lint.linter import Linter
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.replay.ports import DeadLetterOperations
+from sidecar.runtime.insight_wiring import build_catalog, build_lint
 
 
 def build_letter_queries(
@@ -67,6 +67,7 @@ def build_api_services(
     status: StatusProvider,
     metrics: MetricsWriter,
     held: HeldStreams,
+    sagas: SagaMonitor | None,
 ) -> ApiServices:
     """Build the services of all routes. `build_reducer` builds a reducer from the name of a Python function."""
     visibility = StreamVisibility(status, letters)
@@ -90,8 +91,9 @@ def build_api_services(
             mapper=mapper,
         ),
         schemas=SchemaService(catalog, index),
-        catalog=_build_catalog(config, index, sampler, mapper, catalog, groups),
-        lint=_build_lint(config, index, sampler, mapper, catalog, groups),
+        catalog=build_catalog(config, index, sampler, mapper, catalog, groups),
+        lint=build_lint(config, index, sampler, mapper, catalog, groups),
+        sagas=SagaService(monitor=sagas, index=index, sampler=sampler, groups=groups, letters=letters),
         streams=StreamService(status=status, held=held, groups=groups),
         operations=operations,
         status=status,
@@ -124,42 +126,4 @@ def _build_time_travel(
             aggregates.reducer,
             aggregates.reducers,
         ),
-    )
-
-
-def _build_catalog(
-    config: Config,
-    index: SearchableIndex,
-    sampler: EventSampler,
-    mapper: EventMapper,
-    schemas: SchemaCache,
-    groups: ConsumerGroupTracker,
-) -> CatalogService:
-    return CatalogService(
-        service=config.service,
-        index=index,
-        sampler=sampler,
-        mapper=mapper,
-        schemas=schemas,
-        groups=groups,
-        owners=config.catalog.owners,
-    )
-
-
-def _build_lint(
-    config: Config,
-    index: SearchableIndex,
-    sampler: EventSampler,
-    mapper: EventMapper,
-    schemas: SchemaCache,
-    groups: ConsumerGroupTracker,
-) -> LintService:
-    rules = config.lint
-    return LintService(
-        index=index,
-        sampler=sampler,
-        mapper=mapper,
-        catalog=schemas,
-        groups=groups,
-        build_linter=lambda hidden: Linter(max_chain=rules.max_chain, ignore=rules.ignore, hidden_fields=hidden),
     )

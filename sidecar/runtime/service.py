@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar.api.http.server import ApiServer
+from sidecar.api.services.saga_monitor import SagaMonitor
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.index import Index
 from sidecar.domain.position import Partition
@@ -79,6 +80,8 @@ class SidecarService:
     unowned_reader: UnownedPartitionReader | None
     replays: ReplayService
     reapers: Sequence[PendingEntryReaper]
+    sagas: SagaMonitor | None
+    """None if no sagas are declared."""
     trimmer: MemoryTrimmer
 
     async def run(self) -> None:
@@ -99,6 +102,8 @@ class SidecarService:
         self.replays.start()
         for reaper in self.reapers:
             reaper.start()
+        if self.sagas is not None:
+            self.sagas.start()
         self.trimmer.start()
         try:
             await asyncio.wait(reading, return_when=asyncio.FIRST_EXCEPTION)
@@ -110,6 +115,8 @@ class SidecarService:
 
     async def _stop(self, reading: Sequence[asyncio.Task[None]]) -> None:
         await self.trimmer.close()
+        if self.sagas is not None:
+            await self.sagas.close()
         for reaper in self.reapers:
             await reaper.close()
         await self.replays.close()

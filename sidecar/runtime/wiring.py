@@ -49,6 +49,7 @@ from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
+from sidecar.runtime.insight_wiring import SagaMetrics, build_saga_monitor
 from sidecar.runtime.memory_trimmer import MemoryTrimmer
 from sidecar.runtime.metrics import (
     ConsumerGroupMetrics,
@@ -228,6 +229,7 @@ def build_service(config: Config) -> SidecarService:
     letters, queries, replays = _build_dead_letters(base, on_dead_letter)
     trouble = [*(reaper.sentences for reaper in reapers), replays.trouble]
     status = StatusReporter(_build_status_sources(base, pipelines), members=directory, further_trouble=trouble)
+    sagas = build_saga_monitor(config, base.index, base.payloads, base.mapper)
     base.telemetry.measure(
         [
             StatusMetrics(status.status),
@@ -235,6 +237,7 @@ def build_service(config: Config) -> SidecarService:
             ExporterMetrics(base.telemetry.destinations, base.telemetry.tracing),
             ConsumerGroupMetrics(base.groups, base.index, base.telemetry.record_delivery),
             MembershipMetrics(base.shared_index, list if directory is None else directory.rows),
+            SagaMetrics(sagas, now_micros),
         ]
     )
     services = build_api_services(
@@ -253,6 +256,7 @@ def build_service(config: Config) -> SidecarService:
         status=status,
         metrics=base.telemetry.metrics,
         held=HeldStreamControl(pipelines),
+        sagas=sagas,
     )
     return SidecarService(
         server=ApiServer(services, config),
@@ -268,6 +272,7 @@ def build_service(config: Config) -> SidecarService:
         unowned_reader=_build_unowned_reader(base, viewers),
         replays=replays,
         reapers=reapers,
+        sagas=sagas,
         trimmer=MemoryTrimmer(),
     )
 

@@ -31,6 +31,7 @@ from sidecar.config.schema import (
     LintConfig,
     RedisConfig,
     RegistryConfig,
+    SagaConfig,
     SourcesConfig,
     TokenConfig,
 )
@@ -48,6 +49,7 @@ from sidecar.pipeline.pipeline import SkipOutcome
 from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
+from sidecar.runtime.insight_wiring import build_saga_monitor
 from sidecar.runtime.metrics import StatusMetrics
 from sidecar.runtime.replay_wiring import build_replay_service
 from sidecar.runtime.wiring import BrokerSource, build_function_reducer, build_redactor
@@ -84,6 +86,7 @@ class Sidecar:
         redact: Sequence[str] = (),
         silenced: Sequence[str] = (),
         owners: Mapping[str, str] | None = None,
+        sagas: Sequence[SagaConfig] = (),
         probes: bool = False,
         port: int = 0,
         aggregates: AggregatesConfig | None = None,
@@ -103,6 +106,7 @@ class Sidecar:
             ),
             health=HealthConfig(port=0 if probes else None),
             redact=list(redact),
+            sagas=list(sagas),
             catalog=CatalogConfig(owners=dict(owners or {})),
             lint=LintConfig(ignore=list(silenced)),
             aggregates=aggregates or AggregatesConfig(),
@@ -135,6 +139,7 @@ class Sidecar:
 
     def _build_services(self, source: BrokerSource) -> None:
         mapper = EventMapper(self.redactor)
+        self.sagas = build_saga_monitor(self.config, self.index, self.payloads, mapper)
         queries = build_letter_queries([self.broker], self.index, self.payloads, mapper)
         self._letters = DeadLetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
         self.operations = build_replay_service(
@@ -166,6 +171,7 @@ class Sidecar:
             status=self,
             metrics=self.metrics,
             held=self,
+            sagas=self.sagas,
         )
         self.serving = ApiServer(self.services, self.config)
 
@@ -255,14 +261,22 @@ async def serving(
     redact: Sequence[str] = (),
     silenced: Sequence[str] = (),
     owners: Mapping[str, str] | None = None,
+    sagas: Sequence[SagaConfig] = (),
     probes: bool = False,
     port: int = 0,
     aggregates: AggregatesConfig | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Run a sidecar with its API on a free port of the loopback interface."""
-    sidecar = Sidecar(token_file, redact=redact, silenced=silenced, probes=probes, port=port, aggregates=aggregates)
-    """A sidecar's API on a free port of loopback."""
-    sidecar = Sidecar(token_file, redact=redact, silenced=silenced, owners=owners, probes=probes, port=port)
+    sidecar = Sidecar(
+        token_file,
+        redact=redact,
+        silenced=silenced,
+        owners=owners,
+        sagas=sagas,
+        probes=probes,
+        port=port,
+        aggregates=aggregates,
+    )
     await sidecar.broker.start()
     await sidecar.serving.start()
     try:

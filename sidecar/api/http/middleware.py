@@ -29,7 +29,7 @@ CALLER = "tracecar.caller"
 MAX_TARGET_BYTES = 16_384
 """Longest path with its query string."""
 
-_ID = re.compile(r"(/v1/(?:events|flows|aggregates|dead-letters|schemas)/)(.+)", re.DOTALL)
+_ID = re.compile(r"(/v1/(?:events|flows|aggregates|dead-letters|schemas|sagas)/)(.+)", re.DOTALL)
 _STREAM = re.compile(r"(/v1/streams/)(.+)(/(?:resume|skip))", re.DOTALL)
 _RAW = re.compile(rf"(?:^|(?<=@))({SCHEME}):/+")
 """The beginning of a position that is not encoded."""

@@ -24,7 +24,7 @@ class SagaStepModel(ApiModel, kw_only=True):
     count: int
     """Number of its events."""
     compensation: bool = False
-    """It undoes an earlier step."""
+    """True for a step that undoes an earlier one."""
 
 
 class SagaObstacleModel(ApiModel, kw_only=True):

@@ -47,7 +47,7 @@ class SagaService:
 
     async def sagas(self, query: str = "", limit: int = 100, cursor: str | None = None) -> models.SagaPage:
         """Return the sagas that match, the latest started first."""
-        monitor, now = await self._refreshed(), self._clock()
+        monitor, now = await self._refresh(), self._clock()
         matches = compile_saga_query(query, now)
         sagas = [saga for saga in monitor.tracker.sagas() if matches(saga)]
         start = _offset(cursor)
@@ -66,7 +66,7 @@ class SagaService:
 
     async def saga(self, id: str) -> models.SagaModel:
         """Return one saga by its id, or the latest one of an aggregate or a trace."""
-        monitor, now = await self._refreshed(), self._clock()
+        monitor, now = await self._refresh(), self._clock()
         saga = monitor.tracker.get(id)
         if saga is None:
             matches = compile_saga_query(f'"{id}"' if '"' not in id else id, now)
@@ -90,10 +90,12 @@ class SagaService:
                 break
             await asyncio.sleep(0)
         return models.LearnedSagaPage(
-            items=list(map(_learned, learner.propose())), flows=seen, coverage=coverage(self._index.coverage())
+            items=list(map(_build_learned_model, learner.propose())),
+            flows=seen,
+            coverage=coverage(self._index.coverage()),
         )
 
-    async def _refreshed(self) -> SagaMonitor:
+    async def _refresh(self) -> SagaMonitor:
         if self._monitor is None:
             raise NotFoundError(
                 "no sagas are declared: add `sagas` to the configuration; `tracecar sagas learn` proposes declarations"
@@ -169,10 +171,12 @@ class SagaService:
         group = None if index is None else self._monitor.tracker.expected_from(saga.declaration, index)
         before = None if index is None else saga.before(index)
         consumed = None
-        if group is not None and before is not None:
-            consumed = next(
-                (each.passed for each in self._groups.consumption(before.position) if each.group == group), None
-            )
+        for cause in [] if index is None else saga.list_before(index):
+            # The group consumes the stream of the event that causes the step, which need not be the latest one.
+            known = [each for each in self._groups.consumption(cause.position) if each.group == group]
+            if known:
+                before, consumed = cause, known[0].passed
+                break
         rejected = [str(occurrence.position) for occurrence in saga.rejected]
         return models.SagaObstacleModel(
             step=step,
@@ -231,7 +235,7 @@ def _offset(cursor: str | None) -> int:
     return int(cursor)
 
 
-def _learned(saga: LearnedSaga) -> models.LearnedSagaModel:
+def _build_learned_model(saga: LearnedSaga) -> models.LearnedSagaModel:
     return models.LearnedSagaModel(
         name=to_text(saga.name),
         start=to_text(saga.start),

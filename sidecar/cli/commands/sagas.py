@@ -120,7 +120,9 @@ def learn_sagas(
     query: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="QUERY", help="Query of events: their flows are looked at, for example: stream:orders.", show_default=False
+            metavar="QUERY",
+            help="Query of events: their flows are looked at, for example: stream:orders.",
+            show_default=False,
         ),
     ] = None,
     json: Json = False,

@@ -26,10 +26,12 @@ def saga_lines(saga: models.SagaModel) -> Iterator[str]:
 
 def _step_line(step: models.SagaStepModel, width: int, *, is_waiting: bool) -> str:
     if step.event is not None:
-        mark, times = "↩" if step.compensation else "✓", f" ×{step.count}" if step.count > 1 else ""
+        mark, times = "↩" if step.compensation else "✓", f" ({step.count} times)" if step.count > 1 else ""
         return f"  {mark} {step.name:<{width}}  {step.at}{times}  {step.event}"
     if is_waiting:
-        return f"  ✗ {step.name:<{width}}  missing" + (f", expected from {step.expected_from}" if step.expected_from else "")
+        return f"  ✗ {step.name:<{width}}  missing" + (
+            f", expected from {step.expected_from}" if step.expected_from else ""
+        )
     return f"  · {step.name:<{width}}  " + ("not seen (optional)" if step.optional else "not seen")
 
 

@@ -132,7 +132,7 @@ class Saga:
         return min(passed, default=None)
 
     def before(self, index: int) -> Occurrence | None:
-        """Return the event after which a step is due: the required step before it, else the start.
+        """Return the event after which a step is due: that of the required step before it, else the start.
 
         None if an earlier required step has not come either.
         """
@@ -140,11 +140,17 @@ class Saga:
             return self.start
         latest: Occurrence | None = self.start
         for earlier, step in enumerate(self.declaration.steps[:index]):
-            if earlier in self.seen:
-                latest = self.seen[earlier][-1]
-            elif not step.optional:
+            if step.optional:
+                continue
+            if earlier not in self.seen:
                 return None
+            latest = self.seen[earlier][-1]
         return latest
+
+    def list_before(self, index: int) -> list[Occurrence]:
+        """Return the events that may have caused a step, the latest first, ending with the start."""
+        events = [known for earlier, seen in self.seen.items() if earlier < index for known in seen]
+        return [*sorted(events, key=lambda known: (known.at, known.position), reverse=True), self.start]
 
     def next_missing(self) -> int | None:
         """Return the index of the step that the saga waits for: the first required one that was not seen."""
