@@ -18,6 +18,7 @@ from sidecar.api.services.flows import FlowService
 from sidecar.api.services.letter_queries import LetterQueryCompiler
 from sidecar.api.services.origin_payloads import OriginPayloads
 from sidecar.api.services.payloads import PayloadReader
+from sidecar.api.services.picture.picture import EventPicture
 from sidecar.api.services.ports import DeadLetterSource, HeldStreams, MetricsWriter, StatusProvider
 from sidecar.api.services.saga_monitor import SagaMonitor
 from sidecar.api.services.sagas import SagaService
@@ -29,6 +30,7 @@ from sidecar.config.schema import Config
 from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.history import History
 from sidecar.domain.ports.reducer import Reducer
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
@@ -56,6 +58,7 @@ def build_api_services(
     build_reducer: Callable[[str], Reducer],
     brokers: Sequence[Broker],
     index: SearchableIndex,
+    history: History | None,
     payloads: PayloadReader,
     mapper: EventMapper,
     catalog: SchemaCache,
@@ -72,18 +75,19 @@ def build_api_services(
     """Build the services of all routes. `build_reducer` builds a reducer from the name of a Python function."""
     visibility = StreamVisibility(status, letters)
     sampler = EventSampler(index, payloads, mapper)
+    picture = _build_picture(config, index, history)
     return ApiServices(
         events=EventService(
-            index=index,
+            index=picture,
             brokers=brokers,
-            search=EventSearch(index, payloads, mapper),
+            search=EventSearch(picture, payloads, mapper),
             payloads=payloads,
             mapper=mapper,
             visibility=visibility,
             groups=groups,
         ),
-        flows=FlowService(index=index, mapper=mapper, groups=groups),
-        time_travel=_build_time_travel(config, build_reducer, index, payloads, mapper, visibility),
+        flows=FlowService(index=picture, mapper=mapper, groups=groups),
+        time_travel=_build_time_travel(config, build_reducer, picture, payloads, mapper, visibility),
         dead_letters=DeadLetterService(
             letters=letters,
             queries=queries,
@@ -101,6 +105,12 @@ def build_api_services(
         live=live,
         redactor=mapper.redactor,
     )
+
+
+def _build_picture(config: Config, index: SearchableIndex, history: History | None) -> SearchableIndex:
+    if history is None:
+        return index
+    return EventPicture(index, history, config.correlation.join, config.correlation.max_flow)
 
 
 def _build_time_travel(

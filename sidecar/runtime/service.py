@@ -15,6 +15,7 @@ from typing import Protocol
 from sidecar.api.http.server import ApiServer
 from sidecar.api.services.saga_monitor import SagaMonitor
 from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.domain.ports.history import History
 from sidecar.domain.ports.index import Index
 from sidecar.domain.position import Partition
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
@@ -70,6 +71,8 @@ class SidecarService:
     status: StatusReporter
     counters: StreamCounters
     index: Index
+    history: History | None
+    """None if none is configured."""
     catalog: SchemaCache
     telemetry: RunningTelemetry
     membership: Membership | None
@@ -137,6 +140,8 @@ class SidecarService:
         await self.server.stop()
         if self.membership is not None:
             await self.membership.index.close()
+        if self.history is not None:
+            await self.history.close()
         await self.catalog.close()
 
     async def wait_until_committed(self) -> None:

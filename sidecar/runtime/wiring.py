@@ -20,6 +20,7 @@ from sidecar.api.http.server import ApiServer
 from sidecar.api.mappers.events import EventMapper
 from sidecar.api.services.letter_queries import LetterQueryCompiler
 from sidecar.api.services.payloads import PayloadCache, PayloadReader
+from sidecar.api.services.stored_payloads import StoredPayloads
 from sidecar.config.schema import Config, MemoryIndexConfig
 from sidecar.config.string_formats import parse_size
 from sidecar.dead_letters.store import DeadLetterStore
@@ -30,6 +31,8 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.model import Event
 from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.history import History
+from sidecar.domain.ports.metrics import InstrumentSource
 from sidecar.domain.ports.reducer import Reducer
 from sidecar.domain.ports.registry import Registry
 from sidecar.domain.redaction import Redactor
@@ -37,7 +40,6 @@ from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.event_fan_out import EventFanOut, EventViewers, UnownedFanOut
 from sidecar.pipeline.held_streams import HeldStreamControl
 from sidecar.pipeline.index_backfill import IndexBackfill
-from sidecar.pipeline.live_relay import LiveRelay, read_at
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.pending_entry_reaper import PendingEntryBroker, PendingEntryReaper
@@ -48,8 +50,9 @@ from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
-from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
+from sidecar.runtime.cluster_members import MemberDirectory
 from sidecar.runtime.insight_wiring import SagaMetrics, build_saga_monitor
+from sidecar.runtime.membership_wiring import build_membership, build_relay
 from sidecar.runtime.memory_trimmer import MemoryTrimmer
 from sidecar.runtime.metrics import (
     ConsumerGroupMetrics,
@@ -59,7 +62,7 @@ from sidecar.runtime.metrics import (
     StatusMetrics,
 )
 from sidecar.runtime.replay_wiring import build_replay_service
-from sidecar.runtime.service import Membership, SidecarService
+from sidecar.runtime.service import SidecarService
 from sidecar.runtime.status import StatusReporter, StatusSources
 from sidecar.runtime.telemetry_wiring import build_telemetry
 
@@ -142,6 +145,16 @@ def build_shared_index(config: Config) -> RedisIndex | None:
     )
 
 
+def build_history(config: Config) -> History | None:
+    """Build the history; None if none is configured. Raises Refused for storage that cannot be used."""
+    if config.history is None:
+        return None
+    from sidecar.adapters.history.parquet_history import ParquetHistory
+    from sidecar.adapters.history.store_choice import build_file_store
+
+    return ParquetHistory(build_file_store(config.history.url))
+
+
 def build_redactor(config: Config) -> Redactor:
     """Build the redactor, through which everything passes that leaves the process."""
     places = {word: [*getattr(config.envelope, word), *built_in] for word, built_in in BUILT_IN_LOCATIONS.items()}
@@ -170,6 +183,7 @@ class _Foundation:
     brokers: list[Broker]
     shared_index: RedisIndex | None
     index: MemoryIndex | RedisIndex
+    history: History | None
     catalog: SchemaCache
     decoder: EventDecoder
     counters: StreamCounters
@@ -187,6 +201,7 @@ def _build_foundation(config: Config) -> _Foundation:
     brokers = [source.broker for source in sources]
     shared_index = build_shared_index(config)
     index = shared_index or build_memory_index(config)
+    history = build_history(config)
     catalog = SchemaCache(build_registry(config), build_schema_formats(), require=config.registry.require)
     decoder = EventDecoder(catalog, config.envelope)
     telemetry, cache = build_telemetry(config, sources, build_redactor(config)), PayloadCache()
@@ -196,6 +211,7 @@ def _build_foundation(config: Config) -> _Foundation:
         brokers=brokers,
         shared_index=shared_index,
         index=index,
+        history=history,
         catalog=catalog,
         decoder=decoder,
         counters=StreamCounters(),
@@ -203,7 +219,12 @@ def _build_foundation(config: Config) -> _Foundation:
         groups=ConsumerGroupTracker(brokers),
         live=LiveStream(),
         cache=cache,
-        payloads=PayloadReader({broker.system: broker for broker in brokers}, decoder, cache),
+        payloads=PayloadReader(
+            {broker.system: broker for broker in brokers},
+            decoder,
+            cache,
+            None if history is None else StoredPayloads(history),
+        ),
         mapper=EventMapper(build_redactor(config)),
         backfill=IndexBackfill(
             index,
@@ -221,7 +242,7 @@ def build_service(config: Config) -> SidecarService:
     viewers = EventViewers(base.live, base.cache)
     shared, groups = base.shared_index, [source.group for source in base.sources]
     directory = None if shared is None else MemberDirectory(shared, groups=groups)
-    relay = None if directory is None else _build_relay(base, directory, viewers)
+    relay = build_relay(shared, directory, base.live, base.backfill, viewers, base.brokers, secret=bool(config.redact))
     fan_out = EventFanOut(base.index, viewers, relay, [base.telemetry])
     pipelines = [_build_pipeline(base, source, fan_out) for source in base.sources]
     on_dead_letter = _late_dead_letter_hook(base)
@@ -230,21 +251,14 @@ def build_service(config: Config) -> SidecarService:
     trouble = [*(reaper.sentences for reaper in reapers), replays.trouble]
     status = StatusReporter(_build_status_sources(base, pipelines), members=directory, further_trouble=trouble)
     sagas = build_saga_monitor(config, base.index, base.payloads, base.mapper)
-    base.telemetry.measure(
-        [
-            StatusMetrics(status.status),
-            DeadLetterMetrics(base.counters),
-            ExporterMetrics(base.telemetry.destinations, base.telemetry.tracing),
-            ConsumerGroupMetrics(base.groups, base.index, base.telemetry.record_delivery),
-            MembershipMetrics(base.shared_index, list if directory is None else directory.rows),
-            SagaMetrics(sagas, now_micros),
-        ]
-    )
+    metrics = [*_build_metrics(base, status, directory), SagaMetrics(sagas, now_micros)]
+    base.telemetry.measure(metrics)
     services = build_api_services(
         config=config,
         build_reducer=partial(build_function_reducer, config),
         brokers=base.brokers,
         index=base.index,
+        history=base.history,
         payloads=base.payloads,
         mapper=base.mapper,
         catalog=base.catalog,
@@ -263,9 +277,10 @@ def build_service(config: Config) -> SidecarService:
         status=status,
         counters=base.counters,
         index=base.index,
+        history=base.history,
         catalog=base.catalog,
         telemetry=base.telemetry,
-        membership=_build_membership(base, relay, status),
+        membership=build_membership(shared, relay, status, base.counters, base.live, config.service, groups),
         backfill=base.backfill,
         pipelines=pipelines,
         groups=base.groups,
@@ -277,31 +292,16 @@ def build_service(config: Config) -> SidecarService:
     )
 
 
-def _build_relay(base: _Foundation, directory: MemberDirectory, viewers: EventViewers) -> LiveRelay:
-    assert base.shared_index is not None
-    return LiveRelay(
-        base.shared_index.relay,
-        base.live,
-        directory.others_listen,
-        base.backfill.decode,
-        viewers.publish,
-        partial(read_at, {broker.system: broker for broker in base.brokers}),
-        secret=bool(base.config.redact),
-    )
-
-
-def _build_membership(base: _Foundation, relay: LiveRelay | None, status: StatusReporter) -> Membership | None:
-    if base.shared_index is None or relay is None:
-        return None
-    heartbeat = HeartbeatWriter(
-        base.shared_index,
-        base.counters,
-        status.owned_partitions,
-        service=base.config.service,
-        groups=[source.group for source in base.sources],
-        has_subscribers=lambda: base.live.subscribers > 0,
-    )
-    return Membership(base.shared_index, relay, heartbeat.write)
+def _build_metrics(
+    base: _Foundation, status: StatusReporter, directory: MemberDirectory | None
+) -> list[InstrumentSource]:
+    return [
+        StatusMetrics(status.status),
+        DeadLetterMetrics(base.counters),
+        ExporterMetrics(base.telemetry.destinations, base.telemetry.tracing),
+        ConsumerGroupMetrics(base.groups, base.index, base.telemetry.record_delivery),
+        MembershipMetrics(base.shared_index, list if directory is None else directory.rows),
+    ]
 
 
 def _build_status_sources(base: _Foundation, pipelines: Sequence[Pipeline]) -> StatusSources:

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from sidecar.domain.correlation.derived_trace_id import derive_trace_id
-from sidecar.domain.correlation.flows import build_flows
+from sidecar.domain.correlation.flows import build_flows, flow_event_status
 from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
 from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.ports.index import Coverage, Index
@@ -117,6 +117,16 @@ class IndexContract:
             flow = await index.flow(f"{derive_trace_id(text):032x}")
             assert flow.trace_id == derive_trace_id(text)
             assert set(positions(flow.nodes)) == set(positions(nodes))
+
+    async def test_a_copy_that_was_appended_before_its_original_is_as_old_as_the_original(self, index):
+        original = event(7, event_id="a")
+        copy = event(1, "retry", event_id="a", hop_of=str(original.position))
+        other = event(2, "payments", event_id="a")
+        index.add([original, copy, other])
+        same = [original, copy, other]
+        expected = {each.position: flow_event_status(each, same)[0] for each in same}
+        assert expected[copy.position] == "duplicate"
+        assert {node.event.position: node.status for node in await index.lookup("a")} == expected
 
     async def test_carriers_of_ids_are_found_and_no_others(self, index):
         events = [

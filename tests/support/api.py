@@ -21,6 +21,7 @@ from sidecar.api.client.client import Client
 from sidecar.api.http.server import ApiServer
 from sidecar.api.mappers.events import EventMapper, coverage
 from sidecar.api.services.payloads import PayloadCache, PayloadReader
+from sidecar.api.services.stored_payloads import StoredPayloads
 from sidecar.config.aggregate_schema import AggregatesConfig
 from sidecar.config.schema import (
     ApiConfig,
@@ -42,6 +43,7 @@ from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import Decoded, Headers, Outgoing, Record
+from sidecar.domain.ports.history import History
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
@@ -90,6 +92,7 @@ class Sidecar:
         probes: bool = False,
         port: int = 0,
         aggregates: AggregatesConfig | None = None,
+        history: History | None = None,
     ) -> None:
         self.config = Config(
             service="shop",
@@ -131,8 +134,9 @@ class Sidecar:
         source = BrokerSource(self.broker, GROUP, self.naming)
         self.selected = SelectedLetters()
         self.desk = DeadLetterStore([source], 5, self.selected.contains)
-        self.cache = PayloadCache()
-        self.payloads = PayloadReader({self.broker.system: self.broker}, self.judge, self.cache)
+        self.cache, self.history = PayloadCache(), history
+        stored = None if history is None else StoredPayloads(history)
+        self.payloads = PayloadReader({self.broker.system: self.broker}, self.judge, self.cache, stored)
         self.redactor = build_redactor(self.config)
         self.metrics = MetricsRegistry([StatusMetrics(self.status)])
         self._build_services(source)
@@ -160,6 +164,7 @@ class Sidecar:
             build_reducer=partial(build_function_reducer, self.config),
             brokers=[self.broker],
             index=self.index,
+            history=self.history,
             payloads=self.payloads,
             mapper=mapper,
             catalog=self.catalog,
@@ -265,6 +270,7 @@ async def serving(
     probes: bool = False,
     port: int = 0,
     aggregates: AggregatesConfig | None = None,
+    history: History | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Run a sidecar with its API on a free port of the loopback interface."""
     sidecar = Sidecar(
@@ -276,6 +282,7 @@ async def serving(
         probes=probes,
         port=port,
         aggregates=aggregates,
+        history=history,
     )
     await sidecar.broker.start()
     await sidecar.serving.start()

@@ -16,13 +16,15 @@ from sidecar.api.mappers.payload import ReadPayload
 from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.grouping import FailureCause
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
-from sidecar.domain.broker_traits import is_time_observed
+from sidecar.domain.broker_traits import is_time_observed, traits_of
 from sidecar.domain.json_safe import bytes_to_json, to_json, to_json_values, to_text, with_all_digits
 from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
+from sidecar.domain.ports.history import HistoryCoverage
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.timestamps import format_rfc3339
 
+MAX_LISTED_HOLES = 100
 STATUS_PRECEDENCE = ("rejected", "duplicate", "replayed", "unchecked", "ok")
 """Statuses of events, by precedence: a flow has the first of them that one of its events has."""
 
@@ -74,6 +76,24 @@ def coverage(held: index_port.Coverage) -> models.CoverageModel:
         partitions=[str(partition) for partition in held.partitions],
         filling=held.filling,
         note=held.note,
+        history=None if held.history is None else history_extent(held.history),
+    )
+
+
+def history_extent(extent: HistoryCoverage) -> models.HistoryExtentModel:
+    """Map the extent of the history."""
+    return models.HistoryExtentModel(
+        events=extent.events,
+        bytes=extent.bytes,
+        files=extent.files,
+        oldest=_millis(extent.oldest_ms),
+        newest=_millis(extent.newest_ms),
+        holes=[
+            f"{hole.partition} from {traits_of(hole.partition.system).format_offset(hole.start)} to "
+            f"{traits_of(hole.partition.system).format_offset(hole.end - 1)}"
+            for hole in extent.holes[:MAX_LISTED_HOLES]
+        ],
+        hole_count=len(extent.holes),
     )
 
 
@@ -138,6 +158,7 @@ class EventMapper:
         values["partition"] = event.position.partition
         values["trace_id"] = _hex(node.trace_id, 32)
         values["status"] = node.status
+        values["source"] = node.source
         values["changed"] = node.changed
         values["appended_at_observed"] = is_time_observed(event.position.system, event.position.offset)
         return values

@@ -62,6 +62,8 @@ class EventModel(ApiModel, kw_only=True):
     appended_at_observed: bool = False
     """True if the record has no time of its own (a Redis entry id that is not a time): `appended_at` is the time at
     which the sidecar observed it."""
+    source: str = "index"
+    """The place that the event was read from: index, history or broker."""
     headers: list[Header] | UnsetType = UNSET
     body: Any | UnsetType = UNSET
     """The decoded body; if it could not be decoded, its bytes as text or `{"base64": …}`. Null: the record has no
@@ -75,6 +77,19 @@ class EventModel(ApiModel, kw_only=True):
     """Time of the latest poll of these groups."""
 
 
+class HistoryExtentModel(ApiModel, kw_only=True):
+    """Extent of the history."""
+
+    events: int
+    bytes: int
+    files: int
+    oldest: str | None
+    newest: str | None
+    holes: list[str] = []
+    """Ranges of offsets that are known to be missing, at most 100: `kafka://orders/0 from 10 to 19`."""
+    hole_count: int = 0
+
+
 class CoverageModel(ApiModel, kw_only=True):
     """Coverage of a reply: the events that could be considered."""
 
@@ -85,6 +100,8 @@ class CoverageModel(ApiModel, kw_only=True):
     partitions: list[str]
     filling: bool
     note: str | None = None
+    history: HistoryExtentModel | None = None
+    """The history that was looked at as well, where one is configured."""
 
 
 class EventPage(ApiModel, kw_only=True):

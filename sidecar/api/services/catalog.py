@@ -14,7 +14,7 @@ from sidecar.api.services.event_sampler import EventSampler, SampleChoice, parse
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_safe import to_json, to_text
-from sidecar.domain.ports.index import Index
+from sidecar.domain.ports.index import IndexReader
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.insights.catalog.entries import CatalogBuilder, CatalogEntry
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
@@ -30,7 +30,7 @@ class CatalogService:
         self,
         *,
         service: str,
-        index: Index,
+        index: IndexReader,
         sampler: EventSampler,
         mapper: EventMapper,
         schemas: SchemaCache,

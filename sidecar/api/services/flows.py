@@ -8,14 +8,14 @@ from sidecar.api.mappers.events import EventMapper, coverage
 from sidecar.api.services.id_lookup import IdLookup, canonical_id
 from sidecar.api.services.pages import MAX_ITEMS_PER_PAGE, page_size
 from sidecar.api.services.search import invalid_cursor
-from sidecar.domain.ports.index import Index
+from sidecar.domain.ports.index import IndexReader
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 
 
 class FlowService:
     """Queries for flows and aggregates. Methods raise QueryError, NotFoundError, Outage and Refused."""
 
-    def __init__(self, *, index: Index, mapper: EventMapper, groups: ConsumerGroupTracker) -> None:
+    def __init__(self, *, index: IndexReader, mapper: EventMapper, groups: ConsumerGroupTracker) -> None:
         self._index, self._mapper, self._groups = index, mapper, groups
         self._ids = IdLookup(index, mapper.redactor)
 

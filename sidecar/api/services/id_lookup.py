@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from sidecar.api import models
 from sidecar.api.mappers.events import coverage
 from sidecar.domain.errors import NotFoundError, QueryError
-from sidecar.domain.ports.index import Index, Node
+from sidecar.domain.ports.index import IndexReader, Node
 from sidecar.domain.position import Position, looks_like_position
 from sidecar.domain.redaction import Redactor
 
@@ -12,7 +13,7 @@ from sidecar.domain.redaction import Redactor
 class IdLookup:
     """Looks ids up in the index without revealing redacted ones."""
 
-    def __init__(self, index: Index, redactor: Redactor) -> None:
+    def __init__(self, index: IndexReader, redactor: Redactor) -> None:
         self._index, self._redactor = index, redactor
 
     async def position(self, id: str) -> Position:
@@ -53,10 +54,21 @@ class IdLookup:
         held = coverage(self._index.coverage())
         since = f" since {held.since}" if held.since else ""
         filling = ", and the index is still filling" if held.filling else ""
+        history = describe_history(held.history)
         return NotFoundError(
-            f"no {kind} has the id {id!r} among the {held.events} events held here{since}{filling}; "
+            f"no {kind} has the id {id!r} among the {held.events} events held here{since}{filling}{history}; "
             "to search older ones, scan the broker (tracecar events --scan)"
         )
+
+
+def describe_history(extent: models.HistoryExtentModel | None) -> str:
+    """Describe the history as a further place that was looked at; empty if there is none."""
+    if extent is None:
+        return ""
+    since = f" since {extent.oldest}" if extent.oldest else ""
+    holes = f", which has {extent.hole_count} holes" if extent.hole_count else ""
+    noun = "event" if extent.events == 1 else "events"
+    return f" and the {extent.events} {noun} of the history{since}{holes}"
 
 
 def canonical_id(id: str) -> str:

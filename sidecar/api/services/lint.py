@@ -21,7 +21,7 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_safe import to_json, to_text
 from sidecar.domain.model import SchemaRef
-from sidecar.domain.ports.index import Index, Node
+from sidecar.domain.ports.index import IndexReader, Node
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.insights.lint.evidence import LintFinding
 from sidecar.insights.lint.linter import Linter, list_rules
@@ -39,7 +39,7 @@ class LintService:
     def __init__(
         self,
         *,
-        index: Index,
+        index: IndexReader,
         sampler: EventSampler,
         mapper: EventMapper,
         catalog: SchemaCache,

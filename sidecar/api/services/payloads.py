@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.api.mappers.payload import ReadPayload
+from sidecar.api.services.stored_payloads import StoredPayloads
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.model import Decoded, Record
@@ -119,8 +120,15 @@ def _offset(record: Record) -> int:
 class PayloadReader:
     """Reads records back and decodes them."""
 
-    def __init__(self, brokers: Mapping[str, Broker], decoder: EventDecoder, cache: PayloadCache) -> None:
-        self._brokers, self._decoder, self._cache = brokers, decoder, cache
+    def __init__(
+        self,
+        brokers: Mapping[str, Broker],
+        decoder: EventDecoder,
+        cache: PayloadCache,
+        stored: StoredPayloads | None = None,
+    ) -> None:
+        """Create a reader. `stored`: payloads of records that the brokers no longer hold."""
+        self._brokers, self._decoder, self._cache, self._stored = brokers, decoder, cache, stored
 
     async def at(self, position: Position) -> ReadPayload:
         """Read the record at a position and decode it. If there is no record, the note says why."""
@@ -146,9 +154,12 @@ class PayloadReader:
 
         results = await asyncio.gather(*(read(position) for position in positions))
         decoded = iter(await self.open([result for result in results if isinstance(result, Record)]))
-        return [
+        payloads = [
             ReadPayload(next(decoded)) if isinstance(result, Record) else ReadPayload(note=result) for result in results
         ]
+        if self._stored is not None:
+            await self._stored.replace_missing(positions, payloads)
+        return payloads
 
     async def _read(self, position: Position) -> Record | str:
         broker = self._brokers.get(position.system)

@@ -17,7 +17,7 @@ from sidecar.dead_letters.store import DeadLetterFilter
 from sidecar.domain.errors import NotFoundError, Outage, QueryError, Refused
 from sidecar.domain.json_safe import to_text
 from sidecar.domain.model import DeadLetter
-from sidecar.domain.ports.index import Index
+from sidecar.domain.ports.index import IndexReader
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.insights.sagas.learner import LearnedSaga, SagaLearner
 from sidecar.insights.sagas.saga import Saga, SagaState
@@ -35,7 +35,7 @@ class SagaService:
         self,
         *,
         monitor: SagaMonitor | None,
-        index: Index,
+        index: IndexReader,
         sampler: EventSampler,
         groups: ConsumerGroupTracker,
         letters: DeadLetterSource,

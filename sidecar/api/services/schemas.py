@@ -7,7 +7,7 @@ from sidecar.api.mappers.events import coverage
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import NotFoundError
 from sidecar.domain.json_safe import to_text
-from sidecar.domain.ports.index import Index
+from sidecar.domain.ports.index import IndexReader
 
 MAX_SUBJECTS_PER_PAGE = 200
 """Subjects on one page. Each costs three requests to the registry."""
@@ -16,7 +16,7 @@ MAX_SUBJECTS_PER_PAGE = 200
 class SchemaService:
     """Queries for schemas. Methods raise NotFoundError, Outage and Refused."""
 
-    def __init__(self, catalog: SchemaCache, index: Index) -> None:
+    def __init__(self, catalog: SchemaCache, index: IndexReader) -> None:
         self._catalog, self._index = catalog, index
 
     async def subjects(self) -> models.SubjectPage:

@@ -18,7 +18,7 @@ from sidecar.api.services.payloads import PayloadReader
 from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.errors import Outage, QueryError
 from sidecar.domain.model import Decoded, Event
-from sidecar.domain.ports.index import Index, IndexPage, Node
+from sidecar.domain.ports.index import IndexPage, IndexReader, Node
 from sidecar.domain.position import Position
 from sidecar.query import Query, parse
 from sidecar.query.ast import And, Expression, Not, Or, Term, write
@@ -35,7 +35,7 @@ ID_FIELDS = ("event", "trace", "correlation", "aggregate")
 """Fields that the index looks up directly."""
 
 
-class SearchableIndex(Index, Protocol):
+class SearchableIndex(IndexReader, Protocol):
     """An index that can be searched."""
 
     async def newest(
@@ -204,7 +204,7 @@ def unindexed_node(event: Event) -> Node:
         status = "replayed"
     else:
         status = "unchecked" if event.unchecked else "ok"
-    return Node(event, status, trace_id_of(event, lambda id: None, {}), None, False, 0)
+    return Node(event, status, trace_id_of(event, lambda id: None, {}), None, False, 0, source="broker")
 
 
 def metadata_part(query: Query) -> Query:

@@ -13,6 +13,7 @@ from sidecar.cli.command_group import examples
 from sidecar.cli.completion import complete_event, complete_query
 from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Output, OutputFormat, Token, Url, Watch, choose_format
+from sidecar.cli.output.coverage import describe_coverage
 from sidecar.cli.output.lists import ListPage, ListView, print_item, show_list, show_object
 from sidecar.cli.output.tables import TableColumn, print_note
 
@@ -130,7 +131,7 @@ async def _fetch(client: Client, query: str, limit: int) -> ListPage[models.Even
     note = None
     async for page in _iterate_pages(client, query, limit, full=False):
         items += page.items
-        note = _describe_coverage(page.coverage)
+        note = describe_coverage(page.coverage)
     return ListPage(items, note)
 
 
@@ -143,7 +144,7 @@ async def _list(client: Client, query: str, limit: int, output: OutputFormat | N
             for item in page.items:
                 show_object(item, output, _name, _print_details)
     if coverage is not None:
-        print_note(_describe_coverage(coverage))
+        print_note(describe_coverage(coverage))
 
 
 async def _iterate_pages(client: Client, query: str, limit: int, *, full: bool) -> AsyncIterator[models.EventPage]:
@@ -181,17 +182,6 @@ def _print_details(event: models.EventModel) -> None:
 
 
 VIEW = ListView(COLUMNS, _row, _name, "no event in the index matches")
-
-
-def _describe_coverage(coverage: models.CoverageModel) -> str | None:
-    """Say what the answer does not cover, if anything."""
-    parts = [coverage.note or ""]
-    if coverage.filling:
-        parts.append("The index is still filling: older events are missing.")
-    if coverage.evicted:
-        since = f" since {coverage.since}" if coverage.since else ""
-        parts.append(f"The index holds {coverage.events} events{since}; --scan reads older ones from the broker.")
-    return " ".join(part for part in parts if part) or None
 
 
 async def _follow(client: Client, query: str, limit: int, output: OutputFormat | None) -> None:

@@ -22,6 +22,7 @@ from sidecar.cli.options import (
     Watch,
     choose_format,
 )
+from sidecar.cli.output.coverage import describe_coverage
 from sidecar.cli.output.lists import ListPage, ListView, print_item, print_list, show_list, show_object
 from sidecar.cli.output.tables import TableColumn, print_note
 
@@ -189,8 +190,7 @@ def aggregate(
         from sidecar.cli.output.aggregate_state import print_state
 
         print_state(aggregate)
-    if aggregate.coverage.evicted or aggregate.coverage.note:
-        print_note(aggregate.coverage.note or "the index has evicted events: older ones may be missing")
+    print_note(describe_coverage(aggregate.coverage, "The index has evicted events: older ones may be missing."))
 
 
 def _aggregate_row(event: models.EventModel) -> tuple[object, ...]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET
 
 from sidecar.cli.output.consumer_groups import describe_flow_readers
+from sidecar.cli.output.coverage import describe_coverage
 from sidecar.cli.output.tables import STYLES, create_console, print_note
 from sidecar.cli.sanitize import sanitize_line
 from sidecar.domain.timestamps import parse_rfc3339
@@ -56,8 +57,8 @@ def print_flow(flow: models.FlowModel) -> None:
         print_note(f"{more} with this id in earlier flows: list them with tracecar aggregate ID or tracecar events ID")
     for key in flow.broken_keys:
         print_note(f"{key} is in too many events to join them, and is ignored")
-    if flow.coverage is not UNSET and flow.coverage.evicted:
-        print_note("the index has evicted events: the flow may have started earlier")
+    if flow.coverage is not UNSET:
+        print_note(describe_coverage(flow.coverage, "The index has evicted events: the flow may have started earlier."))
 
 
 def _count_events(count: int, more: str = "") -> str:

@@ -76,24 +76,8 @@ class IndexPage(Struct):
     """Cursor of the next page; None on the last page."""
 
 
-class Index(Protocol):
-    """Positions and metadata of recent events, with the queries for them.
-
-    It is bounded: the oldest flows are evicted as a whole. Answers do not depend on the order in which events arrive.
-    """
-
-    def add(self, events: Sequence[Event]) -> None:
-        """Add events, without waiting.
-
-        An event replaces an earlier one at the same position, so a batch that is added twice changes nothing. Never
-        raises for an event's content.
-        """
-
-    def discard(self, partition: Partition) -> None:
-        """Remove all events of a partition, without waiting.
-
-        Its stream was created again, so that later events are others at the same positions.
-        """
+class IndexReader(Protocol):
+    """The queries for events. Answers do not depend on the order in which events arrive."""
 
     async def at(self, position: Position) -> Node | None:
         """Return the event at a position."""
@@ -130,3 +114,23 @@ class Index(Protocol):
 
     def coverage(self) -> Coverage:
         """Return the extent of the events in this index."""
+
+
+class Index(IndexReader, Protocol):
+    """Positions and metadata of recent events, with the queries for them.
+
+    It is bounded: the oldest flows are evicted as a whole.
+    """
+
+    def add(self, events: Sequence[Event]) -> None:
+        """Add events, without waiting.
+
+        An event replaces an earlier one at the same position, so a batch that is added twice changes nothing. Never
+        raises for an event's content.
+        """
+
+    def discard(self, partition: Partition) -> None:
+        """Remove all events of a partition, without waiting.
+
+        Its stream was created again, so that later events are others at the same positions.
+        """

@@ -179,8 +179,8 @@ class StoreReader:
         if seen == 1 and not any(bits in segment.firsts for segment in self.segments):
             return None  # by far the most: the id was seen once, so here
         first = self.first(event_id)
-        if first is None or first.position == event.position:
-            return None
+        if first is None or (first.position == event.position and event.hop_of is None):
+            return None  # a hop is as old as the record that it is a copy of, which may be appended later
         if event_id not in self._alike:
             alike: list[Event] = []
             for other in self.with_id(event_id):

@@ -13,7 +13,7 @@ from sidecar.api.services.stream_visibility import StreamVisibility
 from sidecar.domain.correlation.event_order import moment
 from sidecar.domain.errors import NotFoundError, QueryError
 from sidecar.domain.model import Event
-from sidecar.domain.ports.index import Index
+from sidecar.domain.ports.index import IndexReader
 from sidecar.domain.position import Position, looks_like_position
 from sidecar.domain.timestamps import format_rfc3339, parse_moment
 
@@ -52,7 +52,7 @@ class MomentParser:
 
     def __init__(
         self,
-        index: Index,
+        index: IndexReader,
         payloads: PayloadReader,
         visibility: StreamVisibility,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,

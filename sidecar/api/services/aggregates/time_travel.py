@@ -23,7 +23,7 @@ from sidecar.domain.correlation.hops import fold_hops
 from sidecar.domain.errors import QueryError
 from sidecar.domain.json_diff import JsonChange, flatten_origins, list_differences
 from sidecar.domain.json_safe import to_json, to_text
-from sidecar.domain.ports.index import Index, Node
+from sidecar.domain.ports.index import IndexReader, Node
 from sidecar.domain.ports.reducer import Reducer
 
 MAX_REPLAYED_EVENTS = 200_000
@@ -73,7 +73,7 @@ class AggregateTimeTravel:
     def __init__(
         self,
         *,
-        index: Index,
+        index: IndexReader,
         documents: DocumentReader,
         sequence: SequenceReader,
         moments: MomentParser,

@@ -217,10 +217,6 @@ class EventPicture:
         """Return the streams that each producer is seen to consume."""
         return await self._gatherer().find_consumption(producers)
 
-    def add(self, events: Sequence[Event]) -> None:
-        """Refuse: a picture is for readers."""
-        raise TypeError("events are added to the index and to the history")
-
     def _gatherer(self) -> EventGatherer:
         return EventGatherer(self._index, self._history, self._join, self._max_flow)
 

@@ -1,0 +1,78 @@
+"""Builds the membership of a sidecar in a group that shares an index."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from sidecar.domain.ports.broker import Broker
+from sidecar.pipeline.event_fan_out import EventViewers
+from sidecar.pipeline.index_backfill import IndexBackfill
+from sidecar.pipeline.live_relay import LiveRelay, read_at
+from sidecar.pipeline.live_stream import LiveStream
+from sidecar.pipeline.stream_counters import StreamCounters
+from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
+from sidecar.runtime.service import Membership
+from sidecar.runtime.status import StatusReporter
+
+if TYPE_CHECKING:
+    from sidecar.adapters.index.redis.index import RedisIndex
+
+
+def build_relay(
+    shared: RedisIndex | None,
+    directory: MemberDirectory | None,
+    live: LiveStream,
+    backfill: IndexBackfill,
+    viewers: EventViewers,
+    brokers: Sequence[Broker],
+    *,
+    secret: bool,
+) -> LiveRelay | None:
+    """Build the relay of live events between members; None without a shared index.
+
+    Args:
+        shared: The index that the members share.
+        directory: The members.
+        live: The live stream of this sidecar.
+        backfill: Decodes the events of others.
+        viewers: Get the events of others.
+        brokers: The brokers to read the records of others from.
+        secret: Events may hold redacted values.
+    """
+    if shared is None or directory is None:
+        return None
+    readers: Mapping[str, Broker] = {broker.system: broker for broker in brokers}
+    return LiveRelay(
+        shared.relay,
+        live,
+        directory.others_listen,
+        backfill.decode,
+        viewers.publish,
+        partial(read_at, readers),
+        secret=secret,
+    )
+
+
+def build_membership(
+    shared: RedisIndex | None,
+    relay: LiveRelay | None,
+    status: StatusReporter,
+    counters: StreamCounters,
+    live: LiveStream,
+    service: str,
+    groups: Sequence[str],
+) -> Membership | None:
+    """Build the membership; None without a shared index."""
+    if shared is None or relay is None:
+        return None
+    heartbeat = HeartbeatWriter(
+        shared,
+        counters,
+        status.owned_partitions,
+        service=service,
+        groups=groups,
+        has_subscribers=lambda: live.subscribers > 0,
+    )
+    return Membership(shared, relay, heartbeat.write)
