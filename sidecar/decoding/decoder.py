@@ -21,7 +21,8 @@ from msgspec import Struct
 from sidecar.config import schema as config
 from sidecar.decoding.envelope.coercion import MAX_ID_CHARACTERS
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout, record_type
-from sidecar.decoding.fast_path import Build, compile_fast_decoder, fields_looked_at, is_plain
+from sidecar.decoding.fast_path import Build, EventPlan, compile_plan, is_plain, select, selector
+from sidecar.decoding.formats.schema_format import FieldSelection
 from sidecar.decoding.payload import read_json
 from sidecar.decoding.record_key import KeyReader
 from sidecar.decoding.schema import BoundSchema
@@ -69,7 +70,7 @@ class AvroPlan(Struct, frozen=True):
     """The way to decode records that begin with one schema id, under one sequence of header names."""
 
     decode: Callable[[bytes, int], Any]
-    """Decodes at least what `build` needs."""
+    """Decodes what `build` needs: a tuple, or a fault."""
     build: Build | None = None
     """Builds the event; None where the general decoder is needed: the id is not good, or events are not plain."""
     content: UnreadBody | None = None
@@ -103,7 +104,7 @@ class EventDecoder:
         self._clock = clock
         self._headings: dict[tuple[str, ...], HeaderLayout] = {}
         self._avro_plans: dict[tuple[tuple[str, ...], BoundSchema], AvroPlan] = {}
-        self._json_plans: dict[tuple[tuple[str, ...], tuple[str, ...]], Build | None] = {}
+        self._json_plans: dict[tuple[tuple[str, ...], tuple[str, ...]], EventPlan | None] = {}
         self._logged: set[str] = set()
         self._thread = asyncio.Lock()
         """Held while a record is decoded in a thread."""
@@ -212,7 +213,7 @@ class EventDecoder:
         prefix: bytes | None = None
         fields: tuple[str, ...] | None = None
         plan = _NO_AVRO
-        build_json: Build | None = None
+        json_plan: EventPlan | None = None
         headings = self._layout(())
         content_at, structured = -1, False
         content_type: bytes | None = None
@@ -242,17 +243,18 @@ class EventDecoder:
                             prefix = value[:5]
                         if plan.build is not None:
                             body = plan.decode(value, 5)
-                            if body.__class__ is dict:
+                            if body.__class__ is tuple:
                                 event = plan.build(record, value, headers, body, now)
-                                body = plan.content or body
+                                body = plan.content or body[-1]
                     elif first == _OPEN_BRACE and not has_too_many_values(value):
                         body = read_json(value)
                         if body.__class__ is dict and len(body) <= _MAX_NAMES:
                             if tuple(body) != fields:
                                 fields = tuple(body)
-                                build_json = self._json_plan(headings, names, fields)
-                            if build_json is not None:
-                                event = build_json(record, value, headers, body, now)
+                                json_plan = self._json_plan(headings, names, fields)
+                            if json_plan is not None:
+                                values = select(body, json_plan.selection)
+                                event = json_plan.build(record, value, headers, values, now)
                                 if event is not None and not self._check_json(event, body, unchecked, catalog):
                                     event = None
                 if event is None or (required and any(getattr(event, word) is None for word in required)):
@@ -303,19 +305,19 @@ class EventDecoder:
             self._avro_plans[key] = plan
         return plan
 
-    def _json_plan(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> Build | None:
+    def _json_plan(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> EventPlan | None:
         """Find how to build the events of JSON objects with these fields; None where the general decoder is needed."""
         key = (names, fields)
-        build = self._json_plans.get(key, _NO_JSON)
-        if build is _NO_JSON:
+        plan = self._json_plans.get(key, _NO_JSON)
+        if plan is _NO_JSON:
             if sum(map(len, fields)) > _MAX_NAME_CHARACTERS:
                 return None
             plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
-            build = compile_fast_decoder(headings, fields, None, self._envelope.keys) if plain else None
+            plan = compile_plan(headings, fields, None, self._envelope.keys) if plain else None
             if len(self._json_plans) >= _MAX_PLANS:
                 self._json_plans.clear()
-            self._json_plans[key] = build
-        return build
+            self._json_plans[key] = plan
+        return plan
 
     @staticmethod
     def _check_json(event: Event, body: dict[str, Any], unchecked: bool, catalog: SchemaCache) -> bool:
@@ -361,12 +363,12 @@ class EventDecoder:
 
 def build_avro_plan(headings: HeaderLayout, schema: BoundSchema, keys: KeyReader) -> AvroPlan:
     """Plan the decoding of plain events of a schema: of their bodies, what the envelope needs."""
-    build = compile_fast_decoder(headings, schema.fields, schema, keys)
-    decode = schema.fast_decode
-    project = schema.project(fields_looked_at(headings, schema.fields))
+    plan, decode = compile_plan(headings, schema.fields, schema, keys), schema.fast_decode
+    decode_whole = selector(decode, plan.selection)
+    project = schema.project(plan.selection, decode_whole)
     if project is None:
-        return AvroPlan(decode, build)
-    return AvroPlan(project, build, UnreadBody(lambda value: decode(value, _FRAME_BYTES), schema.fields))
+        return AvroPlan(decode_whole, plan.build)
+    return AvroPlan(project, plan.build, UnreadBody(lambda value: decode(value, _FRAME_BYTES), schema.fields))
 
 
 def _no_avro(data: bytes, start: int) -> Any:
@@ -380,5 +382,5 @@ def _no_json(*_: Any) -> Event | None:
     raise AssertionError("called without a plan")
 
 
-_NO_JSON: Build = _no_json
+_NO_JSON = EventPlan(_no_json, FieldSelection((), -1))
 """Placeholder for a plan that was not made yet."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from binascii import unhexlify
 from collections.abc import Callable, Collection
-from datetime import datetime, timedelta
 from sys import intern
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from zlib import crc32
 
+from msgspec import Struct
+
 from sidecar.decoding.envelope import cloudevents, debezium
-from sidecar.decoding.envelope.coercion import EARLIEST_US, EPOCH, LATEST_US, MAX_ID_CHARACTERS, to_micros, to_text
+from sidecar.decoding.envelope.coercion import MAX_ID_CHARACTERS, to_micros, to_text
 from sidecar.decoding.envelope.extractor import (
     ENVELOPE_FIELDS,
     KEY_SOURCE_INDEX,
@@ -26,6 +27,7 @@ from sidecar.decoding.envelope.extractor import (
     find_field,
     record_type,
 )
+from sidecar.decoding.formats.schema_format import FieldSelection
 from sidecar.decoding.record_key import AMBIGUOUS_WIDTHS, JSON_KEY_STARTS, KeyReader, key_identity
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.trace_context import DIGITS_TO_ZERO, TRACEPARENT_SHAPE, read_trace_context
@@ -33,7 +35,6 @@ from sidecar.domain.model import Event, Headers, Record, Rejection, TraceOrigin
 
 _SIMPLE = ("event_id", "type", "version", "occurred_at", "aggregate_id")
 """Envelope fields that are read straight from the body if only one field of it can hold them."""
-_MICROSECOND = timedelta(microseconds=1)
 _F = ord("f")
 _NUMBERS = {number: str(number) for number in range(1_000)}
 
@@ -41,9 +42,9 @@ _Single: TypeAlias = tuple[str, Callable[[Any], Any], int, str]
 """An envelope field, its conversion, the index of its header, and its field in the body where that is below 0."""
 _Several: TypeAlias = tuple[str, Sources]
 
-Build = Callable[[Record, bytes, Headers, Any, int], Event | None]
-"""Function that builds the event of a record from its value, headers, decoded body, and the current time in
-microseconds. The caller validates the body. Returns None if the general decoder is needed."""
+Build = Callable[[Record, bytes, Headers, tuple[Any, ...], int], Event | None]
+"""Function that builds the event of a record from its value, headers, the selected fields of its body, and the current
+time in microseconds. The caller validates the body. Returns None if the general decoder is needed."""
 
 
 def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
@@ -58,26 +59,52 @@ def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
     return not (shaped or headings.schema or headings.key_framed or headings.forwarded or headings.replay_of >= 0)
 
 
-def compile_fast_decoder(
+class EventPlan(Struct, frozen=True):
+    """The way to build the events of one schema, or of JSON with one set of fields."""
+
+    build: Build
+    selection: FieldSelection
+    """The fields of the body whose values `build` takes."""
+
+
+def compile_plan(
     headings: HeaderLayout, fields: Collection[str], schema: BoundSchema | None, keys: KeyReader
-) -> Build:
+) -> EventPlan:
     """Compile the plan for plain events with these fields in their body. `schema` is None for JSON."""
-    in_event_id, in_type, in_version, in_time, in_aggregate, single, rest = _places(headings, fields)
+    places = _find_places(headings, fields)
+    return EventPlan(_compile_build(headings, places, schema, keys), places.selection(fields))
+
+
+def selector(decode: Callable[[bytes, int], Any], selection: FieldSelection) -> Callable[[bytes, int], Any]:
+    """Return a decoder that decodes a payload whole, and gives the values of a selection."""
+
+    def decode_and_select(data: bytes, start: int) -> Any:
+        body = decode(data, start)
+        return select(body, selection) if body.__class__ is dict else body
+
+    return decode_and_select
+
+
+def select(body: dict[Any, Any], selection: FieldSelection) -> tuple[Any, ...]:
+    """Return the values of a selection from a decoded body, and the body in place of the others."""
+    event_id, type, version, time, aggregate_id = selection.fields
+    get = body.get
+    occurred_at = get(time)
+    if occurred_at is not None:
+        occurred_at = to_micros(occurred_at)
+    return get(event_id), get(type), get(version), occurred_at, get(aggregate_id), body
+
+
+def _compile_build(headings: HeaderLayout, places: _Places, schema: BoundSchema | None, keys: KeyReader) -> Build:
+    single, several = places.single, places.several
     ref, default_type = (schema.ref, record_type(schema.name)) if schema is not None else (None, None)
     traced, traceparent_at = headings.traced, headings.traceparent
     w3c, zero, shape, from_bytes = TraceOrigin.W3C, DIGITS_TO_ZERO, TRACEPARENT_SHAPE, int.from_bytes
-    epoch, microsecond, numbers, longest, repeated = (
-        EPOCH,
-        _MICROSECOND,
-        _NUMBERS,
-        MAX_ID_CHARACTERS,
-        LOW_CARDINALITY_FIELDS,
-    )
-
+    numbers, longest, repeated = _NUMBERS, MAX_ID_CHARACTERS, LOW_CARDINALITY_FIELDS
     key_text, ambiguous, json_starts = keys.text, AMBIGUOUS_WIDTHS, JSON_KEY_STARTS
 
     # This runs for every event: one more call or step shows in the throughput, so it is one long function.
-    def build(record: Record, value: bytes, headers: Headers, body: Any, now: int) -> Event | None:
+    def build(record: Record, value: bytes, headers: Headers, values: tuple[Any, ...], now: int) -> Event | None:
         raw_key = record.key
         if raw_key is None:
             key = None
@@ -91,31 +118,20 @@ def compile_fast_decoder(
         else:
             key = key_text(record.position.stream, raw_key)
 
-        get = body.get
-        event_id = get(in_event_id)
+        event_id, type, version, occurred_at, aggregate_id, others = values
         if event_id.__class__ is not str or not 0 < len(event_id) <= longest:
             event_id = to_text(event_id)
-        type = get(in_type)
         if type.__class__ is not str or not 0 < len(type) <= longest:
             type = to_text(type)
         type = default_type if type is None else intern(type)
-        version = get(in_version)
         if version is not None:
             version = (numbers.get(version) if version.__class__ is int else None) or to_text(version)
-        aggregate_id = get(in_aggregate)
         if aggregate_id.__class__ is not str or not 0 < len(aggregate_id) <= longest:
             aggregate_id = to_text(aggregate_id)
             if aggregate_id is None and key:
                 aggregate_id = key if len(key) < longest and key[0] not in json_starts else key_identity(raw_key, key)
         if aggregate_id == key:
             aggregate_id = key  # one copy of what is most often the same
-        occurred_at = get(in_time)
-        if occurred_at.__class__ is datetime and occurred_at.tzinfo is not None:
-            occurred_at = (occurred_at - epoch) // microsecond
-            if not EARLIEST_US <= occurred_at < LATEST_US:
-                occurred_at = None
-        elif occurred_at is not None:
-            occurred_at = to_micros(occurred_at)
 
         trace_id: int | None = None
         span_id: int | None = None
@@ -160,33 +176,37 @@ def compile_fast_decoder(
             crc32(value),
         )
         for word, take, at, field in single:
-            value_there = headers[at][1] if at >= 0 else get(field)
+            value_there = headers[at][1] if at >= 0 else others.get(field)
             if value_there is not None:
                 value_there = take(value_there)
                 if value_there is not None or word != "type":
                     interned = value_there is not None and word in repeated
                     setattr(event, word, intern(value_there) if interned else value_there)
-        return event if not rest or _fill(event, rest, headers, body, raw_key) else None
+        return event if not several or _fill(event, several, headers, others, raw_key) else None
 
     return build
 
 
-def fields_looked_at(headings: HeaderLayout, fields: Collection[str]) -> frozenset[str]:
-    """Return those of a body's fields that a plan for it may look at."""
-    places = [place for word in ENVELOPE_FIELDS for _, place in headings.within(word, fields)]
-    paths = {place.steps[0] for place in places if place.steps} | {".".join(place.steps) for place in places}
-    return frozenset(paths.intersection(fields))
+class _Places(NamedTuple):
+    """The places of all envelope fields in a record."""
+
+    simple: tuple[str | None, ...]
+    """Field in the body of each of `_SIMPLE`; None where it has none or may have another place."""
+    single: tuple[_Single, ...]
+    """The envelope fields with one other place."""
+    several: tuple[_Several, ...]
+    """Those with several, with all of these."""
+
+    def selection(self, fields: Collection[str]) -> FieldSelection:
+        """Return the fields of the body that are looked at."""
+        others = {field for _, _, at, field in self.single if at < 0}
+        for _, sources in self.several:
+            others |= {path for _, place in sources if place.steps for path in (place.steps[0], ".".join(place.steps))}
+        time_at = _SIMPLE.index("occurred_at")
+        return FieldSelection(self.simple, time_at, tuple(sorted(others.intersection(fields))))
 
 
-def _places(
-    headings: HeaderLayout, fields: Collection[str]
-) -> tuple[str | None, str | None, str | None, str | None, str | None, tuple[_Single, ...], tuple[_Several, ...]]:
-    """Find the places of all envelope fields.
-
-    Returns:
-        For each of `_SIMPLE` its field in the body, None where it has none or may have another place; the envelope
-        fields with one other place; and those with several, with all of these.
-    """
+def _find_places(headings: HeaderLayout, fields: Collection[str]) -> _Places:
     simple: dict[str, str] = {}
     single: list[_Single] = []
     several: list[_Several] = []
@@ -203,14 +223,13 @@ def _places(
             single.append((word, to_micros if word == "occurred_at" else to_text, at, "".join(place.steps)))
         elif others:
             several.append((word, sources))
-    event_id, type, version, occurred_at, aggregate_id = map(simple.get, _SIMPLE)
-    return event_id, type, version, occurred_at, aggregate_id, tuple(single), tuple(several)
+    return _Places(tuple(map(simple.get, _SIMPLE)), tuple(single), tuple(several))
 
 
-def _fill(event: Event, rest: tuple[_Several, ...], headers: Headers, body: Any, raw_key: bytes | None) -> bool:
+def _fill(event: Event, several: tuple[_Several, ...], headers: Headers, body: Any, raw_key: bytes | None) -> bool:
     """Set the envelope fields that have several places. Returns False where a configured place is unusable."""
     source = EnvelopeSource(headers, body, body, key_identity(raw_key, event.key))
-    for word, sources in rest:
+    for word, sources in several:
         value = find_field(word, sources, source)
         if value.__class__ is Rejection:
             return False

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any
 
-from sidecar.decoding.formats.schema_format import CompiledSchema, UnusableSchema
+from sidecar.decoding.formats.schema_format import CompiledSchema, FieldSelection, UnusableSchema
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.model import Rejection, SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
@@ -54,9 +54,9 @@ class BoundSchema:
         value = self.fast_decode(data, start)
         return self._reject(value) if isinstance(value, PathFault) else value
 
-    def project(self, fields: Collection[str]) -> Callable[[bytes, int], Any] | None:
+    def project(self, selection: FieldSelection, decode: Callable[[bytes, int], Any]) -> Callable[..., Any] | None:
         """Compile a decoder for some of the record's own fields (`CompiledSchema.project`)."""
-        return None if self.compiled is None else self.compiled.project(fields)
+        return None if self.compiled is None else self.compiled.project(selection, decode)
 
     def record_name(self, data: bytes, start: int) -> str | None:
         """Return the full name of the record in a payload that `decode` accepts; None if it is not a record."""

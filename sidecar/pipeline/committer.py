@@ -77,6 +77,8 @@ class Committer:
         self._broker, self._lease, self._replace = broker, lease, replace
         self._interval, self._on_trouble, self._on_commit = interval, on_trouble, on_commit
         self._batches: list[Batch] = []
+        self._batch_bytes = 0
+        """Memory of the queued batches."""
         self._outgoing: list[Outgoing] = []
         self._work, self._idle, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -92,7 +94,9 @@ class Committer:
         self._batches.append(batch)
         self._outgoing.extend(outgoing)
         self.waiting += len(batch.records)
-        self.waiting_bytes += count_record_bytes(batch.records)
+        size = count_record_bytes(batch.records)
+        self._batch_bytes += size
+        self.waiting_bytes += size
         self._work.set()
         self._idle.clear()
 
@@ -102,8 +106,8 @@ class Committer:
         Returns the first dropped offset.
         """
         dropped = next((batch.records[0].position.offset for batch in self._batches if batch.records), None)
-        self._release(self._batches)
-        self._batches, self._outgoing = [], []
+        self._release(self._batches, self._batch_bytes)
+        self._batches, self._outgoing, self._batch_bytes = [], [], 0
         return dropped
 
     async def idle(self) -> None:
@@ -151,11 +155,11 @@ class Committer:
         while True:
             await self._work.wait()
             self._work.clear()
-            batches, outgoing = self._batches, self._outgoing
-            self._batches, self._outgoing = [], []
+            batches, outgoing, size = self._batches, self._outgoing, self._batch_bytes
+            self._batches, self._outgoing, self._batch_bytes = [], [], 0
             if batches and not await self._commit(batches, outgoing):
                 return
-            self._release(batches)
+            self._release(batches, size)
             del batches, outgoing  # they are not to be kept in memory until the next commit
             self._end_skip()
             self._on_commit(())
@@ -163,9 +167,9 @@ class Committer:
                 self._idle.set()
             await self._wait(self._interval())
 
-    def _release(self, batches: Sequence[Batch]) -> None:
+    def _release(self, batches: Sequence[Batch], size: int) -> None:
         self.waiting -= count_records(batches)
-        self.waiting_bytes -= sum(count_record_bytes(batch.records) for batch in batches)
+        self.waiting_bytes -= size
 
     def _note_lost(self, dropped: Sequence[Outgoing]) -> None:
         for position in dict.fromkeys(outgoing.origin for outgoing in dropped if outgoing.origin is not None):

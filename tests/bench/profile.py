@@ -37,7 +37,7 @@ STAGES: tuple[tuple[str, str], ...] = (
     ("sidecar/decoding/formats/avro/json_", "checks"),
     ("sidecar/decoding/subject_cache", "checks"),
     ("sidecar/decoding/formats/", "event decoding"),
-    ("<generated from Avro", "event decoding"),
+    ("<generated from an Avro", "event decoding"),
     ("sidecar/decoding/payload", "event decoding"),
     ("sidecar/decoding/decoder", "decoding loop"),
     ("sidecar/decoding/", "envelope"),

@@ -5,7 +5,7 @@ A new format is a package beside this module, and one entry in `runtime.wiring.s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -59,6 +59,19 @@ class EditedPayload(Struct, frozen=True):
     retyped: tuple[RetypedValue, ...] = ()
 
 
+class FieldSelection(Struct, frozen=True):
+    """The own fields of a record of which an event's envelope is made.
+
+    A decoder gives them as a tuple: the values of `fields` in order, and a dict with at least those of `others`.
+    """
+
+    fields: tuple[str | None, ...]
+    """Names; for None, the value is None."""
+    time_at: int
+    """Index of the field that is a time. Its value is given in microseconds (`to_micros`)."""
+    others: tuple[str, ...] = ()
+
+
 class CompiledSchema(Protocol):
     """A schema that is ready for use.
 
@@ -81,11 +94,16 @@ class CompiledSchema(Protocol):
         attribute that holds a closure.
         """
 
-    def project(self, fields: Collection[str]) -> Callable[[bytes, int], Any] | None:
-        """Compile a decoder for some of the record's own fields, which costs less than `decode`.
+    def project(self, selection: FieldSelection, decode: Callable[[bytes, int], Any]) -> Callable[..., Any] | None:
+        """Compile a decoder for some of the record's own fields, which costs less than decoding all of them.
 
-        It gives a dict with at least these fields, in the values of `decode`, and the same faults for all other bytes.
-        None where the format, or the schema, has none.
+        Args:
+            selection: The fields.
+            decode: Decodes a payload whole, and gives the selection's tuple, or a PathFault. The compiled decoder does
+                the same for every payload.
+
+        Returns:
+            None where the format, or the schema, has no such decoder.
         """
 
     def record_name(self, data: bytes, start: int) -> str | None:

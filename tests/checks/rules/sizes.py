@@ -13,8 +13,8 @@ HOT_PATHS = {
     "sidecar/adapters/index/memory/store.py:SegmentStore.add": "packs every event into the memory index",
     "sidecar/adapters/index/redis/write_batch.py:WriteBatchBuilder.take": "packs every event for the shared index",
     "sidecar/decoding/decoder.py:EventDecoder._decode_step": "decodes every record",
-    "sidecar/decoding/fast_path.py:compile_fast_decoder": "holds the function below as a closure",
-    "sidecar/decoding/fast_path.py:compile_fast_decoder.build": "builds the event of nearly every record",
+    "sidecar/decoding/fast_path.py:_compile_build": "holds the function below as a closure",
+    "sidecar/decoding/fast_path.py:_compile_build.build": "builds the event of nearly every record",
 }
 """Functions that stay in one piece, by `PATH:QUALIFIED_NAME`, with the reason: there a call for each record costs too
 much."""

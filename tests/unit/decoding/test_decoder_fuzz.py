@@ -205,7 +205,7 @@ def test_the_short_way_says_what_the_careful_way_says(it, data):
     short = judged(it, one)
     it.judge._envelope.keys._streams.clear()
     layout = it.judge._layout(tuple(name for name, _ in named))
-    careful = it.look_up(lambda: it.judge._decode_slowly(one, layout, NOW, False))
+    careful = it.look_up(lambda: it.judge._decode_slowly(one, layout, NOW, False, it.catalog))
     # Compared as text: NaN, which an Avro body may hold, equals nothing.
     assert repr(short) == repr(careful)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from sidecar.decoding.formats.schema_format import OutlineLine, SelfDescribedValue, UnusableSchema
+from sidecar.decoding.formats.schema_format import FieldSelection, OutlineLine, SelfDescribedValue, UnusableSchema
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.ports.registry import RegisteredSchema
 from tests.support.decoding import Court, confluent, order, record
@@ -30,7 +30,7 @@ class PairsSchema:
             return PathFault("decode.malformed", "expected name=text").within(f".{pairs[-1][0]}")
         return {name: text for name, _, text in pairs}
 
-    def project(self, fields: Collection[str]) -> None:
+    def project(self, selection: FieldSelection, decode: Callable[..., Any]) -> None:
         return None
 
     def check(self, value: Any) -> PathFault | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any
 
@@ -23,6 +23,7 @@ from sidecar.decoding.formats.avro.schema_survey import SchemaSurvey, survey
 from sidecar.decoding.formats.schema_format import (
     CompiledSchema,
     EditedPayload,
+    FieldSelection,
     OutlineLine,
     SelfDescribedValue,
     UnusableSchema,
@@ -67,8 +68,8 @@ class AvroSchema:
         self._texts = texts
         self._root = root = schema_parser.parse(text, references)
         self._costs = costs = survey(root)
-        self._projections: dict[frozenset[str], Callable[[bytes, int], Any] | None] = {}
-        """One for each way to find an envelope, of which there are few: as many as configurations."""
+        self._projections: dict[FieldSelection, Callable[..., Any] | None] = {}
+        """One for each way to find an envelope in the body, of which there are few."""
         self.decode = _compile_decode(root, costs)
         self.check = json_validator.compile_check(root, costs.recursive)
         self.name: str | None = None
@@ -76,14 +77,13 @@ class AvroSchema:
         if isinstance(root, schema_parser.AvroRecord):
             self.name, self.fields = root.name, frozenset(field.name for field in root.fields)
 
-    def project(self, fields: Collection[str]) -> Callable[[bytes, int], Any] | None:
+    def project(self, selection: FieldSelection, decode: Callable[[bytes, int], Any]) -> Callable[..., Any] | None:
         """Compile a decoder for some of the record's own fields. None where payloads may have to be walked first."""
         if not self._costs.safe:
             return None
-        key = frozenset(fields)
-        if key not in self._projections:
-            self._projections[key] = compile_projection(self._root, key, self.decode, self._costs.walk_above)
-        return self._projections[key]
+        if selection not in self._projections:
+            self._projections[selection] = compile_projection(self._root, selection, decode, self._costs.walk_above)
+        return self._projections[selection]
 
     def record_name(self, data: bytes, start: int) -> str | None:
         """Return the name of the record in the payload; in a union, that of its branch."""

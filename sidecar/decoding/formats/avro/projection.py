@@ -8,12 +8,13 @@ decoder rejects, and gives the same values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
 from fastavro import schemaless_reader
 
+from sidecar.decoding.envelope.coercion import EARLIEST_US, LATEST_US, to_micros
 from sidecar.decoding.formats.avro import projection_steps
 from sidecar.decoding.formats.avro.fastavro_schema import logical_reader, reading_schema
 from sidecar.decoding.formats.avro.projection_steps import MAX_SHORT_BYTES, MAX_SHORT_NUMBERS
@@ -30,6 +31,7 @@ from sidecar.decoding.formats.avro.schema_parser import (
     children,
 )
 from sidecar.decoding.formats.avro.schema_survey import fewest_bytes
+from sidecar.decoding.formats.schema_format import FieldSelection
 
 MAX_TYPES = 200
 """Types, counted wherever they are used, for which code is generated: compiling takes about 40 µs for each."""
@@ -41,19 +43,21 @@ Decode = Callable[[bytes, int], Any]
 
 _WIDTHS = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 _INDENT = "    "
+_TIMESTAMPS = {"timestamp-millis": (1_000, 6), "timestamp-micros": (1, 8)}
+"""Microseconds of a timestamp's unit, and bytes of the timestamps from 2004 to 2039."""
 
 
 class _TooLarge(ValueError):
     """Raised for a schema for which no code is generated."""
 
 
-def compile_projection(root: Type, fields: Collection[str], decode: Decode, max_bytes: int) -> Decode | None:
+def compile_projection(root: Type, selection: FieldSelection, decode: Decode, max_bytes: int) -> Decode | None:
     """Compile the projection of a record to some of its own fields. Only for a safe schema (`schema_survey`).
 
     Args:
         root: The schema.
-        fields: Names of the fields.
-        decode: The full decoder, whose result stands where the projection gives up.
+        selection: The fields.
+        decode: Decodes whole payloads and selects; its result stands where the projection gives up.
         max_bytes: Size above which payloads are left to the full decoder.
 
     Returns:
@@ -65,11 +69,11 @@ def compile_projection(root: Type, fields: Collection[str], decode: Decode, max_
 
     def verify_text(data: bytes, start: int) -> Any:
         if not strict:
-            strict.append(_ProjectionCode(root, fields, decode, None, max_bytes).compile())
+            strict.append(_ProjectionCode(root, selection, decode, None, max_bytes).compile())
         return strict[0](data, start)
 
     try:
-        return _ProjectionCode(root, fields, decode, verify_text, max_bytes).compile()
+        return _ProjectionCode(root, selection, decode, verify_text, max_bytes).compile()
     except _TooLarge:
         return None
 
@@ -83,32 +87,43 @@ class _ProjectionCode:
     """
 
     def __init__(
-        self, root: AvroRecord, fields: Collection[str], decode: Decode, strict: Decode | None, max_bytes: int
+        self, root: AvroRecord, selection: FieldSelection, decode: Decode, strict: Decode | None, max_bytes: int
     ) -> None:
         """Begin. `decode` is called where the code gives up, and `strict` for text beyond ASCII.
 
         `strict` is None for the code that verifies each text.
         """
-        self._root, self._fields, self._in_runs = root, frozenset(fields), strict is not None
+        self._root, self._selection, self._in_runs = root, selection, strict is not None
         self._max_bytes = max_bytes
         self._lines: list[str] = []
         self._indent = 2
         self._types = 0
         self._open = False
         """A run is open: its bytes are ASCII as far as nothing but text decides."""
-        self._names: dict[str, Any] = {**projection_steps.NAMES, "decode": decode, "strict": strict}
+        self._names: dict[str, Any] = {
+            **projection_steps.NAMES,
+            "decode": decode,
+            "strict": strict,
+            "to_micros": to_micros,
+        }
 
     def compile(self) -> Decode:
         """Generate and compile the function. Raises _TooLarge."""
-        values: list[str] = []
+        chosen, time_at = self._selection.fields, self._selection.time_at
+        time = chosen[time_at] if time_at >= 0 else None
+        variables: dict[str, str] = {}
         for each in self._root.fields:
-            if each.name in self._fields:
-                variable = f"v{len(values)}"
-                self._read(each.type, variable)
-                values.append(f"{each.name!r}: {variable}")
+            if each.name in chosen or each.name in self._selection.others:
+                variable = variables[each.name] = f"v{len(variables)}"
+                if each.name == time:
+                    self._read_time(each.type, variable)
+                else:
+                    self._read(each.type, variable)
             else:
                 self._skip(each.type)
         self._close()
+        values = [variables.get(name or "", "None") for name in chosen]
+        others = [f"{name!r}: {variables[name]}" for name in self._selection.others if name in variables]
         lines = [
             "def project(data, start):",
             f"    if len(data) > {self._max_bytes}:",
@@ -117,7 +132,7 @@ class _ProjectionCode:
             "        at = start",
             *self._lines,
             "        if at == len(data):",
-            f"            return {{{', '.join(values)}}}",
+            f"            return ({', '.join(values)}, {{{', '.join(others)}}})",
             "    except Exception:",
             "        pass",
             "    return decode(data, start)",
@@ -273,6 +288,38 @@ class _ProjectionCode:
         self._emit("at += 1")
 
     # --- values
+
+    def _read_time(self, type: Type, variable: str) -> None:
+        """Emit code that reads a time in microseconds, as `to_micros` gives it for the value of the full decoder."""
+        match type:
+            case AvroPrimitive("long", "timestamp-millis" | "timestamp-micros" as logical):
+                self._count_type()
+                self._close()
+                self._read_timestamp(type, variable, *_TIMESTAMPS[logical])
+            case AvroUnion(branches):
+                self._count_type()
+                self._branch(branches, lambda branch: self._read_time(branch, variable))
+            case _:
+                self._read(type, variable)
+                self._emit(f"{variable} = to_micros({variable})")
+
+    def _read_timestamp(self, type: AvroPrimitive, variable: str, micros: int, length: int) -> None:
+        """Emit code that reads a timestamp. Those of these years have `length` bytes; they are read without a loop."""
+        names = [f"b{number}" for number in range(length)]
+        terms = [name if number == 0 else f"({name} << {7 * number})" for number, name in enumerate(names)]
+        surplus = sum(MAX_SHORT_BYTES << 7 * number for number in range(length - 1))
+        self._emit(
+            f"{', '.join(names)} = read_{length}_bytes(data, at)",
+            f"if {names[-1]} < {MAX_SHORT_BYTES} and {' & '.join(names[:-1])} & {MAX_SHORT_BYTES} and not b0 & 1:",
+            f"{_INDENT}at += {length}",
+            # Of a number that is not negative, the last bit says so: half of it counts.
+            f"{_INDENT}{variable} = ({' + '.join(terms)} - {surplus}) * {micros} >> 1",
+            "else:",
+            f"{_INDENT}number, at = read_number(data, at)",
+            f"{_INDENT}{variable} = number * {micros}",
+            f"if not {EARLIEST_US} <= {variable} < {LATEST_US}:",
+            f"{_INDENT}return decode(data, start)",
+        )
 
     def _read(self, type: Type, variable: str) -> None:
         """Emit code that reads a value, as the full decoder gives it, into a variable."""

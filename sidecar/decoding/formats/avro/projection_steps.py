@@ -79,6 +79,8 @@ NAMES: dict[str, Any] = {
     "NUMBERS": [(number >> 1) ^ -(number & 1) for number in range(MAX_SHORT_BYTES)],
     "read_float": Struct("<f").unpack_from,
     "read_double": Struct("<d").unpack_from,
+    "read_6_bytes": Struct("6B").unpack_from,
+    "read_8_bytes": Struct("8B").unpack_from,
     **{step.__name__: step for step in (read_number, skip_number, read_text, skip_text, skip_bytes, read_count)},
 }
 """Names in all generated code. STEPS: the length of a text, or of bytes, with its length before it, by its first byte,

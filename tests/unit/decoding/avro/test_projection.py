@@ -13,9 +13,11 @@ from fastavro import parse_schema, schemaless_writer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidecar.decoding.envelope.coercion import to_micros
 from sidecar.decoding.formats.avro import schema_parser
 from sidecar.decoding.formats.avro.avro_format import AvroSchema
 from sidecar.decoding.formats.avro.projection import compile_projection
+from sidecar.decoding.formats.schema_format import FieldSelection
 from sidecar.domain.json_path import PathFault
 from tests.support.avro_payloads import encoded
 from tests.support.avro_strategies import payloads, schemas
@@ -23,13 +25,27 @@ from tests.support.bench_events import SCHEMA, bench_events
 from tests.unit.decoding.avro.test_decoding_fuzz import NoEnd, value_of
 
 GAVE_UP = object()
-MAX_BYTES = 10_000
+MAX_BYTES = 100_000
+
+
+def selection_of(fields: list[str], time: str | None = None) -> FieldSelection:
+    """Half of the fields as values, and half of them in the dict."""
+    first = [name for number, name in enumerate(fields) if name == time or number % 2 == 0]
+    others = tuple(name for name in fields if name not in first)
+    return FieldSelection((None, *first), first.index(time) + 1 if time in first else -1, others)
+
+
+def select(body: Any, selection: FieldSelection) -> tuple[Any, ...]:
+    values = [None if name is None else body[name] for name in selection.fields]
+    if selection.time_at >= 0:
+        values[selection.time_at] = to_micros(values[selection.time_at])
+    return (*values, {name: body[name] for name in selection.others})
 
 
 def projection_of(declared: Any, fields: list[str]) -> Any:
     """The projection, which gives GAVE_UP where the full decoder would be asked."""
     root = schema_parser.parse(json.dumps(declared))
-    return compile_projection(root, fields, lambda data, start: GAVE_UP, MAX_BYTES)
+    return compile_projection(root, selection_of(fields), lambda data, start: GAVE_UP, MAX_BYTES)
 
 
 def record_of(*types: Any) -> dict[str, Any]:
@@ -42,10 +58,19 @@ def compiled(text: str) -> AvroSchema:
     return AvroSchema((text,))
 
 
-def check_agreement(declared: Any, fields: list[str], payload: bytes) -> bool:
+def check_agreement(declared: Any, fields: list[str], payload: bytes, time: str | None = None) -> bool:
     """Assert that the projection and the full decoder agree. True if the projection did not give up."""
-    schema = compiled(json.dumps(declared))
-    full, project = schema.decode(b"\x00" + payload, 1), schema.project(fields)
+    schema, selection, gave_up = compiled(json.dumps(declared)), selection_of(fields, time), []
+
+    def decode_whole(data: bytes, start: int) -> Any:
+        gave_up.append(data)
+        body = schema.decode(data, start)
+        return body if isinstance(body, PathFault) else select(body, selection)
+
+    if not schema._costs.safe:
+        return False
+    project = compile_projection(schema._root, selection, decode_whole, MAX_BYTES)
+    full = schema.decode(b"\x00" + payload, 1)
     if project is None:
         return False
     part = project(b"\x00" + payload, 1)
@@ -53,8 +78,8 @@ def check_agreement(declared: Any, fields: list[str], payload: bytes) -> bool:
         assert isinstance(part, PathFault)
         assert (part.code, part.path, part.message) == (full.code, full.path, full.message)
         return False
-    assert repr({name: part[name] for name in fields}) == repr({name: full[name] for name in fields})
-    return set(part) == set(fields)  # the full decoder gives all
+    assert repr(part) == repr(select(full, selection))
+    return not gave_up
 
 
 @pytest.mark.slow
@@ -70,19 +95,20 @@ def test_projection_and_full_decoder_agree_on_every_input(
 ) -> None:
     declared = _with_own_names(record_of(*types))
     fields = [f"f{number}" for number in sorted(wanted) if number < len(types)]
+    time = fields[0] if fields else None
     for payload in many:
-        check_agreement(declared, fields, payload)
+        check_agreement(declared, fields, payload, time)
     try:
         out = BytesIO()
         schemaless_writer(out, parse_schema(declared), value_of(schema_parser.parse(json.dumps(declared)), random))
     except (NoEnd, ValueError, TypeError, AttributeError, OverflowError):
         return  # fastavro's writer wants other values for logical types
     payload = out.getvalue()
-    check_agreement(declared, fields, payload)
+    check_agreement(declared, fields, payload, time)
     for _ in range(20):
         at = random.randint(0, len(payload))
         damaged = payload[:at] + random.randbytes(random.randint(0, 3)) + payload[at + random.randint(0, 3) :]
-        check_agreement(declared, fields, damaged)
+        check_agreement(declared, fields, damaged, time)
 
 
 def _with_own_names(declared: Any, count: list[int] | None = None) -> Any:
@@ -153,6 +179,7 @@ def test_every_type_is_read_and_stepped_over_without_the_full_decoder(type: Any,
     payload = encoded(plain, {"f0": "first", "f1": value, "f2": 7, "f3": last, "f4": None})
     for fields in ([], ["f1"], ["f0", "f2"], ["f0", "f1", "f2", "f3"]):
         assert check_agreement(declared, fields, payload)
+        assert check_agreement(declared, fields, payload, "f1") or str(type).count("timestamp")
     for at in range(len(payload) if len(payload) < 1_000 else 0):
         check_agreement(declared, ["f0", "f1"], payload[:at])
         check_agreement(declared, ["f0"], payload[:at] + bytes([payload[at] ^ 0x80]) + payload[at + 1 :])
@@ -171,11 +198,39 @@ def test_a_count_that_no_payload_can_hold_ends_at_once() -> None:
 
 
 def test_every_event_of_the_bench_is_read_by_its_projection() -> None:
-    project = projection_of(SCHEMA, ["eventId", "timestamp"])
-    schema = AvroSchema((json.dumps(SCHEMA),))
     for _, value, _ in bench_events(100):
-        part, full = project(value, 5), schema.decode(value, 5)
-        assert part == {name: full[name] for name in ("eventId", "timestamp")}
+        assert check_agreement(SCHEMA, ["eventId", "timestamp", "eventType"], value[5:], "timestamp")
+
+
+TIMESTAMPS = (
+    0,
+    1,
+    -1,
+    63,
+    2**31,
+    1_767_225_600_000,
+    2**41,
+    31_535_999_999,
+    1_767_225_600_000_000,
+    2**55,
+    2**60,
+    -(2**60),
+)
+
+
+@pytest.mark.parametrize(
+    "logical", ["timestamp-millis", "timestamp-micros", "timestamp-nanos", "local-timestamp-millis"]
+)
+@pytest.mark.parametrize("optional", [False, True])
+def test_a_time_of_any_size_is_given_in_microseconds(logical: str, optional: bool) -> None:
+    type: Any = {"type": "long", "logicalType": logical}
+    declared = record_of(["null", type] if optional else type, "string")
+    for number in TIMESTAMPS:
+        payload = b"\x02" * optional + encoded(record_of("long", "string"), {"f0": number, "f1": "end"})
+        check_agreement(declared, ["f0", "f1"], payload, "f0")
+    payload = b"\x02" * optional + encoded(record_of("long", "string"), {"f0": 1_767_225_600_000, "f1": "end"})
+    gave_up = not check_agreement(declared, ["f0", "f1"], payload, "f0")
+    assert gave_up == (logical == "timestamp-micros")  # which is a time of 1970 there
 
 
 def test_large_payloads_are_left_to_the_full_decoder() -> None:
@@ -195,4 +250,4 @@ def test_no_code_is_generated_for_what_is_no_record_or_too_large() -> None:
 
 def test_recursive_schemas_have_no_projection() -> None:
     chain = {"type": "record", "name": "Link", "fields": [{"name": "next", "type": ["null", "Link"]}]}
-    assert AvroSchema((json.dumps(chain),)).project(["next"]) is None
+    assert AvroSchema((json.dumps(chain),)).project(selection_of(["next"]), lambda data, start: None) is None
