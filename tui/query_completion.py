@@ -17,7 +17,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "producer": ("the producer", ()),
     "status": ("the status of the event", ("ok", "unchecked", "replayed", "duplicate", "rejected")),
     "code": (
-        "why it was rejected",
+        "the code of the rejection",
         (
             "decode.truncated", "decode.trailing_bytes", "decode.malformed", "decode.limit", "schema.unknown_id",
             "schema.unknown_subject", "schema.wrong_subject", "schema.unknown_version", "schema.mismatch",

@@ -58,8 +58,7 @@ class KafkaConfig(StrictStruct, frozen=True):
     start: Annotated[
         StartPosition,
         Meta(
-            description="Where a consumer group without offsets begins: latest, earliest, a length of time back, "
-            "or a time."
+            description="Where a consumer group without offsets begins: latest, earliest, a duration back, or a time."
         ),
     ] = StartPosition("latest")
     gate: Annotated[
@@ -105,7 +104,7 @@ class RedisConfig(StrictStruct, frozen=True):
     group: Annotated[Text | None, Meta(description="Consumer group. Default: tracecar.SERVICE.")] = None
     start: Annotated[
         StartPosition,
-        Meta(description="Where a new consumer group begins: latest, earliest, a length of time back, or a time."),
+        Meta(description="Where a new consumer group begins: latest, earliest, a duration back, or a time."),
     ] = StartPosition("latest")
     gate: Annotated[
         dict[Text, Text],

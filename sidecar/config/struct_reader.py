@@ -205,7 +205,7 @@ _READERS: dict[type, Callable[[StructReader, Any, Any, _ReadContext], Any]] = {
     inspect.CustomType: StructReader._duration,
     inspect.AnyType: StructReader._anything,
 }
-START = "latest, earliest, a length of time such as 1h, or a time such as 2026-01-31T12:00:00Z"
+START = "latest, earliest, a duration such as 1h, or a time such as 2026-01-31T12:00:00Z"
 
 
 def unwrap_type(type_: inspect.Type) -> inspect.Type:
@@ -235,7 +235,7 @@ def expectation(type_: inspect.Type) -> str:
         case inspect.BoolType():
             return "true or false"
         case inspect.CustomType():
-            return "a length of time such as 250ms, 60s, 15m, 24h or 7d"
+            return "a duration such as 250ms, 60s, 15m, 24h or 7d"
         case inspect.ListType():
             return "a list"
         case inspect.StructType() | inspect.DictType():

@@ -93,7 +93,7 @@ def _loops(path: str, gate: Mapping[str, str]) -> Iterator[Mistake]:
             way.append(gate[way[-1]])
         if gate.get(way[-1]) == left and left not in reported:
             reported.update(way)
-            yield Mistake(_item_path(path, left), "a gate that leads out", f"a loop: {' → '.join([*way, left])}")
+            yield Mistake(_item_path(path, left), "a gate to another stream", f"a loop: {' → '.join([*way, left])}")
 
 
 @_rule("service", "dead_letters.stream", "dead_letters.read", "sources.kafka.topics", "sources.kafka.gate")
@@ -128,7 +128,9 @@ def _apart(
     for left, right in gate.items():
         if naming.is_dead_letter(right):
             yield Mistake(
-                _item_path(f"{source}.gate", left), "an ordinary stream to lead to", f"{right!r}, a dead-letter stream"
+                _item_path(f"{source}.gate", left),
+                "an ordinary stream as the target",
+                f"{right!r}, a dead-letter stream",
             )
 
 
@@ -205,7 +207,7 @@ def _lasting(path: str) -> None:
     @_rule(path)
     def more_than_nothing(length: Duration) -> Iterator[Mistake]:
         if length <= 0:
-            yield Mistake(path, "a length of time of more than nothing", "0s")
+            yield Mistake(path, "a duration of more than 0", "0s")
 
 
 for _path in ("dead_letters.breaker.window", "sources.redis.claim_idle", "history.keep.age", "history.flush"):
@@ -216,7 +218,7 @@ for _path in ("dead_letters.breaker.window", "sources.redis.claim_idle", "histor
 def _some_of_the_name(read: list[str]) -> Iterator[Mistake]:
     for number, template in enumerate(read):
         if not re.sub(r"\{(?:service|group|stream)\}|\*", "", template) and template != "{stream}":
-            yield Mistake(f"dead_letters.read[{number}]", "a name that dead letters have to themselves", repr(template))
+            yield Mistake(f"dead_letters.read[{number}]", "a name that only dead letters use", repr(template))
 
 
 @_rule("index.memory", "index.redis")
@@ -270,7 +272,7 @@ def _sampling_by_what(sampling: SamplingConfig | None) -> Iterator[Mistake]:
         return
     if sampling.keep == "ratio" and sampling.ratio is None:
         yield Mistake(
-            "exporters.sampling.ratio", "a share from 0 to 1, as keep is ratio", "nothing: the key is missing"
+            "exporters.sampling.ratio", "a share from 0 to 1, because keep is ratio", "nothing: the key is missing"
         )
     if sampling.keep != "tail":
         for name in ("slow", "query"):
@@ -300,7 +302,9 @@ def _otlp_address_is_a_base(endpoint: str | None) -> Iterator[Mistake]:
     for signal in ("traces", "metrics", "logs"):
         path = f"/v1/{signal}"
         if endpoint is not None and endpoint.rstrip("/").endswith(path):
-            yield Mistake("exporters.otlp.endpoint", f"the base address: {path} is added to it", "an address with it")
+            yield Mistake(
+                "exporters.otlp.endpoint", f"the base address: {path} is added to it", f"an address with {path}"
+            )
 
 
 @_rule("exporters.zipkin")

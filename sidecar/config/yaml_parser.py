@@ -93,7 +93,7 @@ class _YamlConstructor:
             raise _YamlError(Mistake("", f"at most {MAX_VALUES} values", "more, counting every use of an alias"))
         if id(node) in self._open:
             raise _YamlError(
-                Mistake(path, "a value", f"an alias of what it stands in, {_describe_place(node.start_mark)}")
+                Mistake(path, "a value", f"an alias of the value that contains it, {_describe_place(node.start_mark)}")
             )
         self._open.add(id(node))
         built = self._built(node, path)

@@ -97,12 +97,12 @@ class CauseGrouping:
         notes = []
         if self.folded:
             notes.append(
-                f"there are more causes than the {MAX_CAUSES} that are told apart: {self.folded} letters are of others"
+                f"there are more than {MAX_CAUSES} causes: {self.folded} letters of further causes are not listed"
             )
         if self._is_full:
             notes.append(
-                f"only {MAX_REMEMBERED_KEYS} origins and aggregates are remembered: beyond these each letter counts, "
-                "and aggregates are at least as many as said"
+                f"only {MAX_REMEMBERED_KEYS} origins and aggregates are remembered: beyond these every letter "
+                "counts, and the numbers of aggregates are lower bounds"
             )
         return notes
 

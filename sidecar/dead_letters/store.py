@@ -255,4 +255,4 @@ async def _add_expiry(source: LetterSource, groups: Sequence[DeadLetterGroup]) -
 
 
 def _states_unknown(source: LetterSource, error: TracecarError) -> str:
-    return f"what became of dead letters on {source.broker.system} is not known, they are shown as open: {error}"
+    return f"the state of dead letters on {source.broker.system} is unknown, so they are shown as open: {error}"

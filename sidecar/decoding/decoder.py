@@ -148,7 +148,7 @@ class EventDecoder:
                 continue
             try:
                 if fetches >= MAX_FETCHES_PER_RECORD:
-                    raise Outage("the registry does not give the schemas of a record: try again")
+                    raise Outage("the registry did not return the schemas of a record: try again")
                 fetches += 1
                 seen_at = min(seen_at, self._catalog.clock())
                 async with asyncio.timeout_at(until):

@@ -205,7 +205,7 @@ def json_or_problem(value: bytes, start: int = 0) -> tuple[Any, Rejection | None
     except RecursionError:
         return None, Rejection("decode.limit", "expected JSON of ordinary depth, found it nested too deeply to read")
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
-        return None, Rejection("decode.malformed", f"expected JSON, found what is none: {str(error)[:500]}")
+        return None, Rejection("decode.malformed", f"expected JSON, found invalid text: {str(error)[:500]}")
 
 
 def _escape_lone_surrogate(escape: re.Match[bytes]) -> bytes:

@@ -205,7 +205,7 @@ class SchemaCache:
                 return look()
             except SchemaNotCached as needs:
                 await self.fetch(needs.key)
-        raise Outage("the schema could not be had from the registry: try again")
+        raise Outage("the registry did not return the schema: try again")
 
     # --- asking the registry ---------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ _MAX_MESSAGE_CHARACTERS = 2_000
 
 def unknown_id(schema: str, stream: str) -> Rejection:
     """Reject a schema that the registry does not have. `schema` is its description, such as `schema id 7`."""
-    return Rejection("schema.unknown_id", f"{schema} is not registered (asked for by {printable(stream)})")
+    return Rejection("schema.unknown_id", f"{schema} is not registered (needed by {printable(stream)})")
 
 
 def wrong_subject(

@@ -285,7 +285,7 @@ class _GeneralDecoder:
         try:
             binary = cloudevents.read_binary_data(body)
         except ValueError:
-            message = "data_base64: expected base64, found what is none"
+            message = "data_base64: expected base64, found other text"
             shape.rejection = Rejection("decode.malformed", message, join(path, "data_base64"))
             return shape
         if binary is not None:

@@ -28,5 +28,5 @@ async def run_periodically(what: str, once: Callable[[], Awaitable[object]], pau
         except TracecarError as error:
             log.debug(f"{what} failed; retrying", reason=str(error))
         except Exception:
-            log.exception(f"{what} failed by a bug; retrying")
+            log.exception(f"{what} failed because of a bug; retrying")
         await asyncio.sleep(pause)

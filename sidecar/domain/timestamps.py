@@ -48,7 +48,7 @@ def parse_rfc3339(text: str) -> int:
 def parse_duration(text: str) -> float:
     """Parse a duration such as `15m` into seconds. Raises ValueError for other text and for more than 100 years."""
     if len(text) > 64 or not _DURATION.fullmatch(text):
-        raise ValueError(f"not a length of time such as 250ms, 60s, 15m, 24h or 7d: {text[:64]!r}")
+        raise ValueError(f"not a duration such as 250ms, 60s, 15m, 24h or 7d: {text[:64]!r}")
     seconds = sum(float(number) * _UNIT_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
     if seconds > MAX_DURATION_S:
         raise ValueError(f"longer than a hundred years: {text!r}")
@@ -83,6 +83,6 @@ def parse_moment(text: str, now_us: int) -> int:
             with contextlib.suppress(ValueError, OverflowError):
                 return parse_rfc3339(stripped)
     raise ValueError(
-        f"{text[:64]!r} is no moment: expected a time such as 2026-01-31T12:00:00Z, a length of time before now such "
+        f"{text[:64]!r} is not a moment: expected a time such as 2026-01-31T12:00:00Z, a duration before now such "
         "as 10m or '10 minutes ago', or now"
     )

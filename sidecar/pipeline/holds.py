@@ -41,6 +41,6 @@ def explain_refusal(stream: str, sentence: str) -> str:
     """Explain a hold by a broker that refuses a commit."""
     name = to_text(stream)
     return (
-        f"{sentence}. Fix this and run tracecar streams resume {name}, or give up on the refused records with "
+        f"{sentence}. Fix this and run tracecar streams resume {name}, or drop the refused records with "
         f"tracecar streams skip {name}"
     )

@@ -227,7 +227,7 @@ class PartitionWorker:
         if gap.recreated:
             self._context.sink.discard(gap.partition)
         log.warning(
-            "records were gone before they were read",
+            "records were deleted before they were read",
             wanted=str(gap.partition.at(gap.wanted)),
             resumed=str(gap.partition.at(gap.resumed)),
             reason=gap.reason,

@@ -92,10 +92,10 @@ _ALL = (
     QueryField("correlation", "the correlation id", lambda n: n.event.correlation_id, lambda d: None),
     QueryField("causation", "the id of the event that caused it", lambda n: n.event.causation_id, lambda d: None),
     QueryField("producer", "who published it", lambda n: n.event.producer, lambda d: None),
-    QueryField("status", "how it was judged", lambda n: n.status, lambda d: "rejected", STATUSES),
+    QueryField("status", "the status of the event", lambda n: n.status, lambda d: "rejected", STATUSES),
     QueryField(
         "code",
-        "why it was rejected",
+        "the code of the rejection",
         lambda n: n.event.rejection.code if n.event.rejection else None,
         lambda d: d.code,
         CODES,
@@ -107,20 +107,20 @@ _ALL = (
         lambda d: d.stage,
         STAGES,
     ),
-    QueryField("group", "the consumer group that a dead letter is of", lambda n: None, lambda d: d.group),
-    QueryField("cause", "the cause that a dead letter has in common with others", lambda n: None, cause_fingerprint),
+    QueryField("group", "the consumer group of a dead letter", lambda n: None, lambda d: d.group),
+    QueryField("cause", "the cause of a dead letter, by its fingerprint", lambda n: None, cause_fingerprint),
     QueryField("message", "the text of a dead letter's error", lambda n: None, lambda d: d.message),
     QueryField("root_cause", "the innermost exception behind a dead letter", lambda n: None, _root_cause),
     QueryField("stacktrace", "the stack trace of a dead letter", lambda n: None, lambda d: d.stacktrace),
     QueryField(
         "state",
-        "what became of a dead letter, or of a saga",
+        "the state of a dead letter or of a saga",
         lambda n: None,
         lambda d: d.state,
         (*STATES, *SAGA_STATES),
     ),
     QueryField("saga", "the name of a declared process, for sagas", lambda n: None, lambda d: None),
-    QueryField("dialect", "in which framework's way a dead letter is written", lambda n: None, lambda d: d.dialect),
+    QueryField("dialect", "the framework that wrote a dead letter", lambda n: None, lambda d: d.dialect),
     QueryField(
         "schema",
         "SUBJECT, SUBJECT:v3, a schema id or GUID",
@@ -141,8 +141,8 @@ FIELDS: Mapping[str, QueryField] = {field.name: field for field in _ALL}
 SPECIAL: Mapping[str, str] = {
     "header.": "a header, by name",
     "body.": "a value in the body, by path: body.data.items.qty",
-    "since": "not older than a length of time (15m) or a time",
-    "until": "older than a length of time or a time",
+    "since": "not older than a duration (15m) or a time",
+    "until": "older than a duration or a time",
 }
 """Fields that are not plain values, with their descriptions."""
 ALIASES: Mapping[str, str] = {

@@ -119,7 +119,7 @@ class _QueryParser:
     def _term(self) -> Term:
         start = self._cursor.at
         if (keyword := self._cursor.keyword()) is not None:
-            self._cursor.fail(f'expected a condition, found {keyword} (in quotes, to look for it: "{keyword}")')
+            self._cursor.fail(f'expected a condition, found {keyword} (in quotes, to search for it: "{keyword}")')
         if self._cursor.peek() in ("", ")"):
             self._cursor.fail(f"expected a condition, found {self._cursor.describe_here()}")
         if payload := _PAYLOAD.match(self._cursor.text, start):
@@ -146,7 +146,7 @@ class _QueryParser:
             return self._time_term(name, comparison, value, at)
         field = FIELDS[name]
         if comparison and not field.ordered:
-            self._cursor.fail(f"expected a value: {name} knows no {comparison}", at)
+            self._cursor.fail(f"expected a value: {name} does not support {comparison}", at)
         self._check_comparison(comparison, value, value_at)
         if name == "trace":
             value = self._trace(value, value_at)
@@ -187,7 +187,7 @@ class _QueryParser:
         return path.steps
 
     def _time_term(self, name: str, comparison: Comparison, value: Value, at: int) -> Term:
-        expected = "expected a length of time such as 15m, or a time such as 2026-01-31T12:00:00Z"
+        expected = "expected a duration such as 15m, or a time such as 2026-01-31T12:00:00Z"
         if comparison or not isinstance(value, ExactText):
             self._cursor.fail(expected, at)
         try:
@@ -217,7 +217,7 @@ class _QueryParser:
             self._cursor.fail(f"expected {name}.{'NAME' if name == 'header' else 'PATH'}, such as {_EXAMPLES[name]}")
         near = [f"body.{name}"] if "." in name else get_close_matches(name.lower(), [*FIELDS, "since", "until"], n=1)
         known = f"perhaps {near[0]}:" if near else f"one of {', '.join(FIELDS)}, since, until, header.NAME, body.PATH"
-        self._cursor.fail(f"expected a field ({known}), found {name[:60]!r} (in quotes, it is looked for as it is)")
+        self._cursor.fail(f"expected a field ({known}), found {name[:60]!r} (in quotes, it is searched for literally)")
 
 
 _EXAMPLES = {"header": "header.traceparent:*", "body": "body.data.total:>100"}

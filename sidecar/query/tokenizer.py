@@ -84,7 +84,7 @@ class Tokenizer:
         else:
             value = self._word()
         if self.at < len(self.text) and self.peek() not in ")" and not self.peek().isspace():
-            self.fail(f"expected a space, found {self.describe_here()} (in quotes, it is looked for as it is)")
+            self.fail(f"expected a space, found {self.describe_here()} (in quotes, it is searched for literally)")
         self.skip_space()
         return value
 
@@ -109,7 +109,9 @@ class Tokenizer:
         self.at += 1
         while self.peek() != "/":
             if self.at >= len(self.text):
-                self.fail("expected a / to end this regular expression (in quotes, / is looked for as it is)", opening)
+                self.fail(
+                    "expected a / to end this regular expression (in quotes, / is searched for literally)", opening
+                )
             if self.peek() == "\\":
                 escaped = self.text[self.at + 1 : self.at + 2]
                 parts.append("/" if escaped == "/" else f"\\{escaped}")

@@ -29,12 +29,12 @@ from sidecar.replay.models import LetterOutcome
 DiscardAction = Literal["discarded", "restored"]
 REFUSALS = {
     ("discarded", "replayed"): "it was replayed: nothing is open",
-    ("discarded", "replaying"): "a replay has it: cancel that first (tracecar replays)",
+    ("discarded", "replaying"): "a replay has selected it: cancel the replay first (tracecar replays)",
     ("restored", "open"): "it is open: nothing to undo",
     ("restored", "parked"): "it was not discarded: it is parked (dlq replay --force sends it)",
     ("restored", "replayed"): "it was not discarded: it was replayed (dlq replay --force sends it again)",
     ("restored", "returned"): "it was not discarded: it was replayed, and failed again as a letter of its own",
-    ("restored", "replaying"): "it was not discarded: a replay has it",
+    ("restored", "replaying"): "it was not discarded: a replay has selected it",
 }
 NEW_STATES: dict[DiscardAction, State] = {"discarded": "discarded", "restored": "open"}
 """State of a letter after each action."""
@@ -72,7 +72,7 @@ async def change_letters(
             yield outcome
     unread = f" ({'; '.join(dict.fromkeys(notes))})" if notes else ""
     for id in unseen:
-        why = describe_malformed_id(id) or f"no dead-letter stream holds a letter with this id{unread}"
+        why = describe_malformed_id(id) or f"no dead-letter stream has a letter with this id{unread}"
         yield LetterOutcome(id=id, done=False, state="unknown", why=why)
 
 
@@ -104,7 +104,7 @@ async def _change_letters(
                 else:
                     changed = current_entry(done.stands)
                     states[number] = changed.state if changed is not None else states[number]
-    why = "others act on it at the same time: try again"
+    why = "another operator changed it at the same time: try again"
     return [
         outcomes.get(number) or LetterOutcome(id=letter.letter.id, done=False, state=states[number], why=why)
         for number, letter in enumerate(letters)

@@ -77,7 +77,7 @@ async def plan_letters(
         warnings.append(f"consumer groups: {tracker.note}")
     targets = await _count_targets(source, free, request)
     warnings += [
-        f"there is no stream {target.stream}: create it first, or say another with --to"
+        f"there is no stream {target.stream}: create it first, or choose another with --to"
         for target in targets
         if not target.exists
     ]
@@ -101,9 +101,9 @@ async def plan_range(
     """Plan the replay of a range of events, without changing anything."""
     assert request.to is not None
     exists = bool(await source.broker.partitions(request.to))
-    warnings = [] if exists else [f"there is no stream {request.to}: create it first, or name another"]
+    warnings = [] if exists else [f"there is no stream {request.to}: create it first, or choose another"]
     if exists and not await _is_watched(source, request.to):
-        warnings.append(f"{request.to} is not among the watched streams: who reads it is not known here")
+        warnings.append(f"{request.to} is not a watched stream: its consumer groups are unknown here")
     if tracker.note is not None:
         warnings.append(f"consumer groups: {tracker.note}")
     return ReplayPlan(
@@ -220,7 +220,7 @@ def describe_missing(selection: ReplaySelection) -> list[str]:
     if not selection.missing:
         return []
     some = ", ".join(selection.missing[:3]) + (" …" if len(selection.missing) > 3 else "")
-    return [f"{len(selection.missing)} of the ids are of no dead letter that is there: {some}"]
+    return [f"{len(selection.missing)} of the ids belong to no existing dead letter: {some}"]
 
 
 async def _list_warnings(
@@ -232,14 +232,13 @@ async def _list_warnings(
         some = f" ({', '.join(since[:3])}{' …' if len(since) > 3 else ''})" if names else ""
         have = "aggregate has" if len(since) == 1 else "aggregates have"
         warnings.append(
-            f"{len(since)} {have} later events on the same stream, processed since: what is sent now comes after "
-            f"them{some}"
+            f"{len(since)} {have} later events on the same stream: the replayed records come after them{some}"
         )
     if request.to is not None and not await _is_watched(source, request.to):
-        warnings.append(f"{request.to} is not among the watched streams: who reads it is not known here")
+        warnings.append(f"{request.to} is not a watched stream: its consumer groups are unknown here")
     if request.group is not None:
         warnings.append(
-            f"meant for {request.group}: the other groups receive it too, and skip it only if they heed the header "
+            f"intended for {request.group}: the other groups receive it too, and skip it only if they check the header "
             "tracecar.replay-group"
         )
     warnings += await warn_of_fewer_partitions(source, free, request)
@@ -252,7 +251,7 @@ async def _list_warnings(
     if before and begun is not None:
         warnings.append(
             f"{before} of these letters come from replays before the ledger began ({format_rfc3339(begun * 1000)}): an "
-            "earlier ledger was deleted, and what was replayed by it reads as open again"
+            "earlier ledger was deleted, so letters that it recorded as replayed are open again"
         )
     return warnings
 
@@ -318,5 +317,5 @@ async def _find_ledger_start(source: LetterSource, free: Sequence[ReplayCandidat
 def refuse_target(to: str | None, naming: StreamNames) -> str | None:
     """Return the reason why nothing may be sent to this stream; None if it is allowed."""
     if to is not None and naming.is_dead_letter(to):
-        return f"{to} is a dead-letter stream, or the ledger: name a stream that is read"
+        return f"{to} is a dead-letter stream, or the ledger: name an ordinary stream"
     return None

@@ -35,7 +35,7 @@ from sidecar.replay.ports import ExportedLetter
 from sidecar.replay.record_builder import choose_timestamp
 
 MAX_TRIES = 3
-LEFT_OUT = "it was exported without what may not be shown"
+LEFT_OUT = "its redacted parts were not exported"
 MESSAGE = "tracecar.message"
 _TRACE = re.compile(r"stack", re.IGNORECASE)
 """Names of headers with stack traces, in any dialect: those may quote anything."""
@@ -77,7 +77,7 @@ class LetterTransfer:
     async def _export_letter(self, letter: DeadLetter) -> ExportedLetter:
         written = letter.written
         if written is None:
-            raise Refused(f"{letter.position}: the letter's own bytes are not at hand")
+            raise Refused(f"{letter.position}: the letter's own bytes are missing")
         hidden: list[str] = []
         key, value, headers = written.key, written.value, written.headers
         if self._redactor.active:
@@ -156,7 +156,7 @@ class LetterTransfer:
         if source is None:
             return refuse(f"no {system} source is configured here")
         if exported.position.stream != exported.stream or not await self._store.reads(system, exported.stream):
-            return refuse(f"{exported.stream} is no dead-letter stream of a watched stream")
+            return refuse(f"{exported.stream} is not a dead-letter stream of a watched stream")
         record = Record(
             exported.position, exported.key, exported.value, exported.headers, exported.timestamp, exported.value_at
         )
@@ -194,7 +194,7 @@ class LetterTransfer:
             # By the letter's own id: another letter of its origin that was taken in is not this one.
             entry = decode_entry(stands[own])
             if entry is not None and any(deed.act == "imported" for deed in entry.actions):
-                return LetterOutcome(id=letter.id, done=True, state=entry.state, why="it was taken in before")
+                return LetterOutcome(id=letter.id, done=True, state=entry.state, why="it was imported before")
             before = current_entry(stands) or new_entry(letter)
             deed = LedgerAction(act="imported", at=self._clock(), by=who.name, address=who.address)
             after = encode_entry(before.with_action(deed, before.state))
@@ -203,7 +203,7 @@ class LetterTransfer:
             if done.carried_out:
                 return LetterOutcome(id=letter.id, done=True, state=before.state)
         return LetterOutcome(
-            id=letter.id, done=False, state="unknown", why="others act on it at the same time: try again"
+            id=letter.id, done=False, state="unknown", why="another operator changed it at the same time: try again"
         )
 
 
@@ -214,12 +214,12 @@ async def _whole(source: LetterSource, letter: DeadLetter, record: Record, hidde
     """
     origin = letter.origin
     if origin is None:
-        return "it does not say where its record came from"
+        return "it does not name its origin"
     if origin.stream not in {status.partition.stream for status in await source.broker.status()}:
-        return f"{origin} is of no watched stream"
+        return f"{origin} is not on a watched stream"
     origin_record = await source.broker.read(origin) if origin.system == source.broker.system else None
     if origin_record is None or origin_record.timestamp != letter.origin_timestamp:
-        return f"{origin} does not hold its record any more"
+        return f"the record at {origin} no longer exists"
     own = frozenset(letter.record.headers) if letter.record is not None else frozenset()
     values: dict[str, list[bytes | None]] = {}
     for name, value in origin_record.headers:

@@ -133,10 +133,10 @@ class JobController:
             if state == "running":
                 after.runner, after.note, after.ended_at = broker_replay.context.runner_id if ours else "", None, None
                 if not ours:
-                    after.note = f"waiting for a sidecar of the group {before.group}, whose letters these are"
+                    after.note = f"waiting for a sidecar of the group {before.group}, which owns these letters"
             elif state == "cancelled":
                 after.request = broker_replay.context.redact_request(after.request)
-                after.ended_at, after.note = now, f"cancelled by {who.name}: what was not sent is open"
+                after.ended_at, after.note = now, f"cancelled by {who.name}: letters that were not sent stay open"
             else:
                 after.note = f"paused by {who.name}"
             changed = await broker_replay.jobs.change(held, after)
@@ -149,4 +149,4 @@ class JobController:
                 with suppress(TracecarError):  # it looks again by itself
                     await broker_replay.supervisor.look()  # its letters are shown as open from now on
             return broker_replay.supervisor.current(changed.job)
-        raise Outage(f"replay {id}: its runner is writing its progress all the time: try again")
+        raise Outage(f"replay {id}: its runner keeps saving its progress: try again")

@@ -45,7 +45,9 @@ class JobProgress:
         self._saved = self._next_slot = time.monotonic()
         self._ended = False
         """True once the ledger says that the job no longer runs."""
-        self.left: Callable[[], str] = lambda: "What was not sent is open; mend it, then resume the replay"
+        self.left: Callable[[], str] = lambda: (
+            "Letters that were not sent stay open: fix the problem, then resume the replay"
+        )
         """Function that describes the state of a failed job, and how to continue it."""
 
     async def until_ended(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -121,7 +123,7 @@ class JobProgress:
         now = await self._jobs.get(self.job.id)
         if now is None:
             raise Refused(
-                "the replay is gone from the ledger: its entry or the whole ledger was deleted; start another one"
+                "the replay is missing in the ledger: its entry or the whole ledger was deleted; start another one"
             )
         if now.stands != self._held.stands:
             await self._merge(now)

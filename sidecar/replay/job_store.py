@@ -141,8 +141,8 @@ class JobStore:
     @staticmethod
     def _build_lost_error(job: ReplayJob) -> Refused:
         return Refused(
-            f"replay {job.id}: its selection is gone from the ledger; what was sent is in the letters' own "
-            "entries: cancel this one and start another, which leaves out what was sent"
+            f"replay {job.id}: its selection is missing in the ledger. Cancel it and start another replay, "
+            "which skips the letters that were sent, by their own entries"
         )
 
     async def _without_range(self, job: ReplayJob) -> list[LedgerTransaction]:

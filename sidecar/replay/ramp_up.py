@@ -119,8 +119,8 @@ class RampUp:
                 self._pause(self._describe_recurrence(recurred))
             elif behind and waited:
                 self._pause(
-                    f"the last batch of {self._job.batch} was not passed by {', '.join(sorted(behind)[:3])}, and for "
-                    f"{patience:.0f} seconds nothing moved: whether it fails again is not known"
+                    f"the last batch of {self._job.batch} was not consumed by {', '.join(sorted(behind)[:3])}, without "
+                    f"any progress for {patience:.0f} seconds: its outcome is unknown"
                 )
             if recurred or waited or (group_readers is not None and group_readers.known and not behind):
                 if self._job.state == "running":
@@ -131,7 +131,7 @@ class RampUp:
                     self._job.batch = next_batch(self._job.batch)
                 await self._job_progress.save()
                 return
-            self._job.note = f"waiting for {', '.join(sorted(behind)[:3]) or 'its readers'} to pass this batch"
+            self._job.note = f"waiting for {', '.join(sorted(behind)[:3]) or 'its readers'} to consume this batch"
             if self._job_progress.due:
                 await self._job_progress.save()
             await asyncio.sleep(LOOK_INTERVAL_S)
@@ -140,7 +140,7 @@ class RampUp:
         """Add warnings about letters that failed again without stopping the replay."""
         for other in others:
             if len(self._job.warnings) < MAX_WARNINGS:
-                warning = f"{other.replay_of} failed again, otherwise than before: {self._why(other)}"
+                warning = f"{other.replay_of} failed again, in another way than before: {self._why(other)}"
                 self._job.warnings = [*self._job.warnings, warning]
 
     def _describe_recurrence(self, recurred: Sequence[DeadLetter]) -> str:
@@ -153,7 +153,7 @@ class RampUp:
 
     def _pause(self, why: str) -> None:
         job = self._job
-        job.state, job.note = "paused", f"{why}. Resume to go on all the same, or cancel"
+        job.state, job.note = "paused", f"{why}. Resume to continue regardless, or cancel"
         log.warning("replay.paused", replay=job.id, reason=job.note)
 
 

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 MAX_RECORDS_PER_STEP, STEP_BYTES = 500, 4 << 20
 """Maximum number of records in one transaction, and their approximate bytes."""
-GONE = "retention or a trim has taken them since, or they match no more"
+GONE = "they were deleted since by retention or a trim, or no longer match"
 Fits = Callable[[Sequence[Record], str], Awaitable[Sequence[bool]]]
 """Function that returns for each record whether it matches a query."""
 
@@ -234,7 +234,7 @@ class RangeRunner:
                 failed += 1
         if not done.carried_out:
             log.info("replay.overtaken", replay=self.job.id)
-            self.job.note = "another sidecar went on with it"
+            self.job.note = "another sidecar continued it"
             raise JobStopped
         self._job_progress.charge(len(chosen))
         self._tell(after)
@@ -256,8 +256,8 @@ class RangeRunner:
             start = Position.parse(job.spans[progress.at][0])
             at = str(start if progress.next is None else start.log.at(progress.next))
         return (
-            f"{progress.published} of {job.selected} events were sent to {self.target}{failed}; mend it, then "
-            f"tracecar replays resume {job.id} goes on at {at}, and sends none of them twice"
+            f"{progress.published} of {job.selected} events were sent to {self.target}{failed}. Fix the problem, then "
+            f"run tracecar replays resume {job.id}: it continues at {at} and sends no event twice"
         )
 
     def _note_failure(self, record: Record, why: str) -> None:
@@ -288,5 +288,5 @@ class RangeRunner:
 
 def _range_of(job: ReplayJob) -> EventRange:
     if job.request.range is None:
-        raise Refused(f"replay {job.id}: it is of no range")
+        raise Refused(f"replay {job.id}: it has no range")
     return job.request.range

@@ -21,9 +21,9 @@ from sidecar.replay.models import UnsendableLetter
 MAX_KNOWN_STREAMS = 1_000
 """Streams to remember, because letters may name any stream."""
 TRACECAR = "tracecar"
-KEPT_ONLY = "the origin does not hold the record any more, and the dead letter does not keep its time: now is used"
-DIFFERENT_RECORD = "the origin holds another record now: what the dead letter holds is sent"
-SERIALIZED_AGAIN = "of the dead letter was serialized again by the framework: what the origin holds is sent"
+KEPT_ONLY = "the origin no longer has the record, and the dead letter lacks its timestamp: the current time is used"
+DIFFERENT_RECORD = "the origin has another record now: the content of the dead letter is sent"
+SERIALIZED_AGAIN = "of the dead letter was serialized again by the framework: the origin's record is sent"
 InSight = Callable[[str, str], Awaitable[bool]]
 """Function that returns whether a stream (system, name) is watched."""
 
@@ -63,13 +63,11 @@ class RecordBuilder:
         if self._to is not None:
             return self._to
         if letter.origin is None and letter.stream == letter.position.stream:
-            raise UnsendableLetter(
-                "the letter does not say which stream it is from: say where it shall go (--to STREAM)"
-            )
+            raise UnsendableLetter("the letter does not name its origin: choose a target (--to STREAM)")
         if not await self._in_sight(letter.position.system, letter.stream):
             raise UnsendableLetter(
-                f"the letter says that it is from {letter.stream}, which is not a watched stream: if it shall go "
-                "there, say so (--to STREAM)"
+                f"the letter names the origin {letter.stream}, which is not a watched stream: to send it there, add "
+                "--to STREAM"
             )
         return letter.stream
 
@@ -123,24 +121,22 @@ class RecordBuilder:
     async def _read_omitted(self, letter: DeadLetter) -> Record:
         missing = " and the ".join(letter.omitted) or "record"
         if letter.origin is None:
-            raise UnsendableLetter(f"the letter does not keep the {missing}, and does not say where it came from")
+            raise UnsendableLetter(f"the letter lacks the {missing}, and does not name its origin")
         if not await self._in_sight(letter.origin.system, letter.origin.stream):
-            raise UnsendableLetter(
-                f"the letter does not keep the {missing}, and {letter.origin} is of no watched stream"
-            )
+            raise UnsendableLetter(f"the letter lacks the {missing}, and {letter.origin} is not on a watched stream")
         stored = await self._broker.read(letter.origin)
         if stored is None:
             raise UnsendableLetter(
-                f"the letter does not keep the {missing}, and {letter.origin} does not hold it any more"
+                f"the letter lacks the {missing}, and the record at {letter.origin} no longer exists"
             )
         if letter.origin_timestamp not in (None, stored.timestamp):
             raise UnsendableLetter(
-                f"the letter does not keep the {missing}, and {letter.origin} holds another record now: the stream was "
+                f"the letter lacks the {missing}, and {letter.origin} has another record now: the stream was "
                 "created again"
             )
         if stored.defect is not None:
             raise UnsendableLetter(
-                f"the letter does not keep the {missing}, and {letter.origin} cannot be read: {stored.defect.message}"
+                f"the letter lacks the {missing}, and {letter.origin} cannot be read: {stored.defect.message}"
             )
         return stored
 

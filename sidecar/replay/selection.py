@@ -33,8 +33,8 @@ SKIP_REASONS = {
     "replayed": "was replayed already",
     "returned": "was replayed and failed again: see its later letter",
     "discarded": "was discarded",
-    "parked": "is parked: it was replayed as often as is allowed",
-    "replaying": "another replay has it: let it end, or cancel it first (tracecar replays)",
+    "parked": "is parked: it was replayed the maximum number of times",
+    "replaying": "is selected by another replay: wait for its end, or cancel it first (tracecar replays)",
 }
 
 
@@ -78,7 +78,7 @@ class ReplaySelection(Struct):
         if not self.more:
             return self.notes
         again = "run it again for the others"
-        how = "name the others by a query: the same one would take these again" if force else again
+        how = "select the others by another query: the same query would take these again" if force else again
         return [*self.notes, f"the first {len(self.candidates)} are taken (dead_letters.replay.selection); {how}"]
 
 

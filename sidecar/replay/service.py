@@ -139,7 +139,7 @@ class ReplayService:
     def trouble(self) -> list[str]:
         """Sentences about jobs that cannot be supervised."""
         return [
-            f"replays on {broker_replay.source.broker.system} are not looked after: {trouble}"
+            f"replays on {broker_replay.source.broker.system} are not supervised: {trouble}"
             for broker_replay in self._broker_replays
             if (trouble := broker_replay.supervisor.trouble) is not None and broker_replay.supervisor.looked
         ]
@@ -182,7 +182,7 @@ class ReplayService:
         if request.range is not None:
             broker_replay, where, total = await self._resolve_range(request, request.range)
             if request.to == request.range.stream and request.range.confirmed is None:
-                raise Refused(f"{total} events would go into {request.to} again: confirm this count first")
+                raise Refused(f"{total} events would be published into {request.to} again: confirm this number first")
             request = replace(request, range=replace(request.range, ends=()))  # its spans say so
             return await self._begin(
                 broker_replay, replace(await self._new(broker_replay, request, who), spans=where, selected=total), ()
@@ -234,8 +234,7 @@ class ReplayService:
             others = ", nor the others" if len(selection.missing) > 1 else ""
             raise unknown_id_error(
                 selection.missing[0],
-                f"no dead-letter stream holds a letter with the id {selection.missing[0]!r}{others} "
-                "(tracecar dlq list)",
+                f"no dead-letter stream has a letter with the id {selection.missing[0]!r}{others} (tracecar dlq list)",
             )
         if len(selection.systems) > 1:
             raise Refused(
@@ -259,13 +258,13 @@ class ReplayService:
     ) -> tuple[BrokerReplay, list[tuple[str, int]], int]:
         """Return the broker of a range, its spans there, and the number of its records."""
         if request.ids or request.edit or request.growth:
-            raise Refused("a range is published as it is: ids, edits and growing batches are for dead letters")
+            raise Refused("a range is published unchanged: ids, edits and growing batches are for dead letters")
         if request.to is None:
-            raise Refused("say which stream the events shall go to (--to-stream)")
+            raise Refused("no target stream: choose one with --to-stream")
         broker_replay = await self._having(range.stream)
         system = broker_replay.source.broker.system
         if not await self._queries.in_sight(system, range.stream):
-            raise NotFoundError(f"no watched stream is called {range.stream}")
+            raise NotFoundError(f"no watched stream has the name {range.stream}")
         why = refuse_target(request.to, broker_replay.source.naming) or refuse_target(
             range.stream, broker_replay.source.naming
         )
@@ -273,15 +272,15 @@ class ReplayService:
             raise Refused(why)
         if request.to == range.stream and not range.into_itself:
             raise Refused(
-                f"{request.to} is the stream that is read: every group would receive these events again; if that is "
-                "meant, say --into-itself"
+                f"{request.to} is the source itself: every group would receive these events again; to confirm, add "
+                "--into-itself"
             )
         where = await find_spans(broker_replay.source.broker, range)
         total = await count_records(broker_replay.source.broker, request, where, self._queries.fits)
         if request.to == range.stream and range.confirmed is not None and range.confirmed != total:
             raise Refused(
-                f"{range.confirmed} events were confirmed, and it would be {total} now: look again, and where events "
-                "go on coming, name a beginning and an end that are past (--from, --to)"
+                f"{range.confirmed} events were confirmed, but there are {total} now: repeat the dry run; if events "
+                "keep arriving, choose a range in the past (--from, --to)"
             )
         return broker_replay, where, total
 
@@ -301,7 +300,7 @@ class ReplayService:
     @staticmethod
     def _check_edit(request: ReplayRequest, selection: ReplaySelection) -> None:
         if request.edit and not request.ids and not request.query:
-            raise Refused("an edit needs a query or ids: it would change every dead letter that is open")
+            raise Refused("an edit needs a query or ids: without them it would change every open dead letter")
         if request.edit.body is not UNSET and len(selection.candidates) > 1:
             raise Refused(f"a whole new body is for one letter: {len(selection.candidates)} are selected")
 
@@ -378,10 +377,8 @@ class ReplayService:
 def _check(request: ReplayRequest) -> None:
     """Refuse values that are too long for the entries of jobs and letters."""
     if request.comment is not None and len(request.comment) > MAX_COMMENT_CHARACTERS:
-        raise Refused(
-            f"comment: {len(request.comment)} characters, and at most {MAX_COMMENT_CHARACTERS} are kept: say it shorter"
-        )
+        raise Refused(f"comment: expected at most {MAX_COMMENT_CHARACTERS} characters, found {len(request.comment)}")
     if len(request.ids) > MAX_IDS:
-        raise Refused(f"{len(request.ids)} ids, and at most {MAX_IDS} are taken: name the letters by a query")
+        raise Refused(f"expected at most {MAX_IDS} ids, found {len(request.ids)}: select the letters by a query")
     if request.rate is not None and not 0 < request.rate < math.inf:
         raise Refused(f"rate: expected records a second, more than 0, found {request.rate:g}")

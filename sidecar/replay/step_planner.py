@@ -33,14 +33,14 @@ from sidecar.replay.selection import SKIP_REASONS
 
 STEP_BYTES = 8 << 20
 """Approximate bytes of letters that a step holds in memory."""
-GONE = "the letter is gone: retention or a trim has taken it since it was selected"
-PASSED = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
-UNKNOWN = "whether a group has passed it already cannot be asked now: try again, or --again, --group G or --to S"
+GONE = "the letter was deleted by retention or a trim after it was selected"
+PASSED = "a group has consumed it already: --again sends it to all groups once more, --group G to one, --to S elsewhere"
+UNKNOWN = "it is unknown whether a group has consumed it: try again, or use --again, --group G or --to S"
 KEPT_BACK = (PASSED, UNKNOWN)
 """Reasons for skipping letters that would be sent with `--again`, for one group, or to another stream."""
 UNKNOWN_YET = (
-    "whether a group has passed a letter's record already cannot be asked now (tracecar groups says why). Cancel and "
-    "start again with --again, --group G or --to S to send it without asking"
+    "it is unknown whether a group has consumed a letter's record (tracecar groups shows the reason). To send it "
+    "regardless, cancel and start again with --again, --group G or --to S"
 )
 CHANGED = "its ledger entry was changed meanwhile by another operator or replay"
 

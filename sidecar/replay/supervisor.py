@@ -245,7 +245,7 @@ class JobSupervisor:
         try:
             self.run(held)
         except ValueError as error:
-            note = f"it makes no sense: {error}"
+            note = f"its stored state is invalid: {error}"
             await self._jobs.change(held, replace(held.job, state="failed", note=note))
 
     async def _look_at(self, held: StoredJob, now: float) -> None:
@@ -255,7 +255,7 @@ class JobSupervisor:
             if broken is None:
                 await self._begin(held)
             else:
-                await self._jobs.change(held, replace(job, state="failed", note=f"it broke off: {broken}"))
+                await self._jobs.change(held, replace(job, state="failed", note=f"its runner failed: {broken}"))
             return
         seen = self._seen.get(job.id)
         if seen is None or seen.heartbeat != job.heartbeat:

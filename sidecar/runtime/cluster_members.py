@@ -189,7 +189,7 @@ class MemberDirectory:
         """Describe problems of the shared index and its members, in sentences."""
         if (reason := self._index.trouble) is not None:
             # Without the index no heartbeat arrives, so silence says nothing about the other members.
-            return [f"the shared index takes no events ({self._index.waiting} wait): {reason}"]
+            return [f"the shared index accepts no events ({self._index.waiting} wait): {reason}"]
         return [
             f"member {row.member} on {row.host} sent its last heartbeat at {row.last_heartbeat}"
             for row in self.rows()

@@ -25,7 +25,7 @@ MAX_SAMPLES_PER_PARTITION = 4
 _STREAM: tuple[tuple[str, Kind, str, Callable[[models.StreamStatusModel], float | None]], ...] = (
     ("tracecar.events", "counter", "Events seen.", lambda stream: stream.events),
     ("tracecar.rejected", "counter", "Events that were rejected.", lambda stream: stream.rejected),
-    ("tracecar.gaps", "counter", "How often records were gone before they were read.", lambda stream: stream.gaps),
+    ("tracecar.gaps", "counter", "Gaps: records that were deleted before they were read.", lambda stream: stream.gaps),
     ("tracecar.lag", "gauge", "Records that are not committed yet.", lambda stream: stream.lag),
     ("tracecar.held", "gauge", "1 if the stream is held.", lambda stream: int(stream.held is not None)),
     (

@@ -227,7 +227,7 @@ def _describe_gap(latest: Gap, times: int) -> str:
     partition = latest.partition
     more = "" if times == 1 else f" (the latest of {times} times since the start)"
     return (
-        f"{to_text(partition.stream)}: records were gone before they were read, from {partition.at(latest.wanted)} "
+        f"{to_text(partition.stream)}: records were deleted before they were read, from {partition.at(latest.wanted)} "
         f"to before {partition.at(latest.resumed)}: {latest.reason}{more}"
     )
 

@@ -199,7 +199,7 @@ async def test_lost_letters_come_back_once_with_their_bytes(shop: Shop) -> None:
     if shop.harness.partitioned:
         assert sorted(one.timestamp for one in after) == sorted(one.timestamp for one in out)
     hostile = [replace(out[0], position=Position(out[0].position.system, shop.letters, 1 << 40, 1 << 90))]
-    assert [one.done for one in await sidecars[0].import_letters(hostile)] == [True], "it was taken in before"
+    assert [one.done for one in await sidecars[0].import_letters(hostile)] == [True], "it was imported before"
 
 
 MONEY = {"type": "record", "name": "Money", "namespace": "shop", "fields": [{"name": "cents", "type": "long"}]}

@@ -101,7 +101,9 @@ async def test_an_edit_never_overwrites_masked_values() -> None:
 
 async def test_letters_that_groups_have_consumed_are_kept_back_with_keys_to_send_them() -> None:
     shop = Shop()
-    why = "a group has passed it already: --again sends it to all of them once more, --group G to one, --to S elsewhere"
+    why = (
+        "a group has consumed it already: --again sends it to all groups once more, --group G to one, --to S elsewhere"
+    )
     shop.the_plan = msgspec.structs.replace(
         shop.the_plan, selected=3, sendable=0, kept_back=3, skipped={why: 3}, targets=[], passes=0, looked_at=0,
         receivers=[

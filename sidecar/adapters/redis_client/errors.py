@@ -38,7 +38,7 @@ _WAIT = {
     "BUSY": "a script keeps it busy",
     "CLUSTERDOWN": "the Cluster does not serve this slot",
     "TRYAGAIN": "the Cluster is moving this slot",
-    "NOREPLICAS": "it has fewer replicas than min-replicas-to-write asks for",
+    "NOREPLICAS": "it has fewer replicas than min-replicas-to-write requires",
     "NOQUORUM": "too few of its peers are reachable",
 }
 _RECONNECT = {

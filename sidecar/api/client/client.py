@@ -107,7 +107,7 @@ class Client(DeadLetterClient):
                 trust_env=not is_local(self.url),
             )
         except (httpx2.InvalidURL, ValueError) as error:
-            raise Unreachable(f"{url!r} is no address of a sidecar: {error}") from None
+            raise Unreachable(f"{url!r} is not an address of a sidecar: {error}") from None
 
     async def __aenter__(self) -> Client:
         return self
@@ -331,7 +331,7 @@ class Client(DeadLetterClient):
         except httpx2.HTTPError as error:
             raise Unreachable(self._no_answer(error)) from None
         except httpx2.InvalidURL as error:
-            raise BadRequest(f"this cannot be asked for: {error}") from None
+            raise BadRequest(f"invalid request: {error}") from None
         if not response.is_success:
             raise _refusal(response)
         return _decode(response.content, kind)

@@ -24,7 +24,7 @@ CACHE_IDLE_S = 60.0
 """Time without a request for a payload after which the cache is dropped."""
 SCHEMA_TIMEOUT_S = 3.0
 """Longest wait of a request for a schema that is not cached."""
-GONE = "the broker does not hold this record any more (retention or a trim has taken it)"
+GONE = "the broker no longer has this record (deleted by retention or a trim)"
 MAX_CONCURRENT_READS = 16
 """Positions to read from the brokers at the same time for one request."""
 
@@ -182,7 +182,7 @@ async def _reason_of_absence(broker: Broker, position: Position) -> str:
     """Say why there is no record at a position. Raises Outage and Refused."""
     partition = position.log
     if partition not in await broker.partitions(position.stream):
-        return f"the broker does not have {partition} (any more)"
+        return f"the broker has no {partition}, or no longer has it"
     _, end = await broker.bounds(partition)
     if position.offset >= end:
         return "the broker does not have a record there yet"

@@ -271,7 +271,7 @@ def parse_location(written: str, *, configured: bool) -> FieldLocation:
         return FieldLocation(written, configured, steps=tuple(map(str, JsonPath.parse(name).steps)))
     if written == "key":
         return FieldLocation(written, configured)
-    raise ValueError(f"{written!r} is no location of a field; expected body:PATH, header:NAME or key")
+    raise ValueError(f"{written!r} is not a location of a field; expected body:PATH, header:NAME or key")
 
 
 def find_field(word: str, sources: Sources, source: EnvelopeSource) -> Any:

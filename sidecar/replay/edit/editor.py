@@ -34,7 +34,7 @@ from sidecar.replay.edit.paths import parse_edit_path, remove_value, set_value
 from sidecar.replay.models import BodyEdit, UnsendableLetter
 from sidecar.replay.validation import describe_registry_trouble
 
-NO_BODY = "the body could not be decoded, so no place in it can be set: give a whole new body (--edit)"
+NO_BODY = "the body could not be decoded, so no path in it can be set: give a whole new body (--edit)"
 
 
 class AvroEditResult(Struct, frozen=True):
@@ -72,7 +72,7 @@ class RecordEditor:
         try:
             changed = await self._edit_record(there, edit)
         except RecursionError:
-            raise UnsendableLetter("the body, or what shall be in it, is nested too deeply to be edited") from None
+            raise UnsendableLetter("the body, or its new value, is nested too deeply for an edit") from None
         if changed.same and changed.headers == record.headers:
             return AvroEditResult(record.value, record.headers, ())
         (judged,) = await self._payloads.open([replace(there, value=changed.value, headers=changed.headers)])
@@ -150,7 +150,7 @@ class RecordEditor:
             if framed.form is WireForm.OPAQUE and isinstance(after, dict | list):
                 # Nothing says what the bytes were; who writes a whole new body as JSON says what they shall be.
                 return _ChangedRecord(_encode_json(after), record.headers, before, after, same=False)
-            raise UnsendableLetter("no schema is registered by which the edited body could be written: register one")
+            raise UnsendableLetter("no schema is registered for the edited body: register one")
         if before is None or writing.read_by is None:
             body = self._rewriting.encode(writing, after)
         else:
@@ -207,7 +207,7 @@ def _apply_edit(body: Any, edit: BodyEdit, redactor: Redactor) -> Any:
 
 
 def _redact_error(error: UnsendableLetter, path: str, redactor: Redactor) -> UnsendableLetter:
-    reason = "there is no such place in the body" if redactor.touches(path) else str(error)
+    reason = "there is no such path in the body" if redactor.touches(path) else str(error)
     return UnsendableLetter(f"{redactor.path(path)}: {reason}")
 
 

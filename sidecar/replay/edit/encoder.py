@@ -81,12 +81,14 @@ class BodyEncoder:
         registered = await self._catalog.text_of(ref)
         if registered is None:
             raise UnsendableLetter(
-                f"the schema {ref.subject or ref.id} is not in the registry any more: register it again"
+                f"the schema {ref.subject or ref.id} is no longer in the registry: register it again"
             )
         compiled = self._catalog.compile(registered)
         if isinstance(compiled, UnusableSchema):
             label = f"schema id {ref.id}" if ref.subject is None else f"{ref.subject} v{ref.version}"
-            raise UnsendableLetter(f"{label} cannot be written by: {compiled}; mend the record where it is produced")
+            raise UnsendableLetter(
+                f"{label} cannot be used for encoding: {compiled}; correct the record at its producer"
+            )
         return WriterSchema(registered, compiled, ref, named, compiled if named else None)
 
     def encode(self, writing: WriterSchema, body: Any) -> bytes:

@@ -126,9 +126,9 @@ async def test_a_missing_record_is_distinguished_from_a_deleted_one(sidecar: Sid
     sidecar.publish(order(1), stream="payments")
     sidecar.log.trim(Partition("memory", "payments", 0), 1)
     for position, why in (
-        ("memory://orders/9/0", "does not have memory://orders/9"),
+        ("memory://orders/9/0", "has no memory://orders/9"),
         ("memory://payments/0/5", "does not have a record there yet"),
-        ("memory://payments/0/0", "any more (retention"),
+        ("memory://payments/0/0", "(deleted by retention"),
     ):
         assert why in (await assert_problem(await http.get(f"/v1/events/{position}"), 404))["detail"], position
 

@@ -249,7 +249,7 @@ async def test_letters_go_out_and_come_back_with_exact_bytes(sidecar: Sidecar) -
         for part in sidecar.log.streams["orders.dlt"]:
             part.trim(10)
         assert (await client.dead_letters()).items == []
-        for why in (None, "it was taken in before"):
+        for why in (None, "it was imported before"):
             assert [(one.done, one.why) for one in await client.import_letters(lines)] == [(True, why)] * 2
         after = {r.key: r for part in sidecar.log.streams["orders.dlt"] for r in part.records}
         assert {k: (r.value, r.headers, r.position.partition, r.timestamp) for k, r in after.items()} == {
@@ -259,7 +259,7 @@ async def test_letters_go_out_and_come_back_with_exact_bytes(sidecar: Sidecar) -
         elsewhere = json.loads(lines[0])
         elsewhere["position"] = "memory://orders/0/1"
         (refused,) = await client.import_letters([json.dumps(elsewhere).encode()])
-        assert (refused.done, "no dead-letter stream" in (refused.why or "")) == (False, True)
+        assert (refused.done, "not a dead-letter stream" in (refused.why or "")) == (False, True)
 
 
 async def test_redaction_holds_in_edits_histories_and_exports(tmp_path: Path) -> None:

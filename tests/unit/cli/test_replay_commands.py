@@ -84,7 +84,7 @@ async def test_ids_and_queries_are_distinguished(sidecar: Sidecar) -> None:
     (job,) = (await within("dlq", "replay", first, "--yes", "--again", "--json", **at(sidecar))).rows()
     assert (job["selected"], job["ids"], job["query"]) == (1, 1, None)
     partly = await within("dlq", "replay", first, "x@kafka://orders/0/99", "--yes", "--force", "--again", **at(sidecar))
-    assert "1 of the ids are of no dead letter that is there: x@kafka://orders/0/99" in partly.out
+    assert "1 of the ids belong to no existing dead letter: x@kafka://orders/0/99" in partly.out
     by_query = await within(
         "dlq", "replay", "code:schema.*", "-state:replayed", "-y", "--again", "--json", **at(sidecar)
     )

@@ -108,7 +108,7 @@ def test_messages_quote_nothing_hidden(path: str | None) -> None:
 
 @pytest.mark.parametrize("code", ["schema.unknown_id", "schema.wrong_subject"])
 def test_messages_about_schemas_keep_the_id_that_one_looks_for(code: str) -> None:
-    rejection = Rejection(code, "schema id 77 is not registered (asked for by orders)")
+    rejection = Rejection(code, "schema id 77 is not registered (needed by orders)")
     assert Redactor(["body:data.card.*", "header:authorization"]).rejection(rejection) is rejection
 
 

@@ -61,5 +61,5 @@ async def test_a_discard_ends_when_no_letter_of_a_page_can_be_discarded() -> Non
         page = await sidecar.discard_found("code:schema.*", "x", ANN)
         assert [one.done for one in page.outcomes] == [False, False]
         assert not page.more
-        assert "others act on it at the same time" in (page.outcomes[0].why or "")
+        assert "another operator changed it at the same time" in (page.outcomes[0].why or "")
         assert set((await states(other)).values()) == {"open"}

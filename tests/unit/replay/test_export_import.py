@@ -104,7 +104,7 @@ async def test_every_letter_of_an_origin_comes_back_with_what_became_of_it() -> 
         assert len(out) == 2
         lose(one)
         assert [(x.done, x.state) for x in await taken(sidecar, out)] == [(True, "replayed")] * 2
-        assert [x.why for x in await taken(sidecar, out)] == ["it was taken in before"] * 2
+        assert [x.why for x in await taken(sidecar, out)] == ["it was imported before"] * 2
         assert len(one.contents("orders.dlt")) == 2
         (letters,) = (await sidecar.desk.newest(0)).letters
         assert letters.groups == ["tracecar.shop", "billing"]
@@ -178,7 +178,7 @@ async def test_what_does_not_belong_here_is_refused_line_by_line() -> None:
         )
         assert [x.done for x in found] == [False] * 4 + [True]
         assert "no kafka source" in (found[0].why or "")
-        assert all("no dead-letter stream of a watched stream" in (x.why or "") for x in found[1:4])
+        assert all("not a dead-letter stream of a watched stream" in (x.why or "") for x in found[1:4])
         assert (len(one.contents("orders")), len(one.contents("orders.dlt"))) == (1, 1)
 
 
@@ -217,7 +217,7 @@ async def test_what_may_not_be_shown_does_not_leave_and_comes_back_from_the_orig
         other = replace(out, headers=tuple((n, b"z" + (v or b"") if n.endswith("-id") else v) for n, v in out.headers))
         (outcome,) = [x async for x in exporting.import_letters(each([other]), ANN)]
         assert not outcome.done
-        assert "does not hold its record any more" in (outcome.why or "")
+        assert "no longer exists" in (outcome.why or "")
 
 
 @pytest.mark.parametrize("value", [b'{"qty": "secret"}', b"secret \xff\x00", b""])

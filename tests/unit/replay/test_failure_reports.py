@@ -143,15 +143,15 @@ async def test_what_is_nobodys_is_said() -> None:
     async with shop() as one:
         sidecar = await one.sidecar()
         for position, said in [
-            (AT, "holds no record there"),
+            (AT, "has no record there"),
             (Position("memory", "secrets", 0, 0), "no watched stream"),
             (Position("memory", "orders.dlt", 0, 0), "no watched stream"),
-            (Position("memory", "orders", 99, 1 << 80), "holds no record there"),
+            (Position("memory", "orders", 99, 1 << 80), "has no record there"),
             (Position("kafka", "orders", 0, 0), "no kafka source"),
         ]:
             with pytest.raises(NotFoundError, match=said):
                 await sidecar.report(failure(position=position), ANN)
-        with pytest.raises(NotFoundError, match="no watched stream is called 'secrets'"):
+        with pytest.raises(NotFoundError, match="no watched stream has the name 'secrets'"):
             await sidecar.report(failure(record=FailedRecord(stream="secrets", value=b"x")), ANN)
         for group in ("", " ", "x" * 501, "a\x1b[2J"):
             with pytest.raises(Refused, match="group: expected"):
@@ -189,5 +189,5 @@ async def test_a_record_too_large_is_lettered_without_its_body_where_it_lies_and
         await sidecar.report(failure(position=AT), ANN)
         (written,) = one.contents("orders.dlt")
         assert (written.value, dict(written.headers)["tracecar.omitted"]) == (None, b"body")
-        with pytest.raises(Refused, match="lies nowhere else, and is too large"):
+        with pytest.raises(Refused, match="is in no stream, and is too large"):
             await sidecar.report(failure(record=FailedRecord(stream="orders", value=b"x" * 5_000)), ANN)

@@ -70,7 +70,9 @@ async def test_one_letter_with_another_failure_does_not_stop_the_replay() -> Non
         job = await ended(sidecar, await sidecar.replay(request, ANN))
         assert (job.state, job.published, job.returned) == ("done", 10, 1)
         (said,) = job.warnings
-        assert said.startswith("tracecar.shop@memory://orders/0/1 failed again, otherwise than before: schema.mismatch")
+        assert said.startswith(
+            "tracecar.shop@memory://orders/0/1 failed again, in another way than before: schema.mismatch"
+        )
 
 
 @pytest.mark.parametrize("others", [(0, 2), (1, 2)])
@@ -172,7 +174,7 @@ async def test_a_batch_that_a_group_does_not_consume_pauses_the_replay() -> None
         assert (now.note or "").startswith("waiting for billing")
         job = await ended(sidecar, job)
         assert (job.state, job.published) == ("paused", 1)
-        assert "was not passed by billing" in (job.note or "")
+        assert "was not consumed by billing" in (job.note or "")
         group.committed[Partition("memory", "orders", 0)] = 100
         job = await ended(sidecar, await sidecar.resume(job.id, ANN))
         assert (job.state, job.published) == ("done", 10)

@@ -95,8 +95,8 @@ async def test_foreign_entries_in_the_ledger_stop_no_replay(monkeypatch: pytest.
             await until(lambda: ledger_job(one, id).state == state)  # noqa: B023
         assert supervisor(sidecar).trouble is None
         assert not supervisor(sidecar)._task.done()
-        assert "makes no sense" in (ledger_job(one, "marks").note or "")
-        assert "cancel this one and start another" in (ledger_job(one, "garbled").note or "")
+        assert "stored state is invalid" in (ledger_job(one, "marks").note or "")
+        assert "Cancel it and start another" in (ledger_job(one, "garbled").note or "")
 
 
 async def test_a_foreign_entry_of_a_letter_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,10 +149,10 @@ async def test_a_job_that_is_deleted_while_it_runs_fails() -> None:
         await until(lambda: one.log.ledger)
         job = await ended(sidecar, job)
         assert job.state == "failed"
-        assert "gone from the ledger" in (job.note or "")
+        assert "missing in the ledger" in (job.note or "")
         await until(lambda: not supervisor(sidecar)._tasks)
         resumed = await ended(sidecar, await sidecar.resume(job.id, ANN))
-        assert "cancel this one and start another" in (resumed.note or "")
+        assert "Cancel it and start another" in (resumed.note or "")
         assert (await sidecar.cancel(job.id, ANN)).state == "cancelled"
 
 
@@ -224,6 +224,6 @@ async def test_an_unreadable_ledger_is_reported_in_status(monkeypatch: pytest.Mo
         refusing = False
         await until(lambda: supervisor(sidecar).looked)
         refusing = True
-        await until(lambda: sidecar.trouble() == ["replays on memory are not looked after: not authorized"])
+        await until(lambda: sidecar.trouble() == ["replays on memory are not supervised: not authorized"])
         refusing = False
         await until(lambda: sidecar.trouble() == [])

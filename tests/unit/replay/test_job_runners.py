@@ -105,7 +105,10 @@ async def test_a_replay_waits_while_consumption_is_unknown(monkeypatch: pytest.M
         other = await one.sidecar()  # it has not read the groups' offsets yet
         await supervisor(other).look()
         await until(
-            lambda: "whether a group has passed" in (supervisor(other).current(ledger_job(one, job.id)).note or "")
+            lambda: (
+                "it is unknown whether a group has consumed"
+                in (supervisor(other).current(ledger_job(one, job.id)).note or "")
+            )
         )
         monkeypatch.setattr(MemoryBroker, "groups", groups)
         job = await ended(other, job)

@@ -67,7 +67,7 @@ async def test_a_repeated_failure_is_linked_and_parked_after_its_last_attempt() 
         assert found.letters[1].returned_as == found.letters[0].letter.id
         assert found.letters[0].letter.replay_of == found.letters[1].letter.id
         last = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
-        assert (last.selected, last.reasons["is parked: it was replayed as often as is allowed"]) == (0, 1)
+        assert (last.selected, last.reasons["is parked: it was replayed the maximum number of times"]) == (0, 1)
         # The headers of the record do not grow with each replay.
         assert len({len(record.headers) for record in one.replayed()}) == 1
         # A discard by query includes the parked letter and leaves those that returned.
@@ -218,7 +218,7 @@ async def test_letters_that_groups_have_consumed_are_kept_back() -> None:
         ]
         job = await ended(sidecar, await sidecar.replay(ReplayRequest(), ANN))
         assert (job.published, job.skipped) == (2, 2)
-        assert "passed it already" in next(iter(job.reasons))
+        assert "consumed it already" in next(iter(job.reasons))
         for_one = await ended(sidecar, await sidecar.replay(ReplayRequest(group="billing"), ANN))
         assert for_one.published == 2
         assert {dict(r.headers).get("tracecar.replay-group") for r in one.replayed()} == {None, b"billing"}
@@ -262,7 +262,7 @@ async def test_letters_deleted_after_the_selection_are_reported() -> None:
         one.log.trim(Partition("memory", "orders.dlt", 0), 4)
         job = await ended(sidecar, job)
         assert (job.published, job.failed) == (2, 4)
-        assert "gone" in job.failures[0].why
+        assert "was deleted by retention or a trim" in job.failures[0].why
 
 
 async def test_growing_batches_stop_when_a_letter_returns() -> None:
@@ -300,7 +300,7 @@ async def test_letters_beyond_the_selection_limit_are_reported() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(5))
         sidecar = await one.sidecar(selection=2)
-        for force, how in ((False, "run it again for the others"), (True, "the same one would take these again")):
+        for force, how in ((False, "run it again for the others"), (True, "the same query would take these again")):
             (said,) = (await sidecar.plan(ReplayRequest(again=True, force=force))).warnings
             assert said.startswith("the first 2 are taken (dead_letters.replay.selection); ")
             assert said.endswith(how)
@@ -328,7 +328,7 @@ async def test_an_edit_is_sent_and_recorded() -> None:
         await one.letters(*one.harness.bad(1))
         sidecar = await one.sidecar()
         id = (await sidecar.desk.newest(1)).letters[0].letter.id
-        with pytest.raises(Refused, match="every dead letter"):
+        with pytest.raises(Refused, match="every open dead letter"):
             await sidecar.replay(ReplayRequest(again=True, edit=BodyEdit(set={"body": "new"})), ANN)
         job = await ended(
             sidecar, await sidecar.replay(ReplayRequest(ids=(id,), again=True, edit=BodyEdit(set={"body": "new"})), ANN)

@@ -64,9 +64,9 @@ async def test_a_range_goes_into_its_own_stream_only_with_a_confirmed_count() ->
         request = ReplayRequest(to="orders", range=EventRange(stream="orders"))
         with pytest.raises(Refused, match="--into-itself"):
             await sidecar.replay(request, ANN)
-        with pytest.raises(Refused, match="5 events would go into orders again"):
+        with pytest.raises(Refused, match="5 events would be published into orders again"):
             await sidecar.replay(ReplayRequest(to="orders", range=EventRange(stream="orders", into_itself=True)), ANN)
-        with pytest.raises(Refused, match="4 events were confirmed, and it would be 5"):
+        with pytest.raises(Refused, match="4 events were confirmed, but there are 5"):
             await sidecar.replay(
                 ReplayRequest(to="orders", range=EventRange(stream="orders", into_itself=True, confirmed=4)), ANN
             )
@@ -143,8 +143,8 @@ async def test_a_failed_range_reports_what_was_sent_and_how_to_continue(monkeypa
         )
         assert (job.state, job.published) == ("failed", 30)
         assert job.note == (
-            "not authorized to write orders.copy. 30 of 45 events were sent to orders.copy; mend it, then tracecar "
-            f"replays resume {job.id} goes on at memory://orders/0/30, and sends none of them twice"
+            "not authorized to write orders.copy. 30 of 45 events were sent to orders.copy. Fix the problem, then run "
+            f"tracecar replays resume {job.id}: it continues at memory://orders/0/30 and sends no event twice"
         )
         job = await ended(sidecar, await sidecar.resume(job.id, ANN))
         assert (job.state, job.published) == ("done", 45)

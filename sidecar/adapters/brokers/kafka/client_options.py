@@ -111,7 +111,7 @@ class OAuthTokenProvider(AbstractTokenProvider):  # type: ignore[misc]  # aiokaf
             grant = answer.raise_for_status().json()
             self._token, lifetime = str(grant["access_token"]), float(grant.get("expires_in", 300))
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
-            raise AuthenticationFailedError(f"{endpoint} gave no token: {error!r}") from error
+            raise AuthenticationFailedError(f"{endpoint} returned no token: {error!r}") from error
         self._until = time.monotonic() + lifetime * 0.8
         return self._token
 

@@ -64,7 +64,7 @@ class KafkaConsumerGroups:
 
     async def look(self) -> list[GroupProgress]:
         """Return the progress of the groups. See `Broker.groups`. Raises our exceptions only."""
-        return await self._cluster.retry("asking how far other groups are", self._look, RETRY_TIMEOUT_S)
+        return await self._cluster.retry("reading the offsets of other groups", self._look, RETRY_TIMEOUT_S)
 
     async def _look(self) -> list[GroupProgress]:
         topics = await self._cluster.topics()

@@ -234,9 +234,9 @@ _ADVICE: dict[type[BaseException], str] = {
     ),
     kafka.AuthenticationFailedError: "check sources.kafka.sasl",
     kafka.SaslAuthenticationFailed: "check sources.kafka.sasl",
-    kafka.UnsupportedSaslMechanismError: "set sources.kafka.sasl.mechanism to one that the broker has",
+    kafka.UnsupportedSaslMechanismError: "set sources.kafka.sasl.mechanism to one that the broker supports",
     kafka.InvalidTimestampError: (
-        "the topic does not take records of that time: set this machine's clock right, or the topic's "
+        "the topic refuses records with this timestamp: correct this machine's clock, or the topic's "
         "message.timestamp.before.max.ms and message.timestamp.after.max.ms"
     ),
     kafka.TopicAuthorizationFailedError: "the principal needs an ACL for this operation on the topic",

@@ -95,7 +95,7 @@ class KafkaFetcher:
     def check(self) -> None:
         """Raise Disconnected if no node has replied for too long, or the fetch task has failed."""
         if self._task.done():
-            raise Disconnected("Kafka: fetching has ended") from self._task.exception()
+            raise Disconnected("Kafka: the fetch task has ended") from self._task.exception()
         if self._leases and time.monotonic() - self._last_response > RESPONSE_TIMEOUT_S and any(self._fetchable()):
             raise Disconnected(f"Kafka: no broker has answered a fetch for {RESPONSE_TIMEOUT_S:.0f} s")
 

@@ -112,7 +112,7 @@ class GroupMembership(ConsumerRebalanceListener):  # type: ignore[misc]  # aioka
         try:
             self._coordinator.check_errors()
         except KafkaError as error:
-            ours = translate(error, f"being a member of the group {self.group}")
+            ours = translate(error, f"staying in the group {self.group}")
             if self._coordinator._coordination_task.done():
                 raise Disconnected(str(ours)) from error
             raise ours from error

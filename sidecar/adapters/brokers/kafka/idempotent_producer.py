@@ -115,7 +115,7 @@ class BatchSender:
         index, out = record
         advice = refusal_advice(kind, tp.topic, self._cluster.servers, size)
         if kind in TOO_LARGE:
-            return TooLarge(f"{tp.topic} does not take a record of {record_size(out)} bytes; {advice}", index)
+            return TooLarge(f"{tp.topic} does not accept a record of {record_size(out)} bytes; {advice}", index)
         return RecordRefused(f"Kafka: writing to {tp.topic}/{tp.partition}: {kind.__name__}; {advice}", index)
 
     async def _attempt(self, identity: ProducerIdentity, tp: TopicPartition, raw: bytes) -> int:
@@ -206,7 +206,7 @@ class IdempotentProducer:
         async with self._lock:
             identity, self._identity = self._identity, None
             if identity is None:
-                identity = await self._cluster.retry("getting a producer id", self._new_identity)
+                identity = await self._cluster.retry("requesting a producer id", self._new_identity)
             try:
                 written = await self._sender.send(identity, placed)
             except Fenced as error:

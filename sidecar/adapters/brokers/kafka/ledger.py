@@ -128,7 +128,7 @@ class KafkaLedger:
             except Refused as refused:
                 # The cache answers all the same. Each attempt claims the ledger, which disturbs sidecars that may
                 # write.
-                log.warning("cannot write entries again that the ledger's topic lost", reason=str(refused))
+                log.warning("cannot restore entries that the ledger's topic lost", reason=str(refused))
                 self._restore_after = time.monotonic() + REFUSED_RETRY_INTERVAL_S
 
     async def _catch_up(self, *, thoroughly: bool = False) -> None:
@@ -170,7 +170,7 @@ class KafkaLedger:
                 raise
             done = {number: self._carried_out(acts[number], offsets_by_index[n]) for n, number in enumerate(due)}
             return [done.get(number) or self._outcome(act) for number, act in enumerate(acts)]
-        raise Outage(f"Kafka: other sidecars write {LEDGER} all the time; try again", 1.0)
+        raise Outage(f"Kafka: other sidecars keep writing to {LEDGER}; try again", 1.0)
 
     async def _ensure_claim(self) -> ProducerIdentity:
         """Return the right to write, with the cache caught up under it."""
@@ -299,7 +299,7 @@ def _rights() -> Iterator[None]:
     except Refused as refused:
         if isinstance(refused.__cause__, _NO_RIGHT):
             raise Refused(
-                f"Kafka: this principal may not use the ledger: to look, it needs READ on the topic {LEDGER}; "
+                f"Kafka: this principal may not use the ledger: to show states, it needs READ on the topic {LEDGER}; "
                 f"to replay and discard, WRITE and DESCRIBE on the transactional id {LEDGER}, and READ, WRITE "
                 f"and CREATE on the topic {LEDGER}"
             ) from refused

@@ -164,7 +164,7 @@ class LedgerCache:
 
     def _restart(self, what: str) -> None:
         lost = {key: value for key, value in {**self.lost, **self.entries}.items() if key != BEGIN}
-        log.warning("the ledger's topic was lost; what is known of it is written again", what=what, entries=len(lost))
+        log.warning("the ledger's topic was lost; known entries are written again", what=what, entries=len(lost))
         self.entries, self.lost, self.next = {}, lost, 0
 
     async def _stable_ends(self) -> tuple[int, int] | None:

@@ -40,8 +40,8 @@ _HARMLESS = {
 """Answers to such a request that show that it was authorized (87: INVALID_RECORD)."""
 
 _ADVICE = (
-    "see sources.kafka.bootstrap_servers, and whether that listener wants what sources.kafka.tls and .sasl say "
-    "(where they are missing: neither)"
+    "check sources.kafka.bootstrap_servers, and that this listener matches sources.kafka.tls and .sasl (if they are "
+    "missing: neither)"
 )
 
 
@@ -128,10 +128,10 @@ def _find_configured(
         if name.startswith("^"):
             matched = [topic for topic in sorted(topics) if wants(topic) and re.fullmatch(name, topic)]
             shown = ", ".join(matched[:5]) + (f" and {len(matched) - 5} more" if len(matched) > 5 else "")
-            nothing = "matches no topic yet; those that appear later join by themselves"
+            nothing = "matches no topic yet; topics that are created later are read automatically"
             findings.append(Finding(what, True, f"matches {shown}" if matched else nothing))
         elif not wants(name):
-            advice = "is a dead-letter stream by its name, and never read: take it out, or change dead_letters.read"
+            advice = "is a dead-letter stream by its name and never read: remove it, or change dead_letters.read"
             findings.append(Finding(what, False, advice))
         elif name in topics:
             findings.append(Finding(what, True, "is there"))
@@ -200,16 +200,18 @@ class _PermissionProbe:
             rights = (
                 f"READ, WRITE and CREATE on the topic {LEDGER} (or create it: one partition, cleanup.policy=compact)"
             )
-        what = f"sources.kafka: replay and discard, which {LEDGER} keeps"
+        what = f"sources.kafka: replay and discard (topic {LEDGER})"
         needed = [] if with_id.ok else [f"WRITE and DESCRIBE on the transactional id {LEDGER}"]
         needed += [] if all(finding.ok for finding in topic) else [rights]
         if needed:
             return Finding(
-                what, True, f"not possible, only looking is; to replay or discard, allow {', and '.join(needed)}"
+                what,
+                True,
+                f"dead letters can only be viewed; to replay or discard, allow {', and '.join(needed)}",
             )
         age = (await TopicAdmin(self._cluster).retention(LEDGER)).keeps_ms if exists else None
         if age is not None:
-            advice = f"the topic forgets after {age} ms what was replayed: set its cleanup.policy to compact alone"
+            advice = f"the topic forgets past replays after {age} ms: set its cleanup.policy to compact only"
             return Finding(what, False, advice)
         return Finding(what, True, "allowed")
 

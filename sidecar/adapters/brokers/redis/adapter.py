@@ -26,7 +26,7 @@ class RedisAdapter:
         if group in redis.exhausted:
             path = f"sources.redis.exhausted.{group}"
             raise ConfigError(
-                [Mistake(path, "another group: what this one cannot use is dead-lettered anyway", "our own")]
+                [Mistake(path, "another group: entries that our own rejects are dead-lettered anyway", "our own")]
             )
         naming = config.stream_names(group)
         return BrokerSource(

@@ -286,7 +286,7 @@ class RedisBroker:
         stream = self._find(batches[0].lease)
         if stream is None or self._consumer is None:
             raise Fenced(
-                f"cannot commit {batches[0].lease.partition}: the lease is over; uncommitted entries come again"
+                f"cannot commit {batches[0].lease.partition}: the lease is lost; its entries are delivered again"
             )
         commit = RedisCommit(stream.stream, stream.key, self._group, self._consumer.name + SENTINEL_SUFFIX)
         await commit.run(self._servers, self._entries, self._naming, batches, outgoing)

@@ -336,7 +336,7 @@ class SlotReader:
             entries, gone = await consumer_group.claim_entries(connection, lease.key, *self._member, ids, 0)
             if entries or gone:
                 log.warning(
-                    "pending entries were in no work; they are read again", stream=lease.stream, entries=len(ids)
+                    "pending entries belonged to no batch; they are read again", stream=lease.stream, entries=len(ids)
                 )
                 await self._take_pages(lease, generation, entries, gone)
 

@@ -86,7 +86,7 @@ async def _version(servers: RedisPool, connection: RedisConnection) -> Finding:
     try:
         hello = pairs(await connection.call("HELLO", 2))
     except Refused as error:
-        return Finding(what, True, f"{servers.target} answers; its version cannot be asked ({error})")
+        return Finding(what, True, f"{servers.target} answers; its version cannot be read ({error})")
     server, version = text(as_bytes(hello[b"server"])), text(as_bytes(hello[b"version"]))
     parts = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if parts < OLDEST_VERSION:
@@ -193,7 +193,7 @@ async def _check_exhausted(connection: RedisConnection, stream: str, group: str)
     names = [] if isinstance(listed, Exception) else [pairs(flat)[b"name"] for flat in listed]
     if raw(group) not in names:
         # Not a problem: the group may read only some of the streams.
-        return Finding(what, True, f"there is no group {group} on this stream yet: nothing would be taken from it")
+        return Finding(what, True, f"there is no group {group} on this stream yet: no entries would be taken from it")
     return await _check_permissions(
         connection, what, [("XPENDING", key, raw(group)), ("XACK", key, raw(group), "0-0")], "is allowed"
     )

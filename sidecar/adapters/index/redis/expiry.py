@@ -64,7 +64,7 @@ class IndexSweeper:
 
     async def run(self) -> None:
         """Run until canceled."""
-        await run_periodically("letting old flows of the shared index go", self.sweep, SWEEP_INTERVAL_S)
+        await run_periodically("evicting old flows of the shared index", self.sweep, SWEEP_INTERVAL_S)
 
     async def sweep(self) -> int:
         """Delete events that are too old or too many, if it is this member's turn.
@@ -114,9 +114,9 @@ class IndexSweeper:
         except RedisOutOfMemory as error:
             reason: str | None = str(error)
         else:
-            reason = "what is to be written finds no memory" if self._writing_is_refused() else None
+            reason = "the server has no memory for new events" if self._writing_is_refused() else None
         if reason is not None and not self._full:
-            log.warning("the shared index's server is full: its oldest flows go early", reason=reason)
+            log.warning("the shared index's server is full: its oldest flows are evicted early", reason=reason)
         self._full = reason is not None
         return await count_events(self._shards) // EVENTS_PER_EVICTED_WHEN_FULL + 1 if self._full else 0
 

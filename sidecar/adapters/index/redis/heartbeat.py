@@ -83,7 +83,7 @@ class HeartbeatLoop:
 
     async def run(self) -> None:
         """Run until canceled."""
-        await run_periodically("telling the other members of this one", self.beat, HEARTBEAT_INTERVAL_S)
+        await run_periodically("sending heartbeats to the other members", self.beat, HEARTBEAT_INTERVAL_S)
 
     async def leave(self) -> None:
         """Leave the members. Raises Outage, Refused."""
@@ -102,7 +102,7 @@ class HeartbeatLoop:
             async with asyncio.timeout(MESSAGE_TIMEOUT_S):
                 self._said = await self.says()
         except Exception as error:
-            log.warning("what this member says of itself is what it said before", reason=repr(error))
+            log.warning("cannot build this member's heartbeat; the previous one is sent again", reason=repr(error))
 
     async def _tell(self, says: bytes, covered: dict[Partition, int]) -> list[bytes | None]:
         """Send a heartbeat and return the random id of each shard."""

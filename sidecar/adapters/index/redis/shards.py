@@ -63,7 +63,7 @@ class ShardClients:
                 replies = await self._once(commands)
             except Disconnected as error:
                 if not left:
-                    raise Disconnected(f"the shared index is not reached: {error}") from error
+                    raise Disconnected(f"cannot reach the shared index: {error}") from error
                 await self.servers.rediscover()
                 continue
             missing = [
@@ -82,7 +82,7 @@ class ShardClients:
                 if isinstance(reply, Exception):
                     raise reply
             return replies
-        raise Outage(f"the index at {self.servers.target}: its scripts are forgotten as soon as they are loaded")
+        raise Outage(f"the index at {self.servers.target}: the server drops scripts as soon as they are loaded")
 
     async def _start(self) -> None:
         if not self._started:

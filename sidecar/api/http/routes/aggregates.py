@@ -16,7 +16,7 @@ from sidecar.api.services.aggregates.time_travel import AggregateTimeTravel
 from sidecar.api.services.flows import FlowService
 
 MAX_MOMENT_CHARS = 2_000
-_FORMS = "a time, a length of time before now such as `10m` or `10 minutes ago`, `now`, or a position"
+_FORMS = "a time, a duration before now such as `10m` or `10 minutes ago`, `now`, or a position"
 At = Annotated[
     str | None,
     QueryParameter(max_length=MAX_MOMENT_CHARS, description=f"Also return the state at this moment: {_FORMS}."),

@@ -74,7 +74,7 @@ def _decisions(operations: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
         status_code=200,
         summary="Discard dead letters",
         description="Marks dead letters as discarded; nothing is deleted. Takes either `ids` or a `query`; a query "
-        "discards some thousands at a time, and `more` says to ask again.",
+        "discards some thousands at a time; if `more` is true, repeat the request.",
     )
     async def discard_letters(data: JSONBody[DiscardRequest], request: AnyRequest) -> OutcomePage:
         if not 0 < len(data.reason.strip()) <= mapper.MAX_TEXT_CHARS:

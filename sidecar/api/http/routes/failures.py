@@ -23,7 +23,7 @@ def routes(operations: DeadLetterOperations) -> Sequence[HTTPRouteHandler]:
         role="report",
         request_max_body_size=MAX_BODY_BYTES,
         summary="Report a failure",
-        description="Hands over an event that a service could not process. Answers once its dead letter is durable: "
+        description="Reports an event that a service could not process. Replies once its dead letter is durable: "
         "201 for a new one, 200 if an earlier report of the same event wrote it.",
     )
     async def report_failure(

@@ -22,7 +22,7 @@ def routes(status: StatusProvider, metrics: MetricsWriter) -> Sequence[HTTPRoute
         summary="Liveness probe",
         media_type="text/plain",
         security=[{}],  # OpenAPI: the empty requirement is no token
-        description="Answers while the process runs.",
+        description="200 while the process runs.",
     )
     async def healthz() -> str:
         return "ok\n"

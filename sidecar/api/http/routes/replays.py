@@ -29,8 +29,8 @@ def routes(operations: DeadLetterOperations, redactor: Redactor) -> Sequence[HTT
         role=None,
         request_max_body_size=MAX_BODY_BYTES,
         summary="Start a replay",
-        description="Publishes dead letters, or a range of events, again. With `dry_run` it only says what would "
-        "happen, which the role `read` may ask.",
+        description="Publishes dead letters, or a range of events, again. With `dry_run` it only reports what "
+        "would happen; the role `read` suffices.",
     )
     async def start_replay(
         data: JSONBody[models.ReplayRequestModel], request: AnyRequest

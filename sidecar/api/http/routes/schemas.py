@@ -28,7 +28,7 @@ def routes(schemas: SchemaService) -> Sequence[HTTPRouteHandler]:
     @get(
         "/v1/schemas/{subject:str}",
         summary="Get a subject",
-        description="One subject with the text of its latest schema, or of the version that is asked for.",
+        description="One subject with the text of its latest schema, or of the requested version.",
     )
     async def get_subject(
         subject: FromPath[str],

@@ -25,7 +25,7 @@ def routes(streams: StreamService) -> Sequence[HTTPRouteHandler]:
         "/v1/streams/{stream:str}/resume",
         status_code=200,
         summary="Resume a held stream",
-        description="Retries the records that hold a stream. Answers with the number of partitions that were held.",
+        description="Retries the records that hold a stream. Returns the number of partitions that were held.",
     )
     async def resume_stream(stream: FromPath[str], request: AnyRequest) -> models.ReleaseResult:
         return await streams.resume(id_of(stream), actor_of(request))
@@ -34,8 +34,7 @@ def routes(streams: StreamService) -> Sequence[HTTPRouteHandler]:
         "/v1/streams/{stream:str}/skip",
         status_code=200,
         summary="Skip the records that hold a stream",
-        description="Continues behind the records that hold a stream. Answers with the number of partitions that were "
-        "held.",
+        description="Skips the records that hold a stream. Returns the number of partitions that were held.",
     )
     async def skip_stream(stream: FromPath[str], request: AnyRequest) -> models.ReleaseResult:
         return await streams.skip(id_of(stream), actor_of(request))

@@ -100,7 +100,7 @@ class AggregateTimeTravel:
 
         Args:
             id: The aggregate's id.
-            at: A time, a length of time before now, or a position. Default: now.
+            at: A time, a duration before now, or a position. Default: now.
             diff: The other moment.
             reducer: Name of the reducer. Default: as configured.
             steps: Return what each listed event changed.

@@ -47,7 +47,7 @@ class AvroFormat:
         try:
             return AvroSchema(schema_texts(schema))
         except UnusableSchema as error:
-            raise UnusableSchema(f"it is no usable Avro schema: {error}"[:1_000]) from None
+            raise UnusableSchema(f"not a usable Avro schema: {error}"[:1_000]) from None
 
     def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
         """Decode an Avro object container file."""
@@ -104,7 +104,7 @@ class AvroSchema:
             fastavro.schemaless_writer(out, fastavro.parse_schema(own, named_schemas=named), datum)
             return out.getvalue()
         except Exception as error:  # a writer can raise anything for a schema that anyone may have written
-            message = f"the body cannot be written by the schema: {type(error).__name__}"
+            message = f"the body cannot be encoded with the schema: {type(error).__name__}"
             raise PathFault("schema.mismatch", message) from error
 
     def edit(self, data: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
@@ -172,4 +172,4 @@ def _describe(error: Exception) -> PathFault:
         return PathFault("decode.limit", "expected shorter decimals")
     if isinstance(error, EOFError):
         return PathFault("decode.truncated", "expected more bytes at the end")
-    return PathFault("decode.malformed", f"expected Avro, found what the reader refuses ({type(error).__name__})")
+    return PathFault("decode.malformed", f"expected Avro, found bytes that the reader refuses ({type(error).__name__})")

@@ -146,7 +146,7 @@ def _inflate_deflate(block: bytes, limit: int) -> bytes:
     except zlib.error as error:
         raise ContainerFault(str(error)) from None
     if inflater.unconsumed_tail:
-        raise ContainerFault("a block inflates to too much")
+        raise ContainerFault("a block inflates to too many bytes")
     return inflated
 
 
@@ -154,7 +154,7 @@ def _inflate_snappy(block: bytes, limit: int) -> bytes:
     raw = block[:-4]  # a CRC-32 of the inflated bytes follows
     try:
         if cramjam.snappy.decompress_raw_len(raw) > limit:
-            raise ContainerFault("a block inflates to too much")
+            raise ContainerFault("a block inflates to too many bytes")
         return bytes(cramjam.snappy.decompress_raw(raw))
     except cramjam.DecompressionError as error:
         raise ContainerFault(str(error)) from None

@@ -190,7 +190,7 @@ def _compare(before: DatumNode, after: DatumNode, steps: _Steps, changed: frozen
 
 
 def _changes(steps: _Steps) -> PathFault:
-    fault = PathFault("schema.mismatch", "this value would change too, though it is not edited: edit it by hand")
+    fault = PathFault("schema.mismatch", "this value would change although it is not edited: edit it too")
     return _at(fault, steps)
 
 

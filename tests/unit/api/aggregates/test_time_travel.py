@@ -163,7 +163,7 @@ async def test_a_snapshot_answers_like_the_whole_and_only_for_the_same_events(
 @pytest.mark.parametrize(
     ("parameters", "status", "words"),
     [
-        ({"at": "noon"}, 400, "no moment: expected a time such as"),
+        ({"at": "noon"}, 400, "not a moment: expected a time such as"),
         ({"at": "memory://payments"}, 400, "not a position"),
         ({"at": "memory://secrets/0/1"}, 404, "does not watch"),
         ({"at": "memory://payments/0/99"}, 404, "does not have a record there yet"),
@@ -196,7 +196,7 @@ async def test_payloads_that_are_gone_are_told(sidecar: Sidecar) -> None:
     answer = await ask(sidecar, at="now", reducer="merge")  # no snapshot of this reducer
     assert (answer["complete"], answer["state"]) == (False, {"n": 2, "f2": 2})
     assert [(note["kind"], note["position"]) for note in answer["notes"]] == [("unread", first)]
-    assert "the broker does not hold this record any more" in answer["notes"][0]["message"]
+    assert "the broker no longer has this record" in answer["notes"][0]["message"]
     kept = await ask(sidecar, at="now")
     assert kept["state"] == {"n": 2, "f1": 1, "f2": 2}  # by the snapshot
 

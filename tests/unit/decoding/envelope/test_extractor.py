@@ -173,7 +173,7 @@ def test_a_tombstone_needs_no_words():
 
 @pytest.mark.parametrize("written", ["", "body:", "header:", "eventId", "value:x", "Key"])
 def test_what_is_no_place_is_refused(written):
-    with pytest.raises(ValueError, match="is no location"):
+    with pytest.raises(ValueError, match="is not a location"):
         parse_location(written, configured=True)
 
 
