@@ -160,7 +160,7 @@ async def test_sasl_with_bearer_tokens(kafka, brokers, topic, token_endpoint):
 
     await _reads_and_settles(brokers(kafka.address("SASL"), topic, sasl=sasl("hush")), topic)
     assert token_endpoint.asked == 1, "one token serves all connections"
-    with pytest.raises(Refused, match="gave no token"):
+    with pytest.raises(Refused, match="returned no token"):
         await brokers(kafka.address("SASL"), topic, sasl=sasl("loud")).start()
 
 

@@ -208,7 +208,7 @@ async def _knows_of_a_loss(broker: KafkaBroker) -> bool:
 
 async def test_an_entry_that_is_too_large_is_refused_with_what_to_do(harness):
     broker, stream = await started(harness)
-    with pytest.raises(Refused, match=f"{LEDGER} does not take a record of .* max.message.bytes"):
+    with pytest.raises(Refused, match=f"{LEDGER} does not accept a record of .* max.message.bytes"):
         await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(stream, None, b"x" * 2_000_000),))])
     assert await broker.ledger.entries(None, [stream]) == [None]
 

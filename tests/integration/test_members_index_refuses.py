@@ -80,7 +80,7 @@ async def test_an_index_that_takes_nothing_holds_up_no_settling(
             letters = await asyncio.to_thread(dead_letters, kafka, [topic], 2)
             assert len(Counter(header(letter, "tracecar.event-id") for letter in letters)) == len(letters) == BROKEN
             status = await member.service.status.status()
-            assert any("shared index takes no events" in sentence for sentence in status.trouble)
+            assert any("shared index accepts no events" in sentence for sentence in status.trouble)
             assert index.not_indexed + index.waiting == COUNT
             assert index.waiting <= 1_500
             refuse(client, how, False)

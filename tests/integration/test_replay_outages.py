@@ -269,7 +269,7 @@ async def test_letters_that_retention_took_since_they_were_selected_are_said_to_
     job.request = ReplayRequest()
     job = await ended(sidecar, await sidecar.resume(job.id, ANN))
     assert (job.state, job.published, job.failed) == ("done", 30, 10)
-    assert "gone: retention or a trim has taken it" in job.failures[0].why
+    assert "deleted by retention or a trim" in job.failures[0].why
     assert numbers(await place.sent()) == [*range(before), *range(before + 10, 40)]
 
 

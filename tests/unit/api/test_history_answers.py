@@ -106,7 +106,7 @@ async def test_bodies_that_the_broker_lost_come_from_the_history_where_it_keeps_
     await archive(sidecar, [lost])
     event = await ask(sidecar, f"/v1/events/{lost.event.position}")
     assert (event["source"], event["body"]) == ("history", None)
-    assert "does not hold this record any more" in event["payload_note"]
+    assert "no longer has this record" in event["payload_note"]
     state = await ask(sidecar, "/v1/aggregates/o-1", at="now")
     assert state["state"] == {"total": 5, "card": "[redacted]"}
 
