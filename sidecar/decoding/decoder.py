@@ -32,13 +32,11 @@ from sidecar.decoding.slow_path import examine, says_cloudevent
 from sidecar.domain.broker_traits import is_time_observed, traits_of
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_limits import has_too_many_values
+from sidecar.domain.large_records import LARGE_RECORD_BYTES, count_value_bytes
 from sidecar.domain.model import Decoded, Event, Record, Rejection, UnreadBody
-from sidecar.domain.record_size import count_header_bytes
 
 STEP_S = 0.008
 """Seconds of work after which the decoder yields to other tasks of the event loop."""
-LARGE_RECORD_BYTES = 32 << 10
-"""Size above which a record is decoded in a thread: the checks of a megabyte can take a second of the event loop."""
 MAX_FETCHES_PER_RECORD = 10
 """Schemas to fetch for one record at most: more than any record can name."""
 _MAX_PLANS = 1_024
@@ -219,7 +217,7 @@ class EventDecoder:
         content_type: bytes | None = None
         for record in records[start:] if start else records:
             headers, value = record.headers, record.value
-            if (len(value) if value is not None else count_header_bytes(headers)) > max_bytes:
+            if (len(value) if value is not None else count_value_bytes(record)) > max_bytes:
                 result.is_large = True
                 return result
             if len(headers) != 1 or headers[0][0] != only or record.position.stream != stream:

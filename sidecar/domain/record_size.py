@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.domain.model import Event, Headers, Record
+from sidecar.domain.model import Event, Record
 
 RECORD_OVERHEAD_BYTES = 600
 """Memory of a record in addition to its bytes."""
@@ -29,11 +29,6 @@ def count_record_bytes(records: Sequence[Record]) -> int:
             ]
         )
     )
-
-
-def count_header_bytes(headers: Headers) -> int:
-    """Return the bytes of header values: the size of an entry that is a flat map."""
-    return sum([len(value) for _, value in headers if value is not None])
 
 
 def count_event_bytes(events: Sequence[Event]) -> int:

@@ -117,10 +117,11 @@ class Sidecar:
         self.log, self.registry = MemoryLog(), MemoryRegistry()
         self.log.create("orders", 4)
         self.log.create("payments", 1)
+        self.log.create("free", 1)
         self.registry.register("orders-value", SCHEMA)
         self.naming = self.config.stream_names(GROUP)
         self.broker = FaultyBroker(
-            self.log, ["orders", "payments"], GROUP, self.naming, start=StartPosition("earliest")
+            self.log, ["orders", "payments", "free"], GROUP, self.naming, start=StartPosition("earliest")
         )
         self.catalog = SchemaCache(self.registry, FORMATS)
         self.judge = EventDecoder(self.catalog, EnvelopeConfig())

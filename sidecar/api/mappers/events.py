@@ -17,7 +17,8 @@ from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.grouping import FailureCause
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
 from sidecar.domain.broker_traits import is_time_observed, traits_of
-from sidecar.domain.json_safe import bytes_to_json, to_json, to_json_values, to_text, with_all_digits
+from sidecar.domain.json_safe import bytes_to_json, encode_json, to_json, to_json_values, to_text, with_all_digits
+from sidecar.domain.large_records import LARGE_RECORD_BYTES, count_value_bytes
 from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
 from sidecar.domain.ports.history import HistoryCoverage
@@ -181,7 +182,9 @@ class EventMapper:
     def _body(self, decoded: Decoded) -> object:
         if decoded.body is None:
             return bytes_to_json(self.redactor.raw(decoded.record.value))
-        return to_json(self._exact_body_of(decoded))
+        body = to_json(self._exact_body_of(decoded))
+        # Many values are encoded here, in the thread where large records are mapped.
+        return body if count_value_bytes(decoded.record) <= LARGE_RECORD_BYTES else msgspec.Raw(encode_json(body))
 
     def _exact_body_of(self, decoded: Decoded) -> object:
         """Return the decoded body, redacted, its numbers with all their digits."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from sidecar.domain.model import Decoded
+from sidecar.domain.model import Decoded, Record
 
 
 class ReadPayload(Struct):
@@ -13,3 +13,8 @@ class ReadPayload(Struct):
     decoded: Decoded | None = None
     note: str | None = None
     """A sentence, set if the record or a part of it is missing."""
+
+    @property
+    def record(self) -> Record | None:
+        """The record, if there is one."""
+        return None if self.decoded is None else self.decoded.record

@@ -14,6 +14,7 @@ from sidecar.api.services.ports import DeadLetterSource
 from sidecar.api.services.search import parse_cursor
 from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.domain.dead_letter_id import unknown_id_error
+from sidecar.domain.large_records import run_for_record
 from sidecar.query import parse
 
 
@@ -59,7 +60,8 @@ class DeadLetterService:
             raise unknown_id_error(
                 id, f"no dead letter has the id {id!r}, in any dead-letter stream of the watched streams"
             )
-        return self._mapper.dead_letter(group, await self._origins.of(group.letter))
+        payload = await self._origins.of(group.letter)
+        return await run_for_record(payload.record, self._mapper.dead_letter, group, payload)
 
 
 def _join(notes: Sequence[str]) -> str | None:

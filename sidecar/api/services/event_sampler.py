@@ -20,7 +20,6 @@ MAX_SAMPLED_EVENTS = 200_000
 SAMPLES_PER_SIDE = 12
 """Payloads of each type that are read of its newest events, and of its oldest."""
 MAX_SAMPLED_PAYLOADS = 600
-PAYLOADS_PER_STEP = 64
 IDENTIFYING_FIELDS = (
     "event_id", "aggregate_id", "correlation_id", "causation_id", "type", "producer", "version",
 )  # fmt: skip
@@ -57,16 +56,15 @@ class EventSampler:
 
     async def payloads(self, nodes: Sequence[Node]) -> AsyncIterator[tuple[Node, Decoded]]:
         """Yield the events whose records can be read back. Ends early if a broker does not answer."""
-        for start in range(0, len(nodes), PAYLOADS_PER_STEP):
-            part = nodes[start : start + PAYLOADS_PER_STEP]
+        payloads = self._payloads.each([node.event.position for node in nodes])
+        for node in nodes:
             try:
-                payloads = await self._payloads.all([node.event.position for node in part])
+                payload = await anext(payloads)
             except (Outage, Refused):
                 return
-            for node, payload in zip(part, payloads, strict=True):
-                if payload.decoded is not None:
-                    yield node, payload.decoded
-                    await asyncio.sleep(0)
+            if payload.decoded is not None:
+                yield node, payload.decoded
+                await asyncio.sleep(0)
 
 
 class SampleChoice:

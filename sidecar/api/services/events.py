@@ -15,6 +15,7 @@ from sidecar.api.services.search import EventSearch, SearchableIndex, unindexed_
 from sidecar.api.services.stream_visibility import StreamVisibility
 from sidecar.domain.errors import NotFoundError
 from sidecar.domain.json_safe import to_text
+from sidecar.domain.large_records import run_for_record
 from sidecar.domain.model import Decoded
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Position
@@ -61,7 +62,7 @@ class EventService:
             if payload.decoded is None:
                 raise NotFoundError(f"{position}: {payload.note}")
             node = unindexed_node(payload.decoded.event)
-        event = self._mapper.event(node, payload)
+        event = await run_for_record(payload.record, self._mapper.event, node, payload)
         consumer_groups.add_delivery(event, position, self._groups)
         return event
 

@@ -10,7 +10,8 @@ from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.search import EventSearch, metadata_part
 from sidecar.api.services.stream_visibility import WatchedStreams
 from sidecar.dead_letters.store import DeadLetterFilter
-from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.large_records import run_for_record
+from sidecar.domain.model import DeadLetter, Decoded, Record
 from sidecar.query import Query, parse
 
 
@@ -44,7 +45,10 @@ class LetterQueryCompiler:
             payload = await self._origins.of(letter)
             if payload.decoded is None:
                 return False
-            headers, body = self._mapper.headers_of(payload.decoded), self._mapper.body_of(payload.decoded)
+            return await run_for_record(payload.record, by_payload, letter, payload.decoded)
+
+        def by_payload(letter: DeadLetter, decoded: Decoded) -> bool:
+            headers, body = self._mapper.headers_of(decoded), self._mapper.body_of(decoded)
             return query.matches_letter(redactor.letter(letter), headers, body)
 
         return DeadLetterFilter(

@@ -7,12 +7,13 @@ import contextlib
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 from sidecar.api.mappers.payload import ReadPayload
 from sidecar.api.services.stored_payloads import StoredPayloads
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.domain.errors import Outage, Refused
+from sidecar.domain.large_records import count_value_bytes
 from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition, Position
@@ -27,6 +28,10 @@ SCHEMA_TIMEOUT_S = 3.0
 GONE = "the broker no longer has this record (deleted by retention or a trim)"
 MAX_CONCURRENT_READS = 16
 """Positions to read from the brokers at the same time for one request."""
+MAX_HELD_BYTES = 4 << 20
+"""Size of the payloads that `each` holds at once. Their bodies take several times as much."""
+MIN_PAYLOADS_PER_READ, GROWTH_PER_READ_FACTOR, MAX_PAYLOADS_PER_READ = 8, 4, 64
+"""Payloads that `each` reads at once: at first, while their size is unknown, then some times as many, and at most."""
 
 
 class PayloadCache:
@@ -160,6 +165,22 @@ class PayloadReader:
         if self._stored is not None:
             await self._stored.replace_missing(positions, payloads)
         return payloads
+
+    async def each(self, positions: Sequence[Position]) -> AsyncIterator[ReadPayload]:
+        """Yield the payloads at these positions, in the same order, like `all`.
+
+        As many are held at once as have MAX_HELD_BYTES together, or one.
+        """
+        start, count = 0, MIN_PAYLOADS_PER_READ
+        while start < len(positions):
+            payloads = await self.all(positions[start : start + count])
+            start += len(payloads)
+            size = sum(count_value_bytes(each.decoded.record) for each in payloads if each.decoded is not None)
+            fitting = MAX_HELD_BYTES * len(payloads) // max(size, 1)
+            count = max(1, min(fitting, GROWTH_PER_READ_FACTOR * len(payloads), MAX_PAYLOADS_PER_READ))
+            payloads.reverse()
+            while payloads:
+                yield payloads.pop()  # and hold it no longer
 
     async def _read(self, position: Position) -> Record | str:
         broker = self._brokers.get(position.system)

@@ -17,6 +17,7 @@ from sidecar.api.mappers.payload import ReadPayload
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.errors import Outage, QueryError
+from sidecar.domain.large_records import run_for_record
 from sidecar.domain.model import Decoded, Event
 from sidecar.domain.ports.index import IndexPage, IndexReader, Node
 from sidecar.domain.position import Position
@@ -120,25 +121,28 @@ class EventSearch:
         """Add matching events to `result` until the page is full."""
         for start in range(0, len(nodes), PAYLOADS_PER_STEP):
             part = nodes[start : start + PAYLOADS_PER_STEP]
-            payloads: Sequence[ReadPayload | None] = [None] * len(part)
-            if query.needs_payload or full:
-                payloads = await self._payloads.all([node.event.position for node in part])
-                result.payloads_read += len(part)
-            for node, payload in zip(part, payloads, strict=True):
-                if not self._matches(query, node, payload):
+            reads = query.needs_payload or full
+            payloads = self._payloads.each([node.event.position for node in part] if reads else [])
+            for node in part:
+                payload = await anext(payloads) if reads else None
+                result.payloads_read += int(reads)
+                if not await self._matches(query, node, payload):
                     continue
-                result.events.append(self._mapper.event(node, payload if full else None))
-                result.payload_bytes += _value_size(payload) if full else 0
+                shown, record = payload if full else None, None if payload is None else payload.record
+                result.events.append(await run_for_record(record, self._mapper.event, node, shown))
+                result.payload_bytes += _value_size(shown)
                 if len(result.events) == limit or result.payload_bytes >= MAX_PAGE_BYTES:
                     if node is not nodes[-1] or result.cursor is not None:
                         result.cursor = cursor_after(node.event)
                     return
             await asyncio.sleep(0)
 
-    def _matches(self, query: Query, node: Node, payload: ReadPayload | None) -> bool:
+    async def _matches(self, query: Query, node: Node, payload: ReadPayload | None) -> bool:
         if not query.needs_payload:
             return True  # the metadata was compared already
-        return payload is not None and payload.decoded is not None and self._fits(query, node, payload.decoded)
+        if payload is None or payload.decoded is None:
+            return False
+        return await run_for_record(payload.record, self._fits, query, node, payload.decoded)
 
     def _fits(self, query: Query, node: Node, decoded: Decoded) -> bool:
         body = self._mapper.body_of(decoded) if query.needs_body else None
@@ -147,7 +151,7 @@ class EventSearch:
     async def fits(self, decoded: Decoded, query: Query) -> bool:
         """Check whether one event matches, with its node from the index."""
         node = await self._index.at(decoded.event.position)
-        return self._fits(query, node or unindexed_node(decoded.event), decoded)
+        return await run_for_record(decoded.record, self._fits, query, node or unindexed_node(decoded.event), decoded)
 
     async def matching(
         self, decoded: Sequence[Decoded], query: Query, *, full: bool = False
@@ -159,8 +163,9 @@ class EventSearch:
             nodes = await self._index.all_at([each.event.position for each in decoded])
         for each, held in zip(decoded, nodes, strict=True):
             node = held or unindexed_node(each.event)
-            if self._fits(query, node, each):
-                events.append(self._mapper.event(node, ReadPayload(each) if full else None))
+            if await run_for_record(each.record, self._fits, query, node, each):
+                payload = ReadPayload(each) if full else None
+                events.append(await run_for_record(each.record, self._mapper.event, node, payload))
         await asyncio.sleep(0)
         return events
 

@@ -12,6 +12,7 @@ from sidecar.api.services.aggregates.sequence import Numbers, SequenceReader
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.domain.aggregate_fold import ReducerEvent
 from sidecar.domain.bounded_cache import BoundedCache
+from sidecar.domain.large_records import run_for_record
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
 
@@ -66,8 +67,10 @@ class DocumentReader:
         if not nodes:
             return []
         documents: list[Mapping[str, Any] | str] = []
-        for node, payload in zip(nodes, await self._payloads.all([node.event.position for node in nodes]), strict=True):
-            document = self._document(node, payload)
+        payloads = self._payloads.each([node.event.position for node in nodes])
+        for node in nodes:
+            payload = await anext(payloads)
+            document = await run_for_record(payload.record, self._document, node, payload)
             if not isinstance(document, str) and payload.decoded is not None:
                 kept.keep(node.event.position, document, len(payload.decoded.record.value or b"") + 500)
             documents.append(document)
