@@ -50,10 +50,10 @@ Token = Annotated[
         "--token",
         metavar="TOKEN",
         envvar="TRACECAR_TOKEN",
-        help="Token for the API. By default, a sidecar on this machine gets the token that it keeps for its user.",
+        help="Token for the API. Default, for a sidecar on this machine: the token in the user's token file.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, for lists an object per line. Same as -o json.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON; a list has one object per line.")]
 Output = Annotated[
     OutputFormat | None,
     typer.Option(

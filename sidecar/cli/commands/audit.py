@@ -46,7 +46,7 @@ def audit(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """List who did what with dead letters, newest first.
+    """List actions on dead letters and who took them, newest first.
 
     Actions are replays, discards, restores, failure reports and imports.
     """

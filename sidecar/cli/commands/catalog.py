@@ -98,7 +98,7 @@ def catalog(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """List which events exist, who produces and who consumes them.
+    """List the types of events, with their producers and consumers.
 
     The catalog is made of the events that the sidecar holds, the consumer groups and the schema registry.
     """

@@ -26,7 +26,7 @@ def group() -> None:
 
 @config.command(cls=PlainCommand, epilog=examples("tracecar config schema > tracecar.schema.json"))
 def schema() -> None:
-    """Print the JSON Schema of the configuration file, for editors and validators."""
+    """Print the JSON Schema of the configuration file."""
     import msgspec
 
     from sidecar.config.loader import json_schema

@@ -36,7 +36,12 @@ def demo(
     headless: Annotated[bool, typer.Option("--headless", help="Print a summary instead of the dashboard.")] = False,
     seconds: Annotated[
         float | None,
-        typer.Option(metavar="N", min=1, help="Duration. By default until Ctrl-C; headless 20 s.", show_default=False),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Duration in seconds. Default: until Ctrl-C; with --headless, 20.",
+            show_default=False,
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the shop: the same seed gives the same orders.")] = 1,
     json: Json = False,

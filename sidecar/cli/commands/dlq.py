@@ -114,7 +114,7 @@ def list_causes(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """List the causes of dead letters, most letters first. Rates are letters a minute in the last hour."""
+    """List the causes of dead letters, most letters first. Rates are letters per minute over the last hour."""
 
     async def fetch(client: Client) -> ListPage[models.CauseModel]:
         page = await client.causes(join_words(query), limit=min(limit, MAX_PAGE_LETTERS))

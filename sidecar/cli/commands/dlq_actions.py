@@ -164,7 +164,7 @@ def export(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="File to write; by default stdout.", show_default=False),
+        typer.Option("--output", "-o", metavar="FILE", help="File to write. Default: stdout.", show_default=False),
     ] = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=0, help="Maximum number of letters; 0 means all.")
@@ -174,7 +174,7 @@ def export(
 ) -> None:
     """Export dead letters with their exact bytes, for `import`.
 
-    The format is a JSON object a line.
+    The format is one JSON object per line.
     """
     if output is None:
         if sys.stdout.isatty():

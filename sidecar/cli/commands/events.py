@@ -70,7 +70,7 @@ def events(
         ),
     ] = None,
     scan: Annotated[
-        bool, typer.Option("--scan", help="Read the broker's log, oldest first, beyond the index.")
+        bool, typer.Option("--scan", help="Read the broker's log instead of the index, oldest first.")
     ] = False,
     key: Annotated[
         str | None,

@@ -38,7 +38,7 @@ def groups(
 ) -> None:
     """List the consumer groups of the watched streams, with lag and stops.
 
-    A group that stops at an event is probably poisoned by it; this is inferred from its committed offsets.
+    A group that stops at an event probably cannot process it. This is inferred from its committed offsets.
     """
 
     async def fetch(client: Client) -> ListPage[models.GroupModel]:

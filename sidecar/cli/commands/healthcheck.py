@@ -22,9 +22,9 @@ def register(app: typer.Typer) -> None:
 
 
 def healthcheck(config: ConfigFile = DEFAULT_CONFIG) -> None:
-    """Check that the sidecar of a configuration file is alive. Exits with 1 if it is not.
+    """Check that a running sidecar is alive. Exits with 1 if it is not.
 
-    The port comes from the file: the health listener's, else the API's.
+    The configuration file tells the port: the health listener's, else the API's.
     """
     import urllib.error
     import urllib.request

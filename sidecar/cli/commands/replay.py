@@ -27,7 +27,8 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Show what would be published, where, and who would receive it.")
 ]
 Rate = Annotated[
-    float | None, typer.Option("--rate", min=0.001, metavar="N", help="Maximum records a second.", show_default=False)
+    float | None,
+    typer.Option("--rate", min=0.001, metavar="N", help="Maximum number of records per second.", show_default=False),
 ]
 Comment = Annotated[
     str | None,
@@ -37,7 +38,7 @@ Comment = Annotated[
 Selection = Annotated[
     list[str] | None,
     typer.Argument(
-        help="Ids or a query; by default all open letters.", metavar="ID|QUERY", autocompletion=complete_letter
+        help="Ids or a query. Default: all open letters.", metavar="ID|QUERY", autocompletion=complete_letter
     ),
 ]
 TargetStream = Annotated[
@@ -45,7 +46,7 @@ TargetStream = Annotated[
     typer.Option(
         "--to",
         metavar="STREAM",
-        help="Target stream; by default the origin.",
+        help="Target stream. Default: the origin of each letter.",
         show_default=False,
         autocompletion=complete_stream,
     ),
@@ -55,7 +56,7 @@ TargetGroup = Annotated[
     typer.Option(
         "--group",
         metavar="GROUP",
-        help="Replay for this consumer group; others can skip the records by a header.",
+        help="Replay for this consumer group: others can recognize the records by a header, and skip them.",
         show_default=False,
     ),
 ]
@@ -79,6 +80,25 @@ FromTime = Annotated[
 ]
 ToTime = Annotated[
     str | None, typer.Option("--to", metavar="TIME", help="End: a time or an age (10m).", show_default="end")
+]
+RangeTarget = Annotated[
+    str | None,
+    typer.Option(
+        "--to-stream", metavar="STREAM", help="Target stream.", show_default=False, autocompletion=complete_stream
+    ),
+]
+IntoItself = Annotated[
+    bool, typer.Option("--into-itself", help="Publish into the same stream: all its groups receive the events again.")
+]
+Confirmed = Annotated[
+    int | None,
+    typer.Option(
+        "--confirmed",
+        min=0,
+        metavar="N",
+        help="Expected number of events, needed with --into-itself --yes.",
+        show_default=False,
+    ),
 ]
 
 
@@ -203,22 +223,9 @@ def replay_range(
     ] = None,
     since: FromTime = None,
     until: ToTime = None,
-    to_stream: Annotated[
-        str | None,
-        typer.Option(
-            "--to-stream", metavar="STREAM", help="Target stream.", show_default=False, autocompletion=complete_stream
-        ),
-    ] = None,
-    into_itself: Annotated[
-        bool,
-        typer.Option("--into-itself", help="Publish into the same stream: all its groups receive the events again."),
-    ] = False,
-    confirmed: Annotated[
-        int | None,
-        typer.Option(
-            "--confirmed", min=0, metavar="N", help="Expected number, with --into-itself --yes.", show_default=False
-        ),
-    ] = None,
+    to_stream: RangeTarget = None,
+    into_itself: IntoItself = False,
+    confirmed: Confirmed = None,
     rate: Rate = None,
     comment: Comment = None,
     dry_run: DryRun = False,

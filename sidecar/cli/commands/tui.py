@@ -48,7 +48,7 @@ def tui(
         int, typer.Option(metavar="PORT", min=0, max=65_535, help="Port for --web; 0 is any free port.")
     ] = 8426,
     ask_token: Annotated[
-        bool, typer.Option("--ask-token", help="Ask for the token instead of using the one of this machine.")
+        bool, typer.Option("--ask-token", help="Prompt for the token instead of reading this machine's token file.")
     ] = False,
     kube: Annotated[
         str | None,
@@ -65,7 +65,7 @@ def tui(
             "--namespace",
             "-n",
             metavar="NAME",
-            help="Namespace for --kube; by default the context's.",
+            help="Namespace for --kube. Default: that of the kubectl context.",
             show_default=False,
         ),
     ] = None,
