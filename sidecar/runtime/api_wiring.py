@@ -22,6 +22,7 @@ from sidecar.api.services.picture.picture import EventPicture
 from sidecar.api.services.ports import DeadLetterSource, HeldStreams, MetricsWriter, StatusProvider
 from sidecar.api.services.saga_monitor import SagaMonitor
 from sidecar.api.services.sagas import SagaService
+from sidecar.api.services.schema_check import SchemaCheckService
 from sidecar.api.services.schemas import SchemaService
 from sidecar.api.services.search import EventSearch, SearchableIndex
 from sidecar.api.services.stream_visibility import StreamVisibility, WatchedStreams
@@ -95,6 +96,7 @@ def build_api_services(
             mapper=mapper,
         ),
         schemas=SchemaService(catalog, index),
+        schema_checks=SchemaCheckService(schemas=catalog, sampler=sampler, redactor=mapper.redactor),
         catalog=build_catalog(config, index, sampler, mapper, catalog, groups),
         lint=build_lint(config, index, sampler, mapper, catalog, groups),
         sagas=SagaService(monitor=sagas, index=index, sampler=sampler, groups=groups, letters=letters),

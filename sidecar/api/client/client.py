@@ -168,6 +168,10 @@ class Client(DeadLetterClient):
     async def dead_letter(self, id: str) -> models.DeadLetterModel:
         return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetterModel)
 
+    async def check_schema(self, request: models.SchemaCheckRequest) -> models.SchemaCheckResult:
+        """Check a schema version that is not registered against real events."""
+        return await self._send("POST", "/v1/schema-checks", models.SchemaCheckResult, request)
+
     async def sagas(self, query: str = "", *, limit: int = 100, cursor: str | None = None) -> models.SagaPage:
         """Return the declared processes that match, the latest started first."""
         return await self._get("/v1/sagas", models.SagaPage, {"query": query, "limit": limit, "cursor": cursor})

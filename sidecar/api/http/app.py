@@ -44,6 +44,7 @@ from sidecar.api.services.flows import FlowService
 from sidecar.api.services.lint import LintService
 from sidecar.api.services.ports import MetricsWriter, StatusProvider
 from sidecar.api.services.sagas import SagaService
+from sidecar.api.services.schema_check import SchemaCheckService
 from sidecar.api.services.schemas import SchemaService
 from sidecar.api.services.streams import StreamService
 from sidecar.domain.redaction import Redactor
@@ -66,6 +67,7 @@ class ApiServices:
     time_travel: AggregateTimeTravel
     dead_letters: DeadLetterService
     schemas: SchemaService
+    schema_checks: SchemaCheckService
     lint: LintService
     sagas: SagaService
     catalog: CatalogService
@@ -84,7 +86,7 @@ def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> A
         *flows.routes(services.flows),
         *aggregates.routes(services.flows, services.time_travel),
         *dead_letters.routes(services.dead_letters, services.operations),
-        *schemas.routes(services.schemas),
+        *schemas.routes(services.schemas, services.schema_checks),
         *lint.routes(services.lint),
         *catalog.routes(services.catalog),
         *sagas.routes(services.sagas),

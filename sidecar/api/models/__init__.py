@@ -50,7 +50,14 @@ from sidecar.api.models.sagas import (
     SagaStepModel,
     SagaVariantModel,
 )
-from sidecar.api.models.schemas import SeenSchemaModel, SubjectModel, SubjectPage
+from sidecar.api.models.schemas import (
+    SchemaCheckRequest,
+    SchemaCheckResult,
+    SchemaFaultModel,
+    SeenSchemaModel,
+    SubjectModel,
+    SubjectPage,
+)
 from sidecar.api.models.status import (
     DemoSummary,
     ExporterStatus,
@@ -123,6 +130,9 @@ __all__ = [
     "SagaVariantModel",
     "ScanEndModel",
     "ScanProgressModel",
+    "SchemaCheckRequest",
+    "SchemaCheckResult",
+    "SchemaFaultModel",
     "SchemaRefModel",
     "SchemaUseModel",
     "SeenSchemaModel",

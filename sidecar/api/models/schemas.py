@@ -36,3 +36,41 @@ class SubjectPage(ApiModel, kw_only=True):
     items: list[SubjectModel]
     cursor: str | None = None
     coverage: CoverageModel
+
+
+class SchemaCheckRequest(ApiModel, kw_only=True):
+    """A schema version that is not registered yet."""
+
+    subject: str
+    text: str
+    kind: str = "AVRO"
+    limit: int = 1_000
+    """Number of the newest events of the subject to check, at most 10,000."""
+
+
+class SchemaFaultModel(ApiModel, kw_only=True):
+    """A way in which real events would not survive the new version."""
+
+    reader: str
+    """The consumer that fails: `new version`, or a version that events use, such as `version 3`."""
+    path: str | None
+    message: str
+    count: int
+    """Number of the checked events that show it."""
+    evidence: list[str]
+    """Positions of some of them, newest first, at most five."""
+
+
+class SchemaCheckResult(ApiModel, kw_only=True):
+    """The effect of a new schema version on real events and their consumers."""
+
+    subject: str
+    events: int
+    """Number of events that were checked."""
+    survived: int
+    """Number of events that every reader could read."""
+    versions: list[int]
+    """Versions that these events use, whose consumers were checked."""
+    faults: list[SchemaFaultModel]
+    note: str | None = None
+    """A sentence, set if less was checked than was asked for."""

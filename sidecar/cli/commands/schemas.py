@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sidecar.cli.arguments import PlainCommand
-from sidecar.cli.command_group import examples
+from sidecar.cli.command_group import DefaultCommandGroup, examples
 from sidecar.cli.completion import complete_subject
+from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, Watch, choose_format
-from sidecar.cli.output.lists import ListPage, ListView, show_list
-from sidecar.cli.output.tables import TableColumn
+from sidecar.cli.output.lists import ListPage, ListView, show_list, show_object
+from sidecar.cli.output.tables import TableColumn, print_line, print_note
 from sidecar.cli.sanitize import sanitize_line
 
 if TYPE_CHECKING:
@@ -28,16 +30,40 @@ COLUMNS = (
 )
 
 
+group = typer.Typer(cls=DefaultCommandGroup, rich_markup_mode=None, subcommand_metavar="[SUBJECT] | COMMAND")
+
+
 def register(app: typer.Typer) -> None:
-    """Add the command to an app."""
-    app.command(
-        "schemas",
-        cls=PlainCommand,
-        epilog=examples("tracecar schemas", "tracecar schemas orders-value", "tracecar schemas -o name"),
-    )(schemas)
+    """Add the commands to an app."""
+    app.add_typer(group, name="schemas")
 
 
-def schemas(
+@group.callback(
+    invoke_without_command=True,
+    epilog=examples(
+        "tracecar schemas",
+        "tracecar schemas orders-value",
+        "tracecar schemas check order-v3.avsc --subject orders-value",
+    ),
+)
+def root(
+    context: typer.Context,
+    json: Json = False,
+    output: Output = None,
+    watch: Watch = False,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """List registered schemas and where they are used.
+
+    With a subject, show its latest schema.
+    """
+    if context.invoked_subcommand is None:
+        list_schemas(None, json, output, watch, url, token)
+
+
+@group.command("list", cls=PlainCommand, epilog=examples("tracecar schemas orders-value", "tracecar schemas -o name"))
+def list_schemas(
     subject: Annotated[
         str | None,
         typer.Argument(
@@ -69,6 +95,51 @@ def schemas(
     if chosen is None:
         for text in texts:
             _print_schema(text)
+
+
+@group.command(
+    "check", cls=PlainCommand, epilog=examples("tracecar schemas check order-v3.avsc --subject orders-value")
+)
+def check_schema(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Text of the new version.")],
+    subject: Annotated[
+        str, typer.Option("--subject", metavar="SUBJECT", help="Subject of the new version.", show_default=False)
+    ],
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, max=10_000, help="Events to check.")] = 1_000,
+    json: Json = False,
+    output: Output = None,
+    url: Url = URL,
+    token: Token = None,
+) -> None:
+    """Check a schema version against real events, before it is registered.
+
+    Would a consumer with the new version read the newest events, and would consumers of the versions in use read them
+    if the new version wrote them? Exits with 1 if one would not.
+    """
+    from sidecar.api import models
+
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(f"cannot read {file}: {error}") from None
+
+    async def fetch() -> models.SchemaCheckResult:
+        async with Connection(url, token).connect() as client:
+            return await client.check_schema(models.SchemaCheckRequest(subject=subject, text=text, limit=limit))
+
+    result = run_client(fetch())
+    show_object(result, choose_format(json, output), lambda each: each.subject, _print_check)
+    if result.faults:
+        raise typer.Exit(1)
+
+
+def _print_check(result: models.SchemaCheckResult) -> None:
+    versions = ", ".join(map(str, result.versions)) or "none"
+    print_line(f"{result.survived:,} of {result.events:,} events would survive (versions in use: {versions})")
+    print_note(result.note)
+    for fault in result.faults:
+        place = f" at {fault.path}" if fault.path else ""
+        print_line(f"{fault.reader}{place}: {fault.message} ({fault.count:,} events, first {fault.evidence[0]})")
 
 
 def _row(subject: models.SubjectModel) -> tuple[object, ...]:

@@ -133,6 +133,16 @@ class CompiledSchema(Protocol):
     def deprecated_fields(self) -> frozenset[str]:
         """Return the dotted paths of the fields that the schema marks as deprecated."""
 
+    def find_read_fault(self, value: Any, original: CompiledSchema) -> PathFault | None:
+        """Return why a consumer with this schema could not read an event of another one; None if it could.
+
+        `value` is the event's body, in the forms in which bodies are shown. Never raises. Messages quote no value."""
+
+    def find_write_fault(self, value: Any, original: CompiledSchema) -> PathFault | None:
+        """Return why a consumer with `original` could not read its event if this schema wrote it; None if it could.
+
+        `value` is as for `find_read_fault`."""
+
 
 class SelfDescribedValue(Struct):
     """A value that carries its own schema."""

@@ -48,6 +48,12 @@ class PairsSchema:
     def deprecated_fields(self) -> frozenset[str]:
         return frozenset()
 
+    def find_read_fault(self, value: Any, original: object) -> PathFault | None:
+        return None
+
+    def find_write_fault(self, value: Any, original: object) -> PathFault | None:
+        return None
+
 
 class PairsFormat:
     """A schema format of its own, known to the tests only."""

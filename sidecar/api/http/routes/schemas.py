@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated
 
-from litestar import get
+from litestar import get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from sidecar.api import models
 from sidecar.api.http.middleware import id_of
+from sidecar.api.services.schema_check import SchemaCheckService
 from sidecar.api.services.schemas import SchemaService
 
+MAX_SCHEMA_BYTES = 4 << 20
 
-def routes(schemas: SchemaService) -> Sequence[HTTPRouteHandler]:
+
+def routes(schemas: SchemaService, checks: SchemaCheckService) -> Sequence[HTTPRouteHandler]:
     """Build the routes of `/v1/schemas`."""
 
     @get(
@@ -38,4 +41,16 @@ def routes(schemas: SchemaService) -> Sequence[HTTPRouteHandler]:
     ) -> models.SubjectPage:
         return await schemas.subject(id_of(subject), version)
 
-    return list_subjects, get_subject
+    @post(
+        "/v1/schema-checks",
+        role="read",
+        status_code=200,
+        request_max_body_size=MAX_SCHEMA_BYTES,
+        summary="Check a schema version",
+        description="Whether the newest events of a subject, and the consumers of the versions that they use, would "
+        "survive a version that is not registered yet. Nothing is registered.",
+    )
+    async def check_schema(data: JSONBody[models.SchemaCheckRequest]) -> models.SchemaCheckResult:
+        return await checks.check(data)
+
+    return list_subjects, get_subject, check_schema

@@ -13,12 +13,13 @@ from fastavro import schemaless_reader
 from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
 from sidecar.decoding.formats.avro.container_file import ContainerReader
 from sidecar.decoding.formats.avro.datum_editor import edit_datum, encode_edited_datum
-from sidecar.decoding.formats.avro.datum_tree import read_long
+from sidecar.decoding.formats.avro.datum_tree import DatumNode, read_datum, read_long
 from sidecar.decoding.formats.avro.deprecation import list_deprecated_fields
 from sidecar.decoding.formats.avro.fastavro_schema import DecimalTooLong, reading_schema
 from sidecar.decoding.formats.avro.json_encoder import conform
 from sidecar.decoding.formats.avro.outline import outline_text
 from sidecar.decoding.formats.avro.projection import compile_projection
+from sidecar.decoding.formats.avro.read_resolution import find_read_fault, find_write_fault
 from sidecar.decoding.formats.avro.schema_survey import SchemaSurvey, survey
 from sidecar.decoding.formats.schema_format import (
     CompiledSchema,
@@ -126,6 +127,29 @@ class AvroSchema:
     def deprecated_fields(self) -> frozenset[str]:
         """Return the fields that a property or the documentation marks as deprecated."""
         return list_deprecated_fields(self._texts[-1])
+
+    def find_read_fault(self, value: Any, original: CompiledSchema) -> PathFault | None:
+        """Check a reader with this schema against an event of another one."""
+        node = _encode_node(value, original)
+        return node if isinstance(node, PathFault) else find_read_fault(node, self._root)
+
+    def find_write_fault(self, value: Any, original: CompiledSchema) -> PathFault | None:
+        """Check a reader with another schema against an event that this one writes."""
+        node = _encode_node(value, original)
+        if isinstance(node, PathFault) or not isinstance(original, AvroSchema):
+            return node if isinstance(node, PathFault) else None
+        return find_write_fault(node, self._root, original._root)
+
+
+def _encode_node(value: Any, schema: CompiledSchema) -> DatumNode | PathFault:
+    """Encode a value with the schema that wrote it, as a tree."""
+    if not isinstance(schema, AvroSchema):
+        return PathFault("schema.mismatch", "the event is of another schema language")
+    try:
+        return read_datum(schema._root, schema.encode(value), 0)[0]
+    except PathFault as fault:
+        again = PathFault(fault.code, "the event cannot be written again with its own schema")
+        return again.within("." + fault.path) if fault.path else again
 
 
 def parse_registered(schema: RegisteredSchema) -> schema_parser.Type:
