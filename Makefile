@@ -1,4 +1,4 @@
-# Everything a newcomer needs on a machine with Python 3.11 or later and make: `make demo` and `make test`.
+# All that a newcomer needs is Python 3.11 or later and make: `make demo`, then `make test`.
 
 UV_VERSION := 0.13.9
 ARGS ?=
@@ -17,31 +17,31 @@ export UV_PYTHON_DOWNLOADS := never
 .DEFAULT_GOAL := help
 .PHONY: help setup demo unit test test-versions check baseline format chart bench profile docs pictures clean
 
-help: ## Show this
+help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  ARGS="…" goes to the program behind: make demo ARGS="--broker kafka", make test ARGS="-k query"'
 
 setup: $(SYNCED) ## Install everything into .venv (and uv, which does it, into .tools)
 
-demo: $(SYNCED) ## A shop that publishes real events, with faults on purpose, and Tracecar beside it
+demo: $(SYNCED) ## Run the demo: a shop publishes events, some with faults, and Tracecar runs beside it
 	@.venv/bin/tracecar demo $(ARGS)
 
-unit: $(SYNCED) ## Tests without servers, in parallel: the loop while you work
+unit: $(SYNCED) ## Run the tests without servers, in parallel: the fast loop
 	@.venv/bin/python -m pytest -q -n $(WORKERS) -m "$(WITHOUT_SERVERS)" tests/unit tests/contracts $(ARGS)
 
-test: $(SYNCED) ## All tests, on real servers. NO_SKIP=1 makes a skipped test a failure
+test: $(SYNCED) ## Run all tests, on real servers. With NO_SKIP=1, a skipped test is a failure
 	@.venv/bin/python -m tests.servers.prefetch
 	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(NO_SKIP),-p tests.support.no_skip) $(ARGS)
 
-test-versions: $(SYNCED) ## The broker tests on other versions of Redis and Kafka
+test-versions: $(SYNCED) ## Run the broker tests on other versions of Redis and Kafka
 	@for version in $(REDIS_VERSIONS); do echo "Redis $$version"; \
 	  TRACECAR_TEST_REDIS_VERSION=$$version .venv/bin/python -m pytest -q $(REDIS_TESTS) $(ARGS) || failed=1; done; \
 	for version in $(KAFKA_VERSIONS); do echo "Kafka $$version"; \
 	  TRACECAR_TEST_KAFKA_VERSION=$$version .venv/bin/python -m pytest -q $(KAFKA_TESTS) $(ARGS) || failed=1; done; \
 	exit $${failed:-0}
 
-check: $(SYNCED) ## Lint, format, rules of the house, types, imports
+check: $(SYNCED) ## Check lint, format, project rules, spelling, types and imports
 	.venv/bin/python -m tests.checks
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
@@ -49,17 +49,17 @@ check: $(SYNCED) ## Lint, format, rules of the house, types, imports
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-baseline: $(SYNCED) ## Remove from tests/checks/baseline what no longer breaks a rule; renamed offenders follow
+baseline: $(SYNCED) ## Remove entries of the baseline that no longer break a rule; renamed offenders follow
 	@.venv/bin/python -m tests.checks --baseline
 
 format: $(SYNCED) ## Format the code
 	@.venv/bin/ruff check --fix
 	@.venv/bin/ruff format
 
-chart: $(SYNCED) ## Write what is generated of the Helm chart: its values' schema and the table in its README
+chart: $(SYNCED) ## Generate parts of the Helm chart: the schema of its values, and the table in its README
 	@.venv/bin/python -m helm.generate
 
-bench: $(SYNCED) ## Tracecar beside the loop that anyone would write by hand
+bench: $(SYNCED) ## Measure Tracecar beside a minimal hand-written consumer
 	@.venv/bin/python -m tests.bench $(ARGS)
 
 profile: $(SYNCED) ## Where the processor time of an event goes, stage by stage
@@ -69,7 +69,7 @@ docs: $(SYNCED) ## Build the documentation site into dist/site; a broken link fa
 	@$(UV) sync --quiet --frozen --extra demo --extra history --extra test --extra docs --python .tools/bin/python
 	@PYTHONPATH=. NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
 
-pictures: $(SYNCED) ## Make the README's pictures of the dashboard anew, from the demo
+pictures: $(SYNCED) ## Create the README's pictures of the dashboard, from the demo
 	@.venv/bin/python -m tests.tui.pictures
 
 clean: ## Remove what `make setup` installed, and caches within this folder

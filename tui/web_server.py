@@ -51,7 +51,7 @@ class DashboardWebServer(Server):
 
     async def on_startup(self, app: web.Application) -> None:
         """Print the address."""
-        sys.stderr.write(f"The dashboard is at {self.public_url}/ and asks for the sidecar's token. Ctrl-C ends.\n")
+        sys.stderr.write(f"The dashboard is at {self.public_url}/ and asks for the sidecar's token. Ctrl-C stops it.\n")
         sys.stderr.flush()
 
     async def _make_app(self) -> web.Application:
@@ -62,12 +62,12 @@ class DashboardWebServer(Server):
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.host not in self._hosts:
-            raise web.HTTPForbidden(text=f"This is {self.public_url}/ and no other name.\n")
+            raise web.HTTPForbidden(text=f"Unknown host name. Open {self.public_url}/ instead.\n")
         origin = request.headers.get("Origin")
         if origin is not None and origin not in [f"http://{host}" for host in self._hosts]:
-            raise web.HTTPForbidden(text="Requests from other pages are refused.\n")
+            raise web.HTTPForbidden(text="Requests from pages of other origins are refused.\n")
         if request.path == "/ws" and origin is None:
-            raise web.HTTPForbidden(text="Requests from other pages are refused.\n")
+            raise web.HTTPForbidden(text="Requests from pages of other origins are refused.\n")
         return await handler(request)
 
     async def handle_index(self, request: web.Request) -> web.Response:
@@ -106,7 +106,9 @@ def serve(url: str, trace_url: str | None, port: int) -> int:
         listener.bind((HOST, port))
         listener.listen()
     except OSError as error:
-        sys.stderr.write(f"tracecar: port {port} on {HOST} cannot be used: {error.strerror}. --port names another.\n")
+        sys.stderr.write(
+            f"tracecar: cannot listen on {HOST}:{port}: {error.strerror}. Choose another port with --port.\n"
+        )
         return 1
     DashboardWebServer(url, trace_url, listener).serve()
     return 0

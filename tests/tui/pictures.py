@@ -108,7 +108,7 @@ async def replay(app: Dashboard, pilot: Pilot[None], position: str) -> None:
     await pilot.press("ctrl+s")
     await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "would be sent" in shown(app))
     await pilot.press("a")
-    await until(pilot, lambda: "[x] also where" in shown(app) and "1 of 1 would be sent" in shown(app))
+    await until(pilot, lambda: "[x] also letters" in shown(app) and "1 of 1 would be sent" in shown(app))
 
 
 async def leave(app: Dashboard, pilot: Pilot[None], position: str) -> None:

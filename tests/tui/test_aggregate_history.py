@@ -105,7 +105,7 @@ def test_bodies_without_end_are_no_crash() -> None:
 
 
 def story() -> Shop:
-    """A shop with an order of three events, of which the second was rejected."""
+    """A shop with an order of three events; the second one is rejected."""
     shop = Shop()
     shop.the_events = [
         event(1, "orders", "OrderPlaced", 1_000),
@@ -130,7 +130,7 @@ async def test_the_aggregate_of_an_event_is_a_key_away_and_escape_goes_back() ->
         await pilot.press("G")
         await until(pilot, lambda: '"placed" → "paid"' in shown(app))
         assert "aggregate order-1010" in shown(app)
-        assert "total: 10" in shown(app)  # it was said before, and still is known
+        assert "total: 10" in shown(app)  # from an earlier event, and still known
         await pilot.press("n")
         await until(pilot, lambda: "rejected, so it does not change" in shown(app))
         assert "state before it" in shown(app)
@@ -212,6 +212,6 @@ async def test_hostile_contents_stay_text() -> None:
     async with driven(shop, (120, 30)) as (app, pilot):
         app.open_aggregate(HOSTILE)
         await until(pilot, lambda: app.screen is app.page("aggregate") and len(rows(app, "steps").items) == 3)
-        await until(pilot, lambda: "what it changed" in shown(app))
+        await until(pilot, lambda: "▾ changes" in shown(app))
         said = shown(app)
         assert said.replace("\n", "").isprintable(), [c for c in said if not c.isprintable() and c != "\n"]

@@ -81,7 +81,7 @@ async def test_a_missing_answer_is_not_shown_as_an_empty_list(key: str, place: s
     async with driven(shop, (100, 24)) as (app, pilot):
         await on(pilot, app, key, place)
         await until(pilot, lambda: "Disconnected, retrying" in shown(app) and "does not answer" in shown(app))
-        for words in ("No flows here", "No dead letters", "No schemas", "0 subjects"):
+        for words in ("No flows", "No dead letters", "No schemas", "0 subjects"):
             assert words not in shown(app)
         shop.failing = None
         await until(pilot, lambda: "Disconnected" not in shown(app) and "does not answer" not in shown(app))
@@ -134,13 +134,13 @@ async def test_help_scrolls_with_the_keys_of_lists() -> None:
         await pilot.press("G")
         await until(pilot, lambda: "cancelled" in shown(app))
         await pilot.press("g")
-        await until(pilot, lambda: "Events as they come" in shown(app))
+        await until(pilot, lambda: "Events as they arrive" in shown(app))
 
 
 async def test_the_command_palette_finds_screens_and_actions_by_name() -> None:
     async with driven(Shop()) as (app, pilot):
         names = [command.title for command in app.get_system_commands(app.screen)]
-        assert {"Go to Dead letters", "Theme: light", "Freeze", "Query", "Quit"} <= set(names)
+        assert {"Go to Dead letters", "Theme: light", "Pause", "Query", "Quit"} <= set(names)
         await pilot.press("ctrl+p", *"map", "enter")
         await until(pilot, lambda: app.screen is app.page("map"), "the map")
 
@@ -174,7 +174,7 @@ async def test_empty_screens_say_what_to_do() -> None:
     shop.the_status = service_status(streams=[])
     async with driven(shop) as (app, pilot):
         for number, words in {
-            "1": "No events yet", "3": "No flow is open", "4": "No dead letters", "5": "Nothing to draw yet",
+            "1": "No events yet", "3": "No flow is open", "4": "No dead letters", "5": "Nothing to show yet",
             "7": "None of the configured streams",
         }.items():  # fmt: skip
             await pilot.press(number)

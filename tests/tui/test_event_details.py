@@ -42,9 +42,9 @@ def test_the_errors_path_is_marked_in_the_body() -> None:
     [
         ("items", [("items", "[2]")]),
         ("items[0]", [("[0]", "{2}")]),
-        ("items[1].color", [("color", "is not there")]),
-        ("total", [("total", "is not there")]),
-        ("a.b[3].c", [("a.b[3].c", "is not there")]),
+        ("items[1].color", [("color", "missing")]),
+        ("total", [("total", "missing")]),
+        ("a.b[3].c", [("a.b[3].c", "missing")]),
     ],
 )
 def test_also_where_it_is_a_container_or_not_there(path: str, expected: list[tuple[str, str]]) -> None:
@@ -99,7 +99,7 @@ def test_who_has_read_it_is_said_by_group() -> None:
     one = msgspec.structs.replace(event(1, "orders", "A", 0), delivery=delivery)
     said = {fact.label: fact.value for fact in event_facts(one, FoldState(), 60) if fact.key.startswith("readers.")}
     assert said["a"] == "✓ consumed it by 10:39:01.000"
-    assert said["b"] == "… not yet, 12 records before it"
+    assert said["b"] == "… not yet, 12 behind"
     assert said["c"] == "? unknown"
     assert said["d"] == "✗ stopped at this event: it does not move (inferred)"
 
@@ -127,7 +127,7 @@ def test_a_letter_says_what_was_done_with_it_and_what_its_consumer_threw() -> No
     assert ("11:00:00.000", "replayed by bob to shipping, for warehouse alone, attempt 2") in said
     assert ("changed", 'items[1].qty: "two" → 2') in said
     assert ("", "at a.B.c(B.java:1)") in said
-    assert ("came back as", "g@kafka://orders/0/9") in said
+    assert ("returned as", "g@kafka://orders/0/9") in said
 
 
 def test_keys_of_lines_are_unique() -> None:

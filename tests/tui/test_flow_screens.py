@@ -87,7 +87,7 @@ async def test_keys_fold_and_unfold_the_details() -> None:
         await pilot.press("h", "h")
         assert facts.item.label == "items"
         await pilot.press("space")
-        await until(pilot, lambda: "[0] {2}" not in shown(app) and "is not there" not in shown(app))
+        await until(pilot, lambda: "[0] {2}" not in shown(app) and "missing" not in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: "▸ [1] {2}" in shown(app))
         await pilot.press("escape")

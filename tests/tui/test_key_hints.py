@@ -19,14 +19,14 @@ def says(app: object, words: str) -> bool:
 
 
 @pytest.mark.parametrize("width", [80, 200])
-async def test_each_screen_says_what_enter_does_and_where_help_is(width: int) -> None:
+async def test_each_screen_names_what_enter_does_and_the_key_of_help(width: int) -> None:
     async with driven(Shop(), (width, 24)) as (app, pilot):
         for key, place, words in (
             ("1", "live", "enter Open flow"),
             ("2", "flows", "enter Open flow"),
-            ("4", "letters", "enter Its letters"),
-            ("5", "map", "enter Its events"),
-            ("6", "schemas", "enter Its versions"),
+            ("4", "letters", "enter Show letters"),
+            ("5", "map", "enter Show events"),
+            ("6", "schemas", "enter Show versions"),
         ):
             await on(pilot, app, key, place)
             await until(pilot, partial(says, app, words), words)
@@ -34,27 +34,27 @@ async def test_each_screen_says_what_enter_does_and_where_help_is(width: int) ->
             assert len(bottom(app)) == width
 
 
-async def test_letters_name_the_keys_of_the_level_that_is_shown() -> None:
+async def test_dead_letters_show_the_keys_of_the_current_level() -> None:
     async with driven(Shop(), (80, 24)) as (app, pilot):
         await on(pilot, app, "4", "letters")
         await until(pilot, lambda: "r Replay" in bottom(app))
         assert "e Edit" not in bottom(app)
         assert "Mark" not in bottom(app)
         await pilot.press("enter")
-        await until(pilot, lambda: "enter Whole letter  e Edit  r Replay  space Mark" in bottom(app))
+        await until(pilot, lambda: "enter Open letter  e Edit  r Replay  space Mark" in bottom(app))
         await pilot.press("enter")
         await until(pilot, lambda: "e Edit  r Replay" in bottom(app) and "Mark" not in bottom(app))
-        await until(pilot, lambda: "esc The letters" in bottom(app))
+        await until(pilot, lambda: "esc Letters" in bottom(app))
 
 
 async def test_a_click_on_a_key_presses_it() -> None:
     async with driven(Shop(), (120, 30)) as (app, pilot):
-        await until(pilot, lambda: "space Freeze" in bottom(app))
-        await pilot.click("KeyHints", offset=(bottom(app).index("Freeze"), 0))
-        await until(pilot, lambda: "frozen" in shown(app))
+        await until(pilot, lambda: "space Pause" in bottom(app))
+        await pilot.click("KeyHints", offset=(bottom(app).index("Pause"), 0))
+        await until(pilot, lambda: "paused" in shown(app))
 
 
-async def test_a_query_that_is_typed_says_how_it_goes_on() -> None:
+async def test_while_a_query_is_typed_the_hints_are_those_of_the_input() -> None:
     async with driven(Shop(), (80, 24)) as (app, pilot):
         await until(pilot, lambda: rows(app, "live").items)
         await pilot.press("slash")

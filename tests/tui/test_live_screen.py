@@ -64,7 +64,7 @@ async def test_a_frozen_list_does_not_move_and_loses_no_event() -> None:
         assert isinstance(page, LiveScreen)
         await until(pilot, lambda: page.feed.waiting == 3)
         assert len(live.items) == 6
-        await until(pilot, lambda: "frozen, 3 arrived since" in shown(app))
+        await until(pilot, lambda: "paused, 3 arrived since" in shown(app))
         await pilot.press("space")
         await until(pilot, lambda: len(live.items) == 9)
 

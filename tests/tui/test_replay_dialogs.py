@@ -118,10 +118,10 @@ async def test_letters_that_groups_have_consumed_are_kept_back_with_keys_to_send
         await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "3 kept back" in shown(app))
         said = shown(app)
         assert "0 of 3 would be sent, 3 kept back" in said
-        assert "warehouse on shipping, has 3 of those kept back" in said
+        assert "warehouse on shipping, consumed 3 of those kept back" in said
         assert "key a sends it to" in said
         assert "--" not in said
-        assert "a [ ] also the 3 kept back, to all groups once more" in said
+        assert "a [ ] also the 3 kept back, although groups have consumed them" in said
         assert "o [ ] only for one group, those kept back too" in said
         assert "Cancel (esc)" in said  # the dialog fits on a small screen
         await pilot.press("y", "o")
@@ -137,7 +137,7 @@ async def test_a_small_terminal_shows_the_whole_dry_run() -> None:
         app.open_letters("state:open")
         await until(pilot, lambda: app.screen is app.page("letters") and rows(app, "list").items)
         await pilot.press("r")
-        await until(pilot, lambda: "check now" in shown(app))
+        await until(pilot, lambda: "valid now" in shown(app))
         said = " ".join(shown(app).replace("│", " ").split())
         assert all(f"group-{number}" in said for number in range(8))
         assert "group-7 on shipping" in said

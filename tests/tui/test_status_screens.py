@@ -15,7 +15,7 @@ from tui.dialogs.confirm import ConfirmDialog
 async def test_the_map_shows_producers_and_groups_and_leads_to_their_events() -> None:
     async with driven(Shop()) as (app, pilot):
         await on(pilot, app, "5", "map")
-        await until(pilot, lambda: "12 behind" in shown(app))
+        await until(pilot, lambda: "lag 12" in shown(app))
         lanes = rows(app, "lanes")
         lane = next(lane for lane in lanes.items if lane.group and lane.stream == "shipping")
         assert lane.group.group == "warehouse"
@@ -28,7 +28,7 @@ async def test_the_map_shows_producers_and_groups_and_leads_to_their_events() ->
 async def test_a_small_map_shows_latency_and_its_cursor_skips_empty_lines() -> None:
     async with driven(Shop(), (80, 24)) as (app, pilot):
         await on(pilot, app, "5", "map")
-        await until(pilot, lambda: "12 behind" in shown(app))
+        await until(pilot, lambda: "lag 12" in shown(app))
         assert "2 ms 12/s" in shown(app)
         lanes = rows(app, "lanes")
         for _ in range(len(lanes.items)):
@@ -54,7 +54,7 @@ async def test_open_dead_letters_are_a_problem_that_leads_to_them() -> None:
     shop = Shop()
     async with driven(shop, (80, 24)) as (app, pilot):
         await on(pilot, app, "7", "status")
-        await until(pilot, lambda: "open, of one cause" in shown(app) and "schema.mismatch on shipping" in shown(app))
+        await until(pilot, lambda: "open, from one cause" in shown(app) and "schema.mismatch on shipping" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is app.page("letters"))
 
@@ -64,7 +64,7 @@ async def test_the_cursor_skips_headings_and_every_line_can_be_seen() -> None:
     async with driven(shop, (80, 24)) as (app, pilot):
         await on(pilot, app, "7", "status")
         entries = rows(app, "entries")
-        await until(pilot, lambda: "open, of one cause" in shown(app))
+        await until(pilot, lambda: "open, from one cause" in shown(app))
         kinds = set()
         for _ in range(30):
             kinds.add(entries.item.kind)
@@ -88,7 +88,7 @@ async def test_the_sidecars_of_a_group_are_listed_with_their_state() -> None:
     ]  # fmt: skip
     async with driven(shop, (140, 60)) as (app, pilot):
         await on(pilot, app, "7", "status")
-        await until(pilot, lambda: "answers here; version 1.2.3; partitions of orders 2" in shown(app))
+        await until(pilot, lambda: "this one; version 1.2.3; partitions of orders 2" in shown(app))
         assert "✗ silent, last heartbeat at 10:00:00" in shown(app)
 
 
@@ -111,8 +111,8 @@ async def test_schemas_show_the_versions_in_use() -> None:
         await on(pilot, app, "6", "schemas")
         await until(pilot, lambda: "usage" in shown(app) and "weightGrams" in shown(app))
         assert "▲" in shown(app)  # orders-value: v2 is registered, v1 is in use
-        await until(pilot, lambda: "what version 2 changed of version 1" in shown(app))
+        await until(pilot, lambda: "changes from version 1 to version 2" in shown(app))
         said = shown(app)
-        assert said.index("what version 2 changed") < said.index("+ ") < said.index("version 2, beside version 1")
+        assert said.index("changes from version 1") < said.index("+ ") < said.index("version 2, compared with")
         await pilot.press("v")
         await until(pilot, lambda: app.page("live").asked == "schema:orders-value")

@@ -146,4 +146,4 @@ def test_a_stream_says_which_partitions_are_behind() -> None:
     ]
     status = service_status(streams=[stream_status("orders", partitions=12, lag=1_220, behind=behind)])
     (row,) = [entry for entry in entries(status, None, None, 120) if entry.key == "stream orders"]
-    assert row.cells[-1] == "reading; behind: partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more"
+    assert row.cells[-1] == "reading; lag 1,203 in partition 3, 12 in 0, 4 in 2 and 1 more"

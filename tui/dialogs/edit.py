@@ -87,7 +87,9 @@ class EditDialog(ModalScreen[EditRequest | None]):
             begin, end = _value_of(line)
             area.selection = Selection((row, begin), (row, end))  # typing replaces the selection
             area.scroll_cursor_visible(center=True, animate=False)
-        self._show_verdict("same", Text("Type the new value. It is checked as you type.", palette(self.app.theme).dim))
+        self._show_verdict(
+            "same", Text("Type the new value. It is validated as you type.", palette(self.app.theme).dim)
+        )
 
     @on(TextArea.Changed)
     def _schedule_check(self) -> None:
@@ -125,7 +127,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         if self.edit is None:
             self._show_verdict("same", Text("No changes yet.", colors.dim))
             return
-        self._show_verdict("checking", Text("… checking", colors.dim))
+        self._show_verdict("checking", Text("… validating", colors.dim))
         begin(self, self._ask, self.edit, exclusive=True, group="check")
 
     async def _ask(self, edit: EditRequest) -> None:
@@ -139,7 +141,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         text = Text()
         good = not plan.fails and plan.looked_at > 0 and plan.passes == plan.looked_at
         if good:
-            text.append("✓ passes the check\n", f"bold {colors.good}")
+            text.append("✓ valid\n", f"bold {colors.good}")
         for check in plan.fails[:2]:
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
             text.append(f"✗ {clean(check.code, 60)}  {clean(where + check.message, 400)}\n", colors.bad)
@@ -148,7 +150,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
         for change in plan.changes[:4]:
             text.append(f"  {format_change(change)}\n", colors.info)
         if len(plan.changes) > 4:
-            text.append(f"  and {len(plan.changes) - 4} changes more\n", colors.dim)
+            text.append(f"  and {len(plan.changes) - 4} more changes\n", colors.dim)
         text.rstrip()
         self._show_verdict("passes" if good else "fails", text)
 
@@ -204,7 +206,7 @@ def _fault(text: str) -> str:
     except json.JSONDecodeError as error:
         return f"line {error.lineno}: {error.msg}"
     except RecursionError:
-        return "it is nested too deeply"
+        return "nested too deeply"
     return ""
 
 

@@ -19,9 +19,9 @@ _GENERAL = (
     ("enter l", "open the selected row"),
     ("esc", "go back"),
     ("tab", "switch to the other pane"),
-    ("/", "a query; field:value, -not, OR, ( ), type:Order*, body.data.total:>100, since:15m"),
+    ("/", "query: field:value, -not, OR, ( ), type:Order*, body.data.total:>100, since:15m"),
     ("ctrl+p", "command palette"),
-    ("ctrl+t", "dark, light, high contrast"),
+    ("ctrl+t", "next theme: dark, light, high contrast"),
 )
 
 

@@ -29,7 +29,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
     """Returns the confirmed request, or None."""
 
     BINDINGS = [
-        Binding("escape,n", "leave", "Leave"),
+        Binding("escape,n", "leave", "Cancel"),
         Binding("y", "begin", "Replay"),
         Binding("g", "growth", "Growing batches"),
         Binding("a", "again", "Again"),
@@ -90,7 +90,7 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         kept = f", {count(plan.kept_back)} kept back" if plan.kept_back else ""
         row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent{kept}", colors.strong)
         for why, number in list(plan.skipped.items())[:MAX_SHOWN_ROWS]:
-            row("", f"{count(number)} not: {_keys(clean(why, 240))}", colors.warn)
+            row("", f"{count(number)} skipped: {_keys(clean(why, 240))}", colors.warn)
         for target in plan.targets[:MAX_SHOWN_ROWS]:
             missing = "" if target.exists else "  ✗ does not exist"
             row(
@@ -100,15 +100,15 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
             )
         if not plan.receivers:
             row("received by", "no other group consumes this stream")
-        label = "received by" if plan.sendable else "read by"
+        label = "received by" if plan.sendable else "consumed by"
         for names, how, receiver in _alike(plan):
             row(label, f"{names} on {clean(receiver.stream, 60)}{how}",
                 colors.warn if receiver.passed or receiver.kept_back else colors.text)  # fmt: skip
             label = ""
         good = plan.passes == plan.looked_at
         if plan.looked_at:
-            row("check now",
-                f"{'✓' if good else '✗'} {count(plan.passes)} of {count(plan.looked_at)} looked at would pass",
+            row("valid now",
+                f"{'✓' if good else '✗'} {count(plan.passes)} of {count(plan.looked_at)} checked",
                 colors.good if good else colors.bad)  # fmt: skip
         for check in plan.fails[:MAX_SHOWN_ROWS]:
             where = f"{check.path}: " if check.path and check.path not in check.message else ""
@@ -125,14 +125,14 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         text = Text("\n")
         kept = self.plan.kept_back if self.plan is not None else 0
         them = (
-            f"the {count(kept)} kept back, to all groups once more"
+            f"the {count(kept)} kept back, although groups have consumed them"
             if kept
-            else "where groups that consumed it receive it again"
+            else "letters that groups have consumed"
         )
         options = (
-            ("g", request.batch_growth, "in growing batches, stops when a cause recurs"),
+            ("g", request.batch_growth, "in batches of 1, 2, 5, 10, 20, …; stop when a cause recurs"),
             ("a", request.again, f"also {them}"),
-            ("f", request.force, "also those that were replayed, discarded or parked"),
+            ("f", request.force, "also replayed, discarded and parked letters"),
         )
         for key, is_on, about in options:
             text.append(f" {key} ", f"bold {colors.accent}")
@@ -201,7 +201,7 @@ def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
     lines = []
     for (_, how), alike in list(groups.items())[: 2 * MAX_SHOWN_ROWS]:
         names = ", ".join(clean(member.group, 60) for member in alike[: 2 * MAX_SHOWN_ROWS])
-        more = f" and {len(alike) - 2 * MAX_SHOWN_ROWS} groups more" if len(alike) > 2 * MAX_SHOWN_ROWS else ""
+        more = f" and {len(alike) - 2 * MAX_SHOWN_ROWS} more groups" if len(alike) > 2 * MAX_SHOWN_ROWS else ""
         lines.append((names + more, how, alike[0]))
     return lines
 
@@ -209,7 +209,7 @@ def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
 def _has(kept_back: int, selected: int) -> str:
     if not kept_back:
         return ""
-    return ", has it already" if selected == 1 else f", has {count(kept_back)} of those kept back"
+    return ", consumed it" if selected == 1 else f", consumed {count(kept_back)} of those kept back"
 
 
 def _keys(sentence: str) -> str:

@@ -73,7 +73,7 @@ class ReplayProgressDialog(ModalScreen[str | None]):
         self._show(self.job)
 
     async def _follow(self, id: str) -> None:
-        """Return the outcome of a single letter: its state and the replayed event."""
+        """Read the outcome of a single letter: its state and the replayed event."""
         try:
             self.letter = await self._client.dead_letter(id)
         except NotFound:
@@ -111,24 +111,24 @@ class ReplayProgressDialog(ModalScreen[str | None]):
         row("sent", count(job.published), colors.good if job.published else colors.text)
         if job.skipped:
             why = "; ".join(f"{number} {reason}" for reason, number in list(job.reasons.items())[:3])
-            row("left out", f"{count(job.skipped)}  {clean(why, 200)}", colors.warn)
+            row("skipped", f"{count(job.skipped)}  {clean(why, 200)}", colors.warn)
         if job.failed:
             row("failed", count(job.failed), colors.bad)
             for failure in job.failures[:3]:
                 row("", clean(failure.why, 240), colors.bad)
         if job.returned:
-            row("came back", f"✗ {count(job.returned)} failed again", colors.bad)
+            row("returned", f"✗ {count(job.returned)} failed again", colors.bad)
         elif job.published and job.state in ENDED:
-            row("came back", "none so far", colors.good)
+            row("returned", "none so far", colors.good)
         if self.again is not None:
             event = self.again
             passed = event.rejection is None
             what = f"{clean(event.type or 'the event', 60)} at {clock(event.appended_at)}, {event.status}"
             style = f"bold {colors.good if passed else colors.bad}"
-            row("passed" if passed else "rejected", f"{'✓' if passed else '✗'} {what}", style)
-            row("", "enter shows it in its flow", colors.dim)
+            row("accepted" if passed else "rejected", f"{'✓' if passed else '✗'} {what}", style)
+            row("", "Enter shows it in its flow", colors.dim)
         if self.letter is not None:
-            row("the letter", f"{mark(self.letter.state)} {self.letter.state}", tone(self.letter.state, colors))
+            row("letter", f"{mark(self.letter.state)} {self.letter.state}", tone(self.letter.state, colors))
         for warning in job.warnings[:3]:
             row("! note", clean(warning, 300), colors.warn)
         if job.note:

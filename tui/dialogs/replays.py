@@ -21,12 +21,12 @@ from tui.widgets.virtual_list import VirtualList
 
 
 def _draw(job: ReplayModel, width: int, colors: Palette) -> Text:
-    what = job.query or (f"{job.ids} named letters" if job.ids else "a range" if job.range else "all open")
+    what = job.query or (f"{job.ids} letters by id" if job.ids else "a range" if job.range else "all open")
     text = Text.assemble(
         (f" {mark(job.state)} {job.state:<9} ", tone(job.state, colors)),
         (f"{clock(job.started_at)[:8]}  ", colors.dim),
         (f"{count(job.published):>7} of {count(job.selected):<7}", colors.text),
-        (f"{'✗ ' + count(job.returned) + ' came back' if job.returned else '':<16}", colors.bad),
+        (f"{'✗ ' + count(job.returned) + ' returned' if job.returned else '':<16}", colors.bad),
     )
     text.append(cut(clean(f"{what}  by {job.by}", 200), max(1, width - text.cell_len - 1)), colors.dim)
     return text
@@ -44,7 +44,7 @@ class ReplaysDialog(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Replays", classes="title")
-            yield VirtualList(_draw, lambda job: job.id, empty="No replay yet\nr replays letters.", id="jobs")
+            yield VirtualList(_draw, lambda job: job.id, empty="No replays yet\nr replays letters.", id="jobs")
 
     def on_mount(self) -> None:
         self.set_interval(1.0, self._tick)

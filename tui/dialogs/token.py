@@ -16,7 +16,7 @@ from tui.text.sanitize import clean
 class TokenDialog(ModalScreen[str | None]):
     """Returns the token as typed, or None."""
 
-    BINDINGS = [Binding("escape", "leave", "Leave")]
+    BINDINGS = [Binding("escape", "leave", "Cancel")]
 
     def __init__(self, why: str, url: str) -> None:
         super().__init__()

@@ -42,7 +42,7 @@ COLUMNS = (
     Column("type", "type", 14, 18),
     Column("stream", "stream", 8, 12, rank=2),
     Column("after", "after", 8, 8, rank=3, right=True),
-    Column("what", "what it changed", 16, 400, rank=1),
+    Column("what", "changes", 16, 400, rank=1),
 )
 
 
@@ -63,13 +63,13 @@ def draw(step: AggregateStep, width: int, colors: Palette) -> Text:
 def what(step: AggregateStep) -> str:
     """Return a one-line summary of a step."""
     if step.event.rejection is not None:
-        return clean(f"not counted: {step.event.rejection.code}", 200)
+        return clean(f"rejected: {step.event.rejection.code}", 200)
     if step.note:
         return clean(step.note, 200)
     if step.first:
-        return "the first held"
+        return "first known event"
     if not step.changes:
-        return "nothing"
+        return "no changes"
     names = [change.path or "everything" for change in step.changes]
     return clean(", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""), 400)
 
@@ -87,14 +87,14 @@ class AggregateScreen(BaseScreen):
     REFRESH_INTERVAL_S = 2.0
     QUERYING = "order-4711"
     ABOUT = (
-        "One aggregate through time. Each event says what it changed; what is known after it is put together from all "
-        "of them so far, the latest word on each field. Rejected events are shown and not counted. Enter shows the "
-        "event in its flow; / looks up another aggregate by its id."
+        "One aggregate over time. Each event shows its changes. The state after an event is merged from all events up "
+        "to it; the latest value of each field counts. Rejected events are shown and do not change the state. Enter "
+        "shows the event in its flow; / looks up another aggregate by its id."
     )
     BINDINGS = [
         Binding("w", "flow", "Flow", show=False),
-        Binding("n", "failure", "Failure"),
-        Binding("s", "live", "In the list", show=False),
+        Binding("n", "failure", "Next rejected"),
+        Binding("s", "live", "Live events", show=False),
         Binding("y", "copy", "Copy"),
     ]
 
@@ -117,7 +117,7 @@ class AggregateScreen(BaseScreen):
         )
         rows.add_class("first")
         rows.keeps_up = True
-        facts = DetailList(empty="What the event under the cursor changed", id="step")
+        facts = DetailList(empty="The changes of the event under the cursor", id="step")
         facts.add_class("second")
         yield Container(rows, facts, classes="split")
 
@@ -137,7 +137,7 @@ class AggregateScreen(BaseScreen):
 
     @property
     def escape_hint(self) -> str:
-        return "The events" if self.facts.has_focus else super().escape_hint
+        return "Events" if self.facts.has_focus else super().escape_hint
 
     def offers(self, action: str) -> bool:
         if action == "failure":
@@ -188,8 +188,8 @@ class AggregateScreen(BaseScreen):
             self._gone = str(error)
             if self.aggregate is None:
                 self.rows.empty = (
-                    f"There is no aggregate {clean(asked, 60)}\nIts events may be older than what the index holds: "
-                    "tracecar events --scan reads further back.\nesc goes back."
+                    f"There is no aggregate {clean(asked, 60)}\nIts events may be older than the index: "
+                    "tracecar events --scan searches the broker.\nEsc goes back."
                 )
                 self.rows.refresh()
             return
@@ -241,7 +241,7 @@ class AggregateScreen(BaseScreen):
         if size + sum(self._bytes.values()) <= MAX_BODY_BYTES:
             self._bytes[event.position] = size
         else:
-            event.body, event.payload_note = UNSET, "the body was not read: bodies of later events are large"
+            event.body, event.payload_note = UNSET, "the body was not read, because bodies of later events are large"
         self._events[event.position] = event
 
     def _show(self) -> None:
@@ -318,7 +318,7 @@ class AggregateScreen(BaseScreen):
     def action_failure(self) -> None:
         bad = [n for n, step in enumerate(self.rows.items) if step.event.status == "rejected"]
         if not bad:
-            self.app.notify("None of its events were rejected", timeout=2)
+            self.app.notify("No event of this aggregate was rejected", timeout=2)
             return
         after = next((n for n in bad if n > self.rows.cursor), bad[0])
         self.rows.select(self.rows.items[after].event.position)

@@ -31,7 +31,7 @@ MAX_LISTED_CAUSES = 200
 MAX_LETTERS_PER_REQUEST = 10_000
 """Most letters named in one request."""
 
-NO_CAUSES = "No dead letters\nEvents that break their contract appear here, grouped by cause."
+NO_CAUSES = "No dead letters\nRejected events appear here, grouped by cause."
 NO_MATCH = "No dead letter matches the query\n/ changes it. / and Enter on an empty line show all."
 SELECT_FIRST = "Select a letter first: Enter shows the letters of a cause"
 
@@ -43,9 +43,9 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     REFRESH_INTERVAL_S = 2.0
     QUERYING = "state:open code:schema.mismatch stream:shipping"
     ABOUT = (
-        "Why events failed, and how to replay them. The causes come first. Enter shows the letters of a cause, Enter "
-        "again one letter beside its schema. r replays the marked letters, or the one under the cursor, after a dry "
-        "run and a confirmation. e edits the body of a letter before its replay. Nothing is ever deleted here."
+        "Why events failed, and how to replay them. The causes come first. Enter shows the letters of a cause; Enter "
+        "again shows one letter beside its schema. r replays the marked letters, or the one under the cursor, after a "
+        "dry run and a confirmation. e edits the body of a letter before its replay. No letter is ever deleted here."
     )
     BINDINGS = [
         Binding("e", "edit", "Edit"),
@@ -54,10 +54,10 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         Binding("u", "restore", "Restore"),
         Binding("x", "discard", "Discard"),
         Binding("w", "flow", "Flow"),
-        Binding("v", "aggregate", "Its aggregate"),
+        Binding("v", "aggregate", "Aggregate"),
         Binding("f", "only_open", "Only open"),
         Binding("p", "replays", "Replays"),
-        Binding("H", "history", "History"),
+        Binding("H", "history", "Audit log"),
         Binding("a", "mark_all", "Mark all"),
     ]
 
@@ -81,9 +81,9 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     def enter_hint(self) -> str:
         match self._level:
             case "causes":
-                return "Its letters" if self.causes.item is not None else ""
+                return "Show letters" if self.causes.item is not None else ""
             case "letters" if self.letters.has_focus:
-                return "Whole letter" if self.letter is not None else ""
+                return "Open letter" if self.letter is not None else ""
         focused = self.focused
         return focused.enter_hint if isinstance(focused, DetailList) else ""
 
@@ -92,7 +92,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         if self._level == "causes":
             return super().escape_hint or ("All causes" if self.asked else "")
         if self._level == "full" or not self.letters.has_focus:
-            return "The letters"
+            return "Letters"
         return "Causes" if not self._direct else super().escape_hint or "Causes"
 
     def offers(self, action: str) -> bool:
@@ -126,7 +126,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         """The letter under the cursor."""
         return None if self._level == "causes" else self.letters.item
 
-    # --- looking
+    # --- data
 
     def _query(self) -> str:
         """Return what the listed letters have in common."""
@@ -309,7 +309,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     def action_only_open(self) -> None:
         self.ask("" if self.asked == "state:open" else "state:open")
 
-    # --- the way back
+    # --- selection and replay
 
     def action_mark(self) -> None:
         rows = self.letters

@@ -35,20 +35,21 @@ class FlowScreen(BaseScreen):
     REFRESH_INTERVAL_S = 2.0
     QUERYING = None
     ABOUT = (
-        "One flow. A bar runs from an event's cause to the event, on one axis of time; broken bars are links that are "
-        "inferred. Tab changes between the tree and the event; in the event, space folds and enter follows."
+        "One flow. A bar runs from the cause of an event to the event, on a common time axis; a dashed bar is an "
+        "inferred link. Tab switches between the tree and the event. In the event, Space folds, and Enter opens what "
+        "a line refers to."
     )
     BINDINGS = [
         Binding("d", "letter", "Dead letter"),
-        Binding("n", "failure", "Next failure"),
+        Binding("n", "failure", "Next rejected"),
         Binding("c", "cause", "Cause"),
         Binding("e", "effect", "Effect"),
-        Binding("v", "its_aggregate", "Its aggregate"),
-        Binding("left_square_bracket", "aggregate(-1)", "Aggregate's events", key_display="[ ]"),
-        Binding("right_square_bracket", "aggregate(1)", "Aggregate's next event", key_display="]", show=False),
+        Binding("v", "its_aggregate", "Aggregate"),
+        Binding("left_square_bracket", "aggregate(-1)", "Same aggregate", key_display="[ ]"),
+        Binding("right_square_bracket", "aggregate(1)", "Next event of the aggregate", key_display="]", show=False),
         Binding("space", "unfold", "Duplicates"),
         Binding("y", "copy", "Copy"),
-        Binding("o", "elsewhere", "Jaeger or Zipkin"),
+        Binding("o", "elsewhere", "Open trace URL"),
     ]
 
     def __init__(self) -> None:
@@ -71,7 +72,7 @@ class FlowScreen(BaseScreen):
             id="tree",
         )
         tree.add_class("first")
-        facts = DetailList(empty="The event under the cursor stands here", id="facts")
+        facts = DetailList(empty="The event under the cursor", id="facts")
         facts.add_class("second")
         yield Container(tree, facts, classes="split")
 
@@ -80,11 +81,11 @@ class FlowScreen(BaseScreen):
         if self.facts.has_focus:
             return self.facts.enter_hint
         line = self.lines.item
-        return "" if line is None else "Dead letter" if line.why else "Into the event"
+        return "" if line is None else "Show dead letter" if line.why else "Show details"
 
     @property
     def escape_hint(self) -> str:
-        return "The tree" if self.facts.has_focus else super().escape_hint
+        return "Tree" if self.facts.has_focus else super().escape_hint
 
     def offers(self, action: str) -> bool:
         line = self.lines.item
@@ -142,8 +143,8 @@ class FlowScreen(BaseScreen):
             self._gone = str(error)
             if self.flow is None:
                 self.lines.empty = (
-                    f"There is no flow of {clean(asked, 60)}\nIt may be older than what the index holds: "
-                    "tracecar events --scan reads further back.\nesc goes back."
+                    f"There is no flow of {clean(asked, 60)}\nIt may be older than the index: "
+                    "tracecar events --scan searches the broker.\nEsc goes back."
                 )
                 self.lines.refresh()
             return
@@ -186,7 +187,9 @@ class FlowScreen(BaseScreen):
         if flow.elsewhere:
             text.append(f"  +{flow.elsewhere} events of this id in other flows", colors.dim)
         if flow.broken_keys:
-            text.append(f"  ! {clean(flow.broken_keys[0], 40)} joins too many events to count", colors.warn)
+            text.append(
+                f"  ! {clean(flow.broken_keys[0], 40)} is in too many events to join them, and is ignored", colors.warn
+            )
         if self._gone:
             text.append("  ! no longer in the index", colors.warn)
         text.append(f"  {flow.trace_id}", colors.dim)
@@ -273,7 +276,7 @@ class FlowScreen(BaseScreen):
     def action_failure(self) -> None:
         bad = [n for n, line in enumerate(self._fall.lines) if line.event.status == "rejected" and not line.why]
         if not bad:
-            self.app.notify("Nothing failed in this flow", timeout=2)
+            self.app.notify("No event of this flow was rejected", timeout=2)
             return
         after = next((n for n in bad if n > self.lines.cursor), bad[0])
         self.lines.select(self._fall.lines[after].key)
@@ -306,7 +309,7 @@ class FlowScreen(BaseScreen):
         at = positions.index(line.event.position)
         if not 0 <= at + by < len(positions):
             end = "first" if by < 0 else "last"
-            self.app.notify(f"This is the {end} event of {clean(id, 60)} that is held", timeout=2, markup=False)
+            self.app.notify(f"This is the {end} event of {clean(id, 60)} in the index", timeout=2, markup=False)
             return
         target = positions[at + by]
         if not self.lines.select(target):
@@ -318,7 +321,7 @@ class FlowScreen(BaseScreen):
         if line is None:
             return
         if line.event.rejection is None:
-            self.app.notify("This event was not rejected. n goes to the next failure", timeout=2)
+            self.app.notify("This event was not rejected. n goes to the next rejected event", timeout=2)
         else:
             self.dashboard.open_letters(_exactly("position", line.event.position))
 

@@ -29,7 +29,7 @@ MAX_MATCHED_EVENTS = 1_000
 SHAPE_CELLS = 12
 _MAX_CONCURRENT_READS = 8
 _MAX_CACHED_SUMMARIES = 600
-ORDERS = ("newest", "failing and slow", "longest", "most events")
+ORDERS = ("newest", "rejected and slow", "longest", "most events")
 _BLOCKS = " ▂▃▄▅▆▇█"
 
 COLUMNS = (
@@ -37,7 +37,7 @@ COLUMNS = (
     Column("started", "started", 8, 12),
     Column("root", "first event", 14, 26),
     Column("aggregate", "aggregate", 11, 22),
-    Column("duration", "takes", 8, 8, right=True),
+    Column("duration", "duration", 8, 8, right=True),
     Column("events", "events", 6, 6, right=True),
     Column("shape", "shape", SHAPE_CELLS, SHAPE_CELLS, rank=1),
     Column("status", "status", 9, 22, rank=2),
@@ -122,12 +122,12 @@ class FlowsScreen(BaseScreen):
     QUERYING = "aggregate:order-1010   or   stream:payments status:rejected"
     REFRESH_INTERVAL_S = 1.5
     ABOUT = (
-        "Flows are events that belong together. With a query, those with an event that matches it. The shape shows "
-        "when its events came, ✗ where one was rejected. Enter opens a flow."
+        "Flows are events that belong together. A query selects the flows with a matching event. The shape shows when "
+        "a flow's events occurred, with ✗ for a rejected one. Enter opens a flow."
     )
     BINDINGS = [
-        Binding("f", "failing", "Failing and slow first"),
-        Binding("o", "order", "Order"),
+        Binding("f", "failing", "Rejected and slow first"),
+        Binding("o", "order", "Sort order"),
         Binding("space", "hold", "Pause"),
     ]
 
@@ -145,8 +145,8 @@ class FlowsScreen(BaseScreen):
             draw,
             lambda shown: shown.flow.trace_id,
             title=lambda width, colors: titles(COLUMNS, width, colors),
-            empty="No flows here\nFlows appear as events come in that share a trace, a correlation or a cause.\n"
-            "With a query only flows that have a matching event are shown: / changes it, esc clears it.",
+            empty="No flows\nFlows appear as events arrive that share a trace, a correlation or a cause.\n"
+            "With a query, only flows with a matching event are listed: / changes it, Esc clears it.",
             id="flows",
         )
 
@@ -193,7 +193,7 @@ class FlowsScreen(BaseScreen):
 
     def _sort_flows(self, flows: list[models.FlowModel]) -> list[models.FlowModel]:
         match ORDERS[self._order]:
-            case "failing and slow":
+            case "rejected and slow":
                 return sorted(flows, key=lambda flow: (flow.status != "rejected", -(flow.duration_ms or 0)))
             case "longest":
                 return sorted(flows, key=lambda flow: -(flow.duration_ms or 0))
@@ -234,10 +234,10 @@ class FlowsScreen(BaseScreen):
 
     def summary(self) -> Text:
         colors = self.theme_styles
-        failing = sum(1 for flow in self._flows if flow.status == "rejected")
+        rejected = sum(1 for flow in self._flows if flow.status == "rejected")
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         text.append(f"{len(self._flows)} flows", colors.strong)
-        text.append(f"   ✗ {failing} failing", colors.bad if failing else colors.dim)
+        text.append(f"   ✗ {rejected} rejected", colors.bad if rejected else colors.dim)
         text.append("   order: ", colors.dim)
         text.append(ORDERS[self._order], colors.info)
         if self._hold:

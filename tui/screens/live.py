@@ -41,7 +41,7 @@ COLUMNS = (
     Column("stream", "stream", 10, 20),
     Column("aggregate", "aggregate", 12, 24),
     Column("producer", "producer", 9, 18, rank=2),
-    Column("note", "what happened", 20, 400, rank=1),
+    Column("note", "note", 20, 400, rank=1),
 )
 
 
@@ -85,14 +85,14 @@ class LiveScreen(BaseScreen):
     PLACE = "live"
     QUERYING = "type:Order* status:rejected body.data.total:>100 since:15m"
     ABOUT = (
-        "Events as they come, the newest at the bottom. While the cursor stands on the last row it follows; move it up "
-        "and it stays on its event. Freeze holds the picture still; what arrives meanwhile is kept."
+        "Events as they arrive, the newest at the bottom. While the cursor is on the last row, the list follows; move "
+        "the cursor up, and it stays on its event. Pause stops the list; events that arrive meanwhile are kept."
     )
     REFRESH_INTERVAL_S = 1.0
     BINDINGS = [
-        Binding("space", "freeze", "Freeze"),
-        Binding("f", "failing", "Only failures"),
-        Binding("v", "aggregate", "Its aggregate"),
+        Binding("space", "freeze", "Pause"),
+        Binding("f", "failing", "Only rejected"),
+        Binding("v", "aggregate", "Aggregate"),
         Binding("G,end", "newest", "Newest", show=False),
         Binding("t", "like_type", "Same type", show=False),
         Binding("s", "like_stream", "Same stream", show=False),
@@ -190,7 +190,7 @@ class LiveScreen(BaseScreen):
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         self._said_follow = not self._ready or self.rows.follow
         if feed.frozen:
-            text.append(f"‖ frozen, {count(feed.waiting)} arrived since", f"bold {colors.warn}")
+            text.append(f"‖ paused, {count(feed.waiting)} arrived since", f"bold {colors.warn}")
         elif not self._said_follow:
             text.append("■ stopped", colors.info)
             text.append(" (G follows)", colors.dim)
@@ -206,15 +206,15 @@ class LiveScreen(BaseScreen):
             if rejected and not self.asked:
                 text.append(" (4 shows why)", colors.dim)
             if lag := sum(stream.lag or 0 for stream in status.streams):
-                text.append(f"   {count(lag)} behind", colors.warn)
+                text.append(f"   lag {count(lag)}", colors.warn)
             if status.filling:
-                text.append("   still backfilling", colors.warn)
+                text.append("   backfilling the index", colors.warn)
         if self.asked:
             text.append(f"   {rate(self._rate)} match", colors.text)
         if self._rate > MAX_READABLE_RATE:
-            text.append("   too fast to read: showing the newest, / filters", colors.warn)
+            text.append("   too fast to read: only the newest are shown, / filters", colors.warn)
         if feed.dropped:
-            text.append(f"   {count(feed.dropped)} dropped, too slow", colors.warn)
+            text.append(f"   {count(feed.dropped)} dropped: this client is too slow", colors.warn)
         return text
 
     # --- what people do

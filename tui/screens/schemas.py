@@ -50,7 +50,7 @@ def draw(subject: models.SubjectModel, width: int, colors: Palette) -> Text:
         ),
         "subject": Text(clean(subject.subject, 200), colors.text),
         "latest": Text("·" if latest is None else f"v{latest}", colors.text),
-        "used": Text(" ".join(f"v{version}" for version in seen) or "unseen", colors.warn if several else colors.dim),
+        "used": Text(" ".join(f"v{version}" for version in seen) or "unused", colors.warn if several else colors.dim),
         "streams": Text(clean(", ".join(streams), 200), colors.dim),
         "kind": Text(clean(subject.kind or "·", 20), colors.dim),
         "mode": Text(clean((subject.compatibility or "unknown").lower().replace("_", " "), 40), colors.dim),
@@ -91,14 +91,14 @@ class SchemasScreen(BaseScreen):
     PLACE = "schemas"
     REFRESH_INTERVAL_S = 3.0
     ABOUT = (
-        "Registered schemas, and the versions that events really use. ▲ marks a subject of which several "
-        "versions, or not the latest one, are in use. Enter leads into its versions, [ and ] choose which are "
-        "compared, v shows its events."
+        "Registered schemas, and the versions that events use. ▲ marks a subject with several versions in use, or "
+        "whose latest version is not in use. Enter opens its versions, [ and ] select the versions to compare, v "
+        "shows its events."
     )
     BINDINGS = [
         Binding("left_square_bracket", "version(-1)", "Version", key_display="[ ]"),
         Binding("right_square_bracket", "version(1)", "Newer version", key_display="]", show=False),
-        Binding("v", "events", "Its events"),
+        Binding("v", "events", "Events"),
         Binding("y", "copy", "Copy schema"),
     ]
 
@@ -129,11 +129,11 @@ class SchemasScreen(BaseScreen):
 
     @property
     def enter_hint(self) -> str:
-        return "Its versions" if self.rows.has_focus and self.rows.item is not None else ""
+        return "Show versions" if self.rows.has_focus and self.rows.item is not None else ""
 
     @property
     def escape_hint(self) -> str:
-        return super().escape_hint if self.rows.has_focus else "The subjects"
+        return super().escape_hint if self.rows.has_focus else "Subjects"
 
     @property
     def rows(self) -> VirtualList[models.SubjectModel]:
@@ -158,7 +158,7 @@ class SchemasScreen(BaseScreen):
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         text.append(f"{len(self._subjects)} subjects", colors.strong)
         text.append(f"   ● {seen} in use", colors.good)
-        text.append(f"   ○ {len(self._subjects) - seen} not used recently", colors.dim)
+        text.append(f"   ○ {len(self._subjects) - seen} not in use", colors.dim)
         return text
 
     @on(VirtualList.Moved, "#subjects")
@@ -215,16 +215,16 @@ class SchemasScreen(BaseScreen):
             lines = differences(texts[0], texts[1])
             changed = [line for line in lines if line[0] != " "]
             pieces.append(
-                SubjectLine("differs", "head", 0, f"what version {compared[1]} changed of version {compared[0]}")
+                SubjectLine("differs", "head", 0, f"changes from version {compared[0]} to version {compared[1]}")
             )
             pieces += [
                 SubjectLine(f"change {n}", kind, 0, name, rest) for n, (kind, _, name, rest) in enumerate(changed)
             ]
             if not changed:
-                pieces.append(
-                    SubjectLine("same", "dim", 0, "nothing that readers see: only documentation, order or names")
-                )
-            pieces.append(SubjectLine("schema", "head", 0, f"version {compared[1]}, beside version {compared[0]}"))
+                pieces.append(SubjectLine("same", "dim", 0, "no changes of fields, types or defaults"))
+            pieces.append(
+                SubjectLine("schema", "head", 0, f"version {compared[1]}, compared with version {compared[0]}")
+            )
             for number, (kind, depth, name, rest) in enumerate(lines):
                 pieces.append(SubjectLine(f"line {number}", kind, depth, name, rest))
         elif compared and texts[-1]:

@@ -22,7 +22,7 @@ from tui.widgets.virtual_list import VirtualList
 
 REFRESHES_PER_LETTER_COUNT = 5
 """Refreshes between two counts of the open dead letters."""
-_STREAM = (22, 10, 9, 9, 8, 9, 0)
+_STREAM = (22, 10, 9, 9, 8, 10, 0)
 _GROUP = (22, 10, 9, 9, 0)
 _PLAIN = (22, 0)
 
@@ -64,7 +64,7 @@ class StatusScreen(BaseScreen):
     REFRESH_INTERVAL_S = 1.0
     ABOUT = (
         "The sidecar and the consumer groups. Problems come first, each with what to do. Enter on a stream shows its "
-        "events, on a stopped group the event that it stopped at."
+        "events, and on a stopped group the event at which it stopped."
     )
     BINDINGS = [
         Binding("r", "resume", "Resume held stream"),
@@ -93,8 +93,8 @@ class StatusScreen(BaseScreen):
         if entry is None:
             return ""
         kind = entry.go.partition(":")[0]
-        names = {"flow": "The event", "letters": "The dead letters"}
-        return names.get(kind, "Its events" if entry.stream is not None else "")
+        names = {"flow": "Open event", "letters": "Show dead letters"}
+        return names.get(kind, "Show events" if entry.stream is not None else "")
 
     def offers(self, action: str) -> bool:
         held = self._status is not None and any(stream.held for stream in self._status.streams)
@@ -175,6 +175,6 @@ class StatusScreen(BaseScreen):
         except ClientError as error:
             self.app.notify(str(error), severity="error", markup=False)
             return
-        lost = f"; {done.lost} records are lost: neither passed on nor dead-lettered" if done.lost else ""
+        lost = f"; {done.lost} records are lost: neither published nor dead-lettered" if done.lost else ""
         self.app.notify(f"{clean(done.stream, 80)}: {done.partitions} partitions resumed{lost}", markup=False)
         self.look_now()

@@ -31,12 +31,12 @@ class TopologyScreen(BaseScreen):
     REFRESH_INTERVAL_S = 2.0
     ABOUT = (
         "Which producers publish to which stream, and which groups consume it. Left of a stream: events per second, "
-        "the median time from occurrence to append, and ✗ rejected, all of the newest thousand events. Right: the "
-        "lag of a group, in events and, estimated (~), in time. Enter shows the events of the line under the cursor, "
-        "or the event that a stopped group stopped at."
+        "the median time from occurrence to append, and ✗ rejected events, all of the newest thousand events. Right: "
+        "the lag of a group, in events and as an estimated time (~). Enter shows the events of the line under the "
+        "cursor, or the event at which a group stopped."
     )
     BINDINGS = [
-        Binding("f", "failing", "Its failures"),
+        Binding("f", "failing", "Rejected events"),
         Binding("left_square_bracket", "stream(-1)", "Stream", key_display="[ ]"),
         Binding("right_square_bracket", "stream(1)", "Next stream", key_display="]", show=False),
     ]
@@ -52,7 +52,7 @@ class TopologyScreen(BaseScreen):
             lambda lane: lane.key,
             title=self._title,
             stops=_says,
-            empty="Nothing to draw yet\nThe map shows the events that were seen and the groups that consume them.\n"
+            empty="Nothing to show yet\nThe map shows the events that were seen and the groups that consume them.\n"
             "Press 7 to see which streams are watched.",
             id="lanes",
         )
@@ -62,7 +62,7 @@ class TopologyScreen(BaseScreen):
         lane = self.rows.item
         if lane is None:
             return ""
-        return "Where it stopped" if self._stop(lane) is not None else "Its events"
+        return "Open event" if self._stop(lane) is not None else "Show events"
 
     @property
     def rows(self) -> VirtualList[TopologyLine]:
@@ -153,7 +153,7 @@ class TopologyScreen(BaseScreen):
             if status.rejected:
                 parts.append(Text(f"✗{count(status.rejected)}", colors.bad))
             if status.lag:
-                parts.append(Text(f"{count(status.lag)} behind", colors.warn))
+                parts.append(Text(f"lag {count(status.lag)}", colors.warn))
             if status.held:
                 parts = [Text("‖ held", f"bold {colors.bad}")]
             wide = sum(part.cell_len + 2 for part in parts) < width - 2
@@ -187,7 +187,7 @@ class TopologyScreen(BaseScreen):
         elif reading.lag is None:
             facts.append("lag ? ", colors.dim)
         elif reading.lag:
-            facts.append(f"{count(reading.lag)} behind ", colors.warn)
+            facts.append(f"lag {count(reading.lag)} ", colors.warn)
             facts.append(f"{lane.behind} " if lane.behind and width >= 40 else "", colors.warn)
         else:
             facts.append("✓ up to date " if width >= 40 else "✓ ", colors.good)

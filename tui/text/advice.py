@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 _BY_CODE = {
-    "schema.wrong_subject": "The producer used another stream's schema. Fix the producer; x discards what it sent.",
-    "schema.mismatch": "e edits the body, checked as you type, and replays it. If many fail, fix the producer.",
+    "schema.wrong_subject": "The producer used another stream's schema. Fix the producer; x discards the letter.",
+    "schema.mismatch": "e edits the body, with validation, and replays it. If many fail, fix the producer.",
 }
 _BY_STAGE = {
     "decode": "The bytes are malformed. Fix the producer; e edits the bytes, x discards the letter.",
     "schema": "Register the schema or fix the producer, then r replays the letter as it is.",
-    "envelope": "e adds what is missing, checked as you type, and replays it. If many fail, fix the producer.",
+    "envelope": "e adds the missing fields, with validation, and replays it. If many fail, fix the producer.",
     "reported": "A consumer could not process it. Fix the consumer, then r replays it.",
     "delivery": "A consumer gave up on it. Fix the consumer, then r replays it.",
 }

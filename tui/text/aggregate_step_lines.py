@@ -28,7 +28,7 @@ def step_facts(step: AggregateStep, folds: FoldState, width: int) -> list[Detail
         pieces = wrap(step.note, max(20, width - 4))
         lines += [DetailLine(f"note.{number}", 1, "", piece, "warn") for number, piece in enumerate(pieces)]
     elif not step.first:
-        lines += section("changes", "what it changed", _changes(step.changes), folds)
+        lines += section("changes", "changes", _changes(step.changes), folds)
     if step.known is not UNSET:
         known = body_facts(step.known, UNSET, None, folds, width)
         lines += [replace(known[0], label="state before it" if step.note else "state after it"), *known[1:]]
@@ -48,7 +48,7 @@ def _change(number: int, change: models.ChangeModel) -> DetailLine:
         case "added":
             return DetailLine(key, 1, name, f"+ {_shown_value(change.after)}", "good", copy=change.after)
         case "removed":
-            return DetailLine(key, 1, name, f"- it was {_shown_value(change.before)}", "bad", copy=change.before)
+            return DetailLine(key, 1, name, f"- {_shown_value(change.before)}", "bad", copy=change.before)
     return DetailLine(
         key, 1, name, f"{_shown_value(change.before)} → {_shown_value(change.after)}", "warn", copy=change.after
     )

@@ -113,7 +113,7 @@ def _with_missing(lines: list[DetailLine], marked: list[str]) -> list[DetailLine
         at = -1 if length == 0 else next((n for n, line in enumerate(lines) if line.key == parent), None)
         if at is not None:
             rest = print_steps(int(step) if step.isdecimal() else step for step in marked[length:])
-            missing = DetailLine("body:missing", length + 1, rest, "is not there", "bad", marked=True)
+            missing = DetailLine("body:missing", length + 1, rest, "missing", "bad", marked=True)
             return [*lines[: at + 1], missing, *lines[at + 1 :]]
     return lines
 

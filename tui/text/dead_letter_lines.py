@@ -19,11 +19,11 @@ CAUSE_COLUMNS = (
     Column("mark", " ", 1, 1),
     Column("count", "letters", 7, 7, right=True),
     Column("open", "open", 6, 6, right=True),
-    Column("code", "why", 18, 22),
+    Column("code", "code", 18, 22),
     Column("stream", "stream", 10, 16),
-    Column("last", "last", 6, 6, right=True, rank=1),
-    Column("aggregates", "affects", 7, 7, right=True, rank=3),
-    Column("message", "what is wrong", 16, 400, rank=2),
+    Column("last", "last seen", 9, 9, right=True, rank=1),
+    Column("aggregates", "aggregates", 10, 10, right=True, rank=3),
+    Column("message", "message", 16, 400, rank=2),
 )
 LETTER_COLUMNS = (
     Column("mark", " ", 1, 1),
@@ -31,7 +31,7 @@ LETTER_COLUMNS = (
     Column("state", "state", 9, 9),
     Column("type", "type", 12, 24),
     Column("aggregate", "aggregate", 11, 20),
-    Column("message", "what is wrong", 10, 400, rank=1),
+    Column("message", "message", 10, 400, rank=1),
 )
 
 

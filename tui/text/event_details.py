@@ -29,7 +29,7 @@ def event_facts(event: models.EventModel, folds: FoldState, width: int) -> list[
     lines += body_facts(event.body, event.payload_note, event.rejection, folds, width)
     lines += section("about", "about", _envelope_lines(event), folds)
     if event.delivery is not UNSET:
-        lines += section("readers", "read by", list(_readers(event.delivery)), folds)
+        lines += section("readers", "consumed by", list(_readers(event.delivery)), folds)
     lines += headers_facts(event.headers, folds)
     return lines
 
@@ -46,17 +46,17 @@ def letter_details(letter: models.DeadLetterModel, folds: FoldState, width: int)
     words = [
         word("state", letter.state), word("id", letter.id), word("stream", letter.stream),
         word("origin", letter.origin, go=f"flow:{letter.origin}" if letter.origin else ""),
-        word("letter", letter.position), word("group", ", ".join(letter.groups) or letter.group),
+        word("position", letter.position), word("group", ", ".join(letter.groups) or letter.group),
         word("failed at", letter.failed_at), word("attempts", str(letter.attempts) if letter.attempts else None),
         word("cause", letter.cause, go=f"letters:cause:{letter.cause}"),
         word("event id", letter.event_id),
         word("aggregate", letter.aggregate_id, go=f"aggregate:{letter.aggregate_id}" if letter.aggregate_id else ""),
         word("trace", letter.trace_id, go=f"flow:{letter.trace_id}" if letter.trace_id else ""),
         word("schema", schema_name(letter.schema), go=schema_go(letter.schema)),
-        word("written as", letter.dialect), word("by", letter.service), word("replay of", letter.replay_of),
-        word("failed before", f"{letter.replays} times, and was replayed" if letter.replays else None),
-        word("came back as", letter.returned_as, go=f"letter:{letter.returned_as}" if letter.returned_as else ""),
-        word("kept until", letter.expires_at), word("left out", ", ".join(letter.omitted)),
+        word("dialect", letter.dialect), word("service", letter.service), word("replay of", letter.replay_of),
+        word("replays", str(letter.replays) if letter.replays else None),
+        word("returned as", letter.returned_as, go=f"letter:{letter.returned_as}" if letter.returned_as else ""),
+        word("expires at", letter.expires_at), word("omitted", ", ".join(letter.omitted)),
     ]  # fmt: skip
     lines += section("about", "about", [line for line in words if line is not None], folds)
     lines += headers_facts(letter.headers, folds)
@@ -93,20 +93,20 @@ def why_facts(why: models.RejectionModel | None, changed: bool, width: int) -> l
 
 def _envelope_lines(event: models.EventModel) -> list[DetailLine]:
     occurred, appended, observed = map(micros, (event.occurred_at, event.appended_at, event.observed_at))
-    later = f"   +{span((appended - occurred) / 1000)} to the stream" if appended and occurred else ""
-    seen = f"   +{span((observed - appended) / 1000)} to us" if observed and appended else ""
+    later = f"   +{span((appended - occurred) / 1000)} until appended" if appended and occurred else ""
+    seen = f"   +{span((observed - appended) / 1000)} until observed" if observed and appended else ""
     inferred = " (inferred)" if isinstance(event, models.FlowEventModel) and event.parent_inferred else ""
     words = [
         word("status", event.status), word("type", event.type), word("version", event.version),
         word("event id", event.event_id),
         word("aggregate", event.aggregate_id, go=f"aggregate:{event.aggregate_id}" if event.aggregate_id else ""),
-        word("of kind", event.aggregate_type), word("producer", event.producer),
+        word("aggregate type", event.aggregate_type), word("producer", event.producer),
         word("schema", schema_name(event.schema), go=schema_go(event.schema)),
         word("occurred", event.occurred_at and f"{clock(event.occurred_at)}{later}"),
         word("appended", event.appended_at and f"{clock(event.appended_at)}{seen}"),
         word("caused by", (event.causation_id or getattr(event, "parent", None) or "") + inferred or None),
         word("correlation", event.correlation_id), word("trace", event.trace_id),
-        word("trace from", event.trace_origin), word("span", event.span_id),
+        word("trace origin", event.trace_origin), word("span", event.span_id),
         word("parent span", event.parent_span_id), word("position", event.position), word("key", event.key),
         word("replay of", event.replay_of),
     ]  # fmt: skip
@@ -127,8 +127,12 @@ def _readers(delivery: list[models.DeliveryModel]) -> Iterator[DetailLine]:
         elif reader.passed is None:
             yield DetailLine(key, 1, reader.group, "? unknown", "dim")
         else:
-            behind = f", {count(reader.behind)} records before it" if reader.behind is not None else ""
-            times = f", given {reader.deliveries} times" if reader.deliveries else ""
+            behind = f", {count(reader.behind)} behind" if reader.behind is not None else ""
+            times = (
+                f", delivered {reader.deliveries} time{'s' * (reader.deliveries > 1)}, not acknowledged"
+                if reader.deliveries
+                else ""
+            )
             yield DetailLine(key, 1, reader.group, f"… not yet{behind}{times}", "warn")
 
 

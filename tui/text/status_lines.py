@@ -68,7 +68,7 @@ def _findings(status: models.ServiceStatus, groups: models.GroupPage | None, wid
     for stream in status.streams:
         if (stream.lag or 0) >= LAG_WARNING_RECORDS and stream.held is None:
             yield from _finding(
-                f"lag {stream.stream}", "warn", f"{stream.stream}: Tracecar is {count(stream.lag)} records behind.",
+                f"lag {stream.stream}", "warn", f"{stream.stream}: Tracecar has a lag of {count(stream.lag)} records.",
                 "Run more sidecars in its group to share the work (Kafka: at most one per partition).",
                 width, stream.stream,
             )  # fmt: skip
@@ -101,11 +101,12 @@ def _open_letters(letters: models.CausePage | None, width: int) -> Iterable[Stat
     if letters is None or not letters.letters or not letters.items:
         return
     most, number = letters.items[0], letters.letters
-    causes = f"{len(letters.items)} causes" if len(letters.items) > 1 else "one cause"
+    several = len(letters.items) > 1
+    causes = f"{len(letters.items)} causes" if several else "one cause"
+    most_frequent = f"{'; most are' if several else ':'} {most.code} on {most.stream}"
     yield from _finding(
         "letters", "warn",
-        f"{count(number)} dead letter{'s are' if number > 1 else ' is'} open, of {causes}: "
-        f"{count(most.count)} {most.code} on {most.stream}" + (" most of all." if len(letters.items) > 1 else "."),
+        f"{count(number)} dead letter{'s are' if number > 1 else ' is'} open, from {causes}{most_frequent}.",
         "Enter (or 4) shows the causes; there you can edit and replay them.", width, None, "letters:",
     )  # fmt: skip
 
@@ -122,13 +123,13 @@ def _finding(
 
 def _streams(status: models.ServiceStatus) -> Iterable[StatusLine]:
     yield StatusLine("streams", "head", (f"Streams that {clean(status.service, 60)} watches",))
-    yield StatusLine("streams names", "names", ("stream", "lag", "rate", "events", "✗", "parts", "state"))
+    yield StatusLine("streams names", "names", ("stream", "lag", "rate", "events", "rejected", "partitions", "state"))
     for stream in status.streams:
         state = "held: " + stream.held.reason if stream.held else "reading"
         if stream.pending:
             state += f", {stream.pending} pending"
         if stream.partitions > 1 and stream.behind:
-            state += f"; behind: {_behind(stream.behind)}"
+            state += f"; lag {_format_lags(stream.behind)}"
         yield StatusLine(
             f"stream {stream.stream}", "row",
             (stream.stream, count(stream.lag), rate(stream.rate), count(stream.events), count(stream.rejected),
@@ -139,10 +140,13 @@ def _streams(status: models.ServiceStatus) -> Iterable[StatusLine]:
         yield StatusLine("streams none", "do", ("None of the configured streams exist yet.",))
 
 
-def _behind(partitions: list[models.PartitionLagModel]) -> str:
-    """Format lag per partition, such as `partition 3 by 1,203, 0 by 12, 2 by 4 and 1 more`."""
-    first = ", ".join(f"{partition.partition} by {count(partition.lag)}" for partition in partitions[:3])
-    return f"partition {first}" + (f" and {len(partitions) - 3} more" if len(partitions) > 3 else "")
+def _format_lags(partitions: list[models.PartitionLagModel]) -> str:
+    """Format lag per partition, such as `1,203 in partition 3, 12 in 0, 4 in 2 and 1 more`."""
+    lags = [
+        f"{count(partition.lag)} in {'' if number else 'partition '}{partition.partition}"
+        for number, partition in enumerate(partitions[:3])
+    ]
+    return ", ".join(lags) + (f" and {len(partitions) - 3} more" if len(partitions) > 3 else "")
 
 
 def _groups(groups: models.GroupPage) -> Iterable[StatusLine]:
@@ -152,7 +156,7 @@ def _groups(groups: models.GroupPage) -> Iterable[StatusLine]:
     if not groups.items:
         yield StatusLine("groups none", "do", ("No other consumer groups were found on these streams.",))
         return
-    yield StatusLine("groups names", "names", ("group", "lag", "rate", "members", "reads"))
+    yield StatusLine("groups names", "names", ("group", "lag", "rate", "members", "streams"))
     for group in groups.items:
         yield StatusLine(
             f"group {group.group}", "row",
@@ -167,10 +171,10 @@ def _members(members: list[models.MemberModel]) -> Iterable[StatusLine]:
     if not members:
         return
     yield StatusLine("members", "head", ("Sidecars that share the index",))
-    yield StatusLine("members names", "names", ("sidecar", "lag", "rate", "waits", "state"))
+    yield StatusLine("members names", "names", ("sidecar", "lag", "rate", "waiting", "state"))
     for member in members:
         last_seen = f", last heartbeat at {clock(member.last_heartbeat)[:8]}" if member.last_heartbeat else ""
-        state = "answers here" if member.here else "alive" if member.alive else f"✗ silent{last_seen}"
+        state = "this one" if member.here else "alive" if member.alive else f"✗ silent{last_seen}"
         share = ", ".join(f"{share.stream} {len(share.partitions)}" for share in member.streams)
         missed = f", {count(member.not_indexed)} not indexed" if member.not_indexed else ""
         yield StatusLine(
@@ -197,7 +201,7 @@ def _inside(status: models.ServiceStatus) -> Iterable[StatusLine]:
     if not status.exporters:
         yield StatusLine("exporters none", "row", ("exporters", "none configured"))
     if status.live is not None:
-        words = f"{status.live.subscribers} listening, {count(status.live.dropped)} events dropped"
+        words = f"{status.live.subscribers} subscribers, {count(status.live.dropped)} events dropped"
         yield StatusLine("live row", "row", ("live", words))
     yield StatusLine("uptime", "row", ("up", f"{coarse(status.uptime_s)}, version {clean(status.version, 40)}"))
 

@@ -44,7 +44,7 @@ def title(fall: Waterfall, tree_width: int, width: int, colors: Palette) -> Text
     """Return the header line: column titles and the time axis."""
     layout = WaterfallColumns(width, tree_width)
     text = Text(" ")
-    text.append_text(fit_exactly(Text("what caused what"), layout.tree + 1))
+    text.append_text(fit_exactly(Text("causes and effects"), layout.tree + 1))
     if layout.stream:
         text.append_text(fit_exactly(Text("stream"), layout.stream + 2))
     if layout.producer:

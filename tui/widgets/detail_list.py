@@ -125,7 +125,7 @@ class DetailList(VirtualList[DetailLine]):
         fact = self.item
         if fact is None:
             return ""
-        return "Follow" if fact.go else {"open": "Fold", "closed": "Unfold"}.get(fact.fold, "")
+        return "Open" if fact.go else {"open": "Fold", "closed": "Unfold"}.get(fact.fold, "")
 
     def action_choose(self) -> None:
         fact = self.item

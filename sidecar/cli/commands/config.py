@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(config, name="config")
 
 
-@config.callback()
+@config.callback(epilog=examples("tracecar config schema > tracecar.schema.json"))
 def group() -> None:
     """Print information about the configuration file."""
 

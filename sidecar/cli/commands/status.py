@@ -40,16 +40,16 @@ def status(json: Json = False, output: Output = None, url: Url = URL, token: Tok
 
 def _print_status(status: models.ServiceStatus) -> None:
     state = "ready" if status.ready else "not ready"
-    filling = ", the index is filling" if status.filling else ""
+    filling = ", backfilling the index" if status.filling else ""
     print_line(f"{status.service}: {state}{filling}, up {status.uptime_s:.0f} s, version {status.version}")
     index = status.index
     print_line(f"index: {index.events} of {index.max_events} events, {index.evicted} evicted")
-    reachable = {True: "reachable", False: "not reachable", None: "not used yet"}[status.registry.reachable]
-    print_line(f"registry: {reachable}, {status.registry.schemas} schemas in use")
+    reachable = {True: "reachable", False: "unreachable", None: "not contacted yet"}[status.registry.reachable]
+    print_line(f"registry: {reachable}, {status.registry.schemas} schemas cached")
     for exporter in status.exporters:
         print_line(f"{exporter.name}: {exporter.sent} sent, {exporter.dropped} dropped, {exporter.failed} failed")
     for problem in status.trouble:
-        print_line(f"trouble: {problem}")
+        print_line(f"problem: {problem}")
     for member in status.members:
         print_line(_describe_member(member))
     print_list(VIEW, status.streams, None)

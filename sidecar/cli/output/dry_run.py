@@ -21,7 +21,7 @@ RECEIVERS = (
     TableColumn("passed already", right=True, whole=True, title="consumed"),
     TableColumn("not passed", right=True, whole=True, title="not consumed"),
     TableColumn("not known", right=True, whole=True, rank=1, title="unknown"),
-    TableColumn("left out for it", right=True, whole=True, title="skipped for it"),
+    TableColumn("left out for it", right=True, whole=True, title="kept back"),
 )
 
 
