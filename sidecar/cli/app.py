@@ -49,6 +49,7 @@ COMMANDS = {
     "sagas": CommandEntry("sagas", "List declared processes, show one, and propose declarations."),
     "catalog": CommandEntry("catalog", "List the types of events, with their producers and consumers."),
     "lint": CommandEntry("lint", "Check the events for problems, and list these with evidence."),
+    "sql": CommandEntry("sql", "Query the history with SQL."),
     "schemas": CommandEntry("schemas", "List registered schemas and where they are used."),
     "status": CommandEntry("status", "Show streams, lag, rates and health."),
     "groups": CommandEntry("groups", "List the consumer groups of the watched streams, with lag and stops."),

@@ -80,6 +80,11 @@ def find_traits(scheme: str) -> BrokerTraits | None:
     return _traits.get(scheme)
 
 
+def list_traits() -> list[BrokerTraits]:
+    """Return all registered traits."""
+    return list(_traits.values())
+
+
 def traits_of(scheme: str) -> BrokerTraits:
     """Return the traits registered for a scheme; for an unknown one, those of a log with numbered records."""
     return _traits.get(scheme) or BrokerTraits(

@@ -25,6 +25,7 @@ from sidecar.api.services.sagas import SagaService
 from sidecar.api.services.schema_check import SchemaCheckService
 from sidecar.api.services.schemas import SchemaService
 from sidecar.api.services.search import EventSearch, SearchableIndex
+from sidecar.api.services.sql import SqlService
 from sidecar.api.services.stream_visibility import StreamVisibility, WatchedStreams
 from sidecar.api.services.streams import StreamService
 from sidecar.config.schema import Config
@@ -32,6 +33,7 @@ from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.history import History
+from sidecar.domain.ports.history_sql import HistorySql
 from sidecar.domain.ports.reducer import Reducer
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
@@ -60,6 +62,7 @@ def build_api_services(
     brokers: Sequence[Broker],
     index: SearchableIndex,
     history: History | None,
+    sql: HistorySql | None,
     payloads: PayloadReader,
     mapper: EventMapper,
     catalog: SchemaCache,
@@ -97,6 +100,7 @@ def build_api_services(
         ),
         schemas=SchemaService(catalog, index),
         schema_checks=SchemaCheckService(schemas=catalog, sampler=sampler, redactor=mapper.redactor),
+        sql=SqlService(sql),
         catalog=build_catalog(config, index, sampler, mapper, catalog, groups),
         lint=build_lint(config, index, sampler, mapper, catalog, groups),
         sagas=SagaService(monitor=sagas, index=index, sampler=sampler, groups=groups, letters=letters),

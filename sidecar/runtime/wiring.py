@@ -32,6 +32,7 @@ from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.model import Event
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.ports.history import History
+from sidecar.domain.ports.history_sql import HistorySql
 from sidecar.domain.ports.metrics import InstrumentSource
 from sidecar.domain.ports.reducer import Reducer
 from sidecar.domain.ports.registry import Registry
@@ -145,14 +146,13 @@ def build_shared_index(config: Config) -> RedisIndex | None:
     )
 
 
-def build_history(config: Config) -> History | None:
-    """Build the history; None if none is configured. Raises Refused for storage that cannot be used."""
+def build_history(config: Config) -> tuple[History, HistorySql] | tuple[None, None]:
+    """Build the history and its SQL; None if none is configured. Raises Refused for storage that cannot be used."""
     if config.history is None:
-        return None
-    from sidecar.adapters.history.parquet_history import ParquetHistory
-    from sidecar.adapters.history.store_choice import build_file_store
+        return None, None
+    from sidecar.adapters.history.builder import build_parquet_history
 
-    return ParquetHistory(build_file_store(config.history.url))
+    return build_parquet_history(config.history.url)
 
 
 def build_redactor(config: Config) -> Redactor:
@@ -184,6 +184,7 @@ class _Foundation:
     shared_index: RedisIndex | None
     index: MemoryIndex | RedisIndex
     history: History | None
+    sql: HistorySql | None
     catalog: SchemaCache
     decoder: EventDecoder
     counters: StreamCounters
@@ -201,7 +202,7 @@ def _build_foundation(config: Config) -> _Foundation:
     brokers = [source.broker for source in sources]
     shared_index = build_shared_index(config)
     index = shared_index or build_memory_index(config)
-    history = build_history(config)
+    history, sql = build_history(config)
     catalog = SchemaCache(build_registry(config), build_schema_formats(), require=config.registry.require)
     decoder = EventDecoder(catalog, config.envelope)
     telemetry, cache = build_telemetry(config, sources, build_redactor(config)), PayloadCache()
@@ -212,6 +213,7 @@ def _build_foundation(config: Config) -> _Foundation:
         shared_index=shared_index,
         index=index,
         history=history,
+        sql=sql,
         catalog=catalog,
         decoder=decoder,
         counters=StreamCounters(),
@@ -259,6 +261,7 @@ def build_service(config: Config) -> SidecarService:
         brokers=base.brokers,
         index=base.index,
         history=base.history,
+        sql=base.sql,
         payloads=base.payloads,
         mapper=base.mapper,
         catalog=base.catalog,

@@ -44,6 +44,7 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import Decoded, Headers, Outgoing, Record
 from sidecar.domain.ports.history import History
+from sidecar.domain.ports.history_sql import HistorySql
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
@@ -93,6 +94,7 @@ class Sidecar:
         port: int = 0,
         aggregates: AggregatesConfig | None = None,
         history: History | None = None,
+        sql: HistorySql | None = None,
     ) -> None:
         self.config = Config(
             service="shop",
@@ -135,7 +137,7 @@ class Sidecar:
         source = BrokerSource(self.broker, GROUP, self.naming)
         self.selected = SelectedLetters()
         self.desk = DeadLetterStore([source], 5, self.selected.contains)
-        self.cache, self.history = PayloadCache(), history
+        self.cache, self.history, self.sql = PayloadCache(), history, sql
         stored = None if history is None else StoredPayloads(history)
         self.payloads = PayloadReader({self.broker.system: self.broker}, self.judge, self.cache, stored)
         self.redactor = build_redactor(self.config)
@@ -166,6 +168,7 @@ class Sidecar:
             brokers=[self.broker],
             index=self.index,
             history=self.history,
+            sql=self.sql,
             payloads=self.payloads,
             mapper=mapper,
             catalog=self.catalog,
@@ -272,6 +275,7 @@ async def serving(
     port: int = 0,
     aggregates: AggregatesConfig | None = None,
     history: History | None = None,
+    sql: HistorySql | None = None,
 ) -> AsyncIterator[Sidecar]:
     """Run a sidecar with its API on a free port of the loopback interface."""
     sidecar = Sidecar(
@@ -284,6 +288,7 @@ async def serving(
         port=port,
         aggregates=aggregates,
         history=history,
+        sql=sql,
     )
     await sidecar.broker.start()
     await sidecar.serving.start()

@@ -206,6 +206,10 @@ class Client(DeadLetterClient):
     async def status(self) -> models.ServiceStatus:
         return await self._get("/v1/status", models.ServiceStatus)
 
+    async def sql(self, request: models.SqlRequestModel) -> models.SqlAnswerModel:
+        """Run a SELECT statement over the history."""
+        return await self._send("POST", "/v1/sql", models.SqlAnswerModel, request)
+
     # --- acting
 
     async def resume(self, stream: str) -> models.ReleaseResult:

@@ -31,6 +31,7 @@ from sidecar.api.http.routes import (
     replays,
     sagas,
     schemas,
+    sql,
     status,
     streams,
 )
@@ -46,6 +47,7 @@ from sidecar.api.services.ports import MetricsWriter, StatusProvider
 from sidecar.api.services.sagas import SagaService
 from sidecar.api.services.schema_check import SchemaCheckService
 from sidecar.api.services.schemas import SchemaService
+from sidecar.api.services.sql import SqlService
 from sidecar.api.services.streams import StreamService
 from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.live_stream import LiveStream
@@ -68,6 +70,7 @@ class ApiServices:
     dead_letters: DeadLetterService
     schemas: SchemaService
     schema_checks: SchemaCheckService
+    sql: SqlService
     lint: LintService
     sagas: SagaService
     catalog: CatalogService
@@ -87,6 +90,7 @@ def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> A
         *aggregates.routes(services.flows, services.time_travel),
         *dead_letters.routes(services.dead_letters, services.operations),
         *schemas.routes(services.schemas, services.schema_checks),
+        *sql.routes(services.sql),
         *lint.routes(services.lint),
         *catalog.routes(services.catalog),
         *sagas.routes(services.sagas),

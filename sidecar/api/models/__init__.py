@@ -58,6 +58,7 @@ from sidecar.api.models.schemas import (
     SubjectModel,
     SubjectPage,
 )
+from sidecar.api.models.sql import SqlAnswerModel, SqlColumnModel, SqlRequestModel
 from sidecar.api.models.status import (
     DemoSummary,
     ExporterStatus,
@@ -137,6 +138,9 @@ __all__ = [
     "SchemaUseModel",
     "SeenSchemaModel",
     "ServiceStatus",
+    "SqlAnswerModel",
+    "SqlColumnModel",
+    "SqlRequestModel",
     "StreamPage",
     "StreamStatusModel",
     "SubjectModel",
