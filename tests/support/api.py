@@ -77,6 +77,14 @@ SCHEMA = json.dumps(
 )
 
 
+def _build_log() -> MemoryLog:
+    log = MemoryLog()
+    log.create("orders", 4)
+    log.create("payments", 1)
+    log.create("free", 1)
+    return log
+
+
 class Sidecar:
     """The services behind the API. The test sets the status and the held streams."""
 
@@ -116,10 +124,7 @@ class Sidecar:
             lint=LintConfig(ignore=list(silenced)),
             aggregates=aggregates or AggregatesConfig(),
         )
-        self.log, self.registry = MemoryLog(), MemoryRegistry()
-        self.log.create("orders", 4)
-        self.log.create("payments", 1)
-        self.log.create("free", 1)
+        self.log, self.registry = _build_log(), MemoryRegistry()
         self.registry.register("orders-value", SCHEMA)
         self.naming = self.config.stream_names(GROUP)
         self.broker = FaultyBroker(

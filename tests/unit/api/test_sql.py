@@ -56,7 +56,7 @@ async def test_a_statement_is_answered_with_columns_and_rows(sidecar: Sidecar) -
     [
         ({"statement": "SELECT nothing FROM events"}, 400, 'column "nothing" not found'),
         ({"statement": "COPY (SELECT 1) TO '/tmp/x'"}, 400, "expected one SELECT statement, found COPY"),
-        ({"statement": "SELECT 1", "since": "noon"}, 400, "since: 'noon' is no moment"),
+        ({"statement": "SELECT 1", "since": "noon"}, 400, "since: 'noon'"),
         ({"statement": "x" * 20_001}, 400, "at most 20000 are allowed"),
         ({"statement": "SELECT 1", "unknown": 1}, 400, "unknown"),
         ({}, 400, "statement"),
