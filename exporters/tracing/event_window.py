@@ -19,7 +19,7 @@ TYPICAL_ID_CHARS = 64
 
 
 class _WindowGeneration:
-    __slots__ = ("caused", "correlations", "count", "decisions", "ids", "mixed", "spans", "traces")
+    __slots__ = ("caused", "causes", "correlations", "count", "decisions", "ids", "mixed", "spans", "traces")
 
     def __init__(self) -> None:
         self.count = 0
@@ -30,6 +30,10 @@ class _WindowGeneration:
         self.correlations: dict[str, list[Event]] = {}
         self.caused: dict[str, Event | list[Event]] = {}
         """Events by the event id that they name as their cause; mostly one."""
+        self.causes: dict[str, str | None] = {}
+        """The correlation id that all events around a cause share, the cause and its effects; None if they differ.
+
+        It outlives the events by which they differ, so that it holds for those that name the same cause later."""
         self.traces: dict[int, list[Event]] = {}
         self.mixed: set[str] = set()
         """Correlation ids with events that other keys may join too, or with duplicates."""
@@ -88,8 +92,6 @@ class EventWindow:
             young.spans.setdefault(span, event)
         correlation = event.correlation_id
         if correlation is not None and self._correlation:
-            if id in young.caused or id in self._old.caused:  # its effects arrived before it
-                self._mix(event)
             if len(correlation) > TYPICAL_ID_CHARS:
                 young.count += len(correlation) // TYPICAL_ID_CHARS
             joined = young.correlations.get(correlation)
@@ -106,18 +108,29 @@ class EventWindow:
                 other.append(event)
             elif other is not event:
                 young.caused[causation] = [other, event]
-            if cause is None or cause.event_id != causation:
-                self._mix(event)
-            elif cause.correlation_id != correlation:
-                self._mix(event, cause)
+            if cause is not None and cause.event_id == causation:
+                self._join_cause(causation, correlation, cause.correlation_id)
+            else:
+                self._join_cause(causation, correlation, correlation)
+        if id is not None and (id in young.causes or id in self._old.causes):  # its effects arrived before it
+            self._join_cause(id, correlation, correlation)
         if first is not None:
-            self._mix(event, first)
+            self._mix(correlation, first.correlation_id)
         if self._by_trace and event.trace_id is not None:
             young.traces.setdefault(event.trace_id, []).append(event)
         return first
 
-    def _mix(self, *events: Event) -> None:
-        self._young.mixed.update([event.correlation_id for event in events if event.correlation_id is not None])
+    def _join_cause(self, cause: str, effect_correlation: str | None, cause_correlation: str | None) -> None:
+        """Note that a cause joins events with these correlation ids."""
+        young = self._young
+        shared = young.causes.get(cause, self._old.causes.get(cause, effect_correlation))
+        if effect_correlation != cause_correlation or effect_correlation != shared:
+            self._mix(effect_correlation, cause_correlation, shared)
+            shared = None
+        young.causes[cause] = shared
+
+    def _mix(self, *correlations: str | None) -> None:
+        self._young.mixed.update([correlation for correlation in correlations if correlation is not None])
 
     def cause(self, event: Event) -> Event | None:
         """Find the cause that an event names: by causation id, else by the parent of the sender's span in one trace."""

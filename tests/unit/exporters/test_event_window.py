@@ -1,9 +1,9 @@
-"""What is remembered of the latest events, and that the short way to a flow finds what the long one does."""
+"""The window of recent events: the short way to a flow finds the same events as the long way."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from exporters.tracing.event_window import EventWindow
@@ -12,8 +12,11 @@ from sidecar.domain.position import Position
 
 JOIN = ("trace", "correlation", "causation")
 
-ids = st.one_of(st.none(), st.sampled_from("abcdefgh"))
-events = st.lists(st.tuples(ids, ids, st.one_of(st.none(), st.sampled_from("xyz"))), max_size=12)
+Ids = tuple[str | None, str | None, str | None]
+"""Event id, causation id and correlation id."""
+
+ids = st.sampled_from([None, *"abcd"])
+events = st.lists(st.tuples(ids, ids, st.sampled_from([None, *"xyz"])), max_size=14)
 
 
 def event(number: int, id: str | None, cause: str | None, correlation: str | None) -> Event:
@@ -21,35 +24,52 @@ def event(number: int, id: str | None, cause: str | None, correlation: str | Non
     return Event(position, None, number, 0, event_id=id, causation_id=cause, correlation_id=correlation)
 
 
+N = None
+COMMON_CAUSE_DROPPED = [("c", N, "z"), (N, N, "x"), ("b", "c", "z"), (N, N, "x"), ("a", "a", N), ("c", "a", "x")]
+COMMON_CAUSE_DROPPED_WITHOUT_CORRELATION = [
+    ("b", "d", "z"),
+    *[("c", "a", "x"), ("c", "b", "x"), (N, N, N), (N, "c", "y"), (N, "d", "y"), (N, N, "y")],
+    *[(N, "b", "z"), ("a", "b", N)],
+]
+
+
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150)
-@given(words=events, most=st.sampled_from([3, 5, 100]), max_flow=st.sampled_from([2, 4, 100]))
-def test_a_flow_that_is_told_at_once_is_the_one_that_is_gathered(
-    words: list[tuple[str | None, str | None, str | None]], most: int, max_flow: int
+@settings(deadline=None, max_examples=1500)
+@given(ids_of_events=events, generation_events=st.sampled_from([3, 5, 100]), max_flow=st.sampled_from([2, 4, 100]))
+@example([(N, "c", "x"), ("d", N, N), *COMMON_CAUSE_DROPPED], 3, 100)
+@example(COMMON_CAUSE_DROPPED_WITHOUT_CORRELATION, 3, 4)
+def test_the_short_way_to_a_flow_finds_what_the_closure_finds(
+    ids_of_events: list[Ids], generation_events: int, max_flow: int
 ) -> None:
-    recent = EventWindow(most, JOIN, max_flow)
-    noted = []
-    for number, (id, cause, correlation) in enumerate(words):
-        one = event(number, id, cause, correlation)
-        recent.note(one, recent.cause(one))
-        noted.append(one)
+    window = EventWindow(generation_events, JOIN, max_flow)
+    noted: list[Event] = []
+    for number, (id, cause, correlation) in enumerate(ids_of_events):
+        newest = event(number, id, cause, correlation)
+        window.note(newest, window.cause(newest))
+        noted.append(newest)
         for each in noted:
-            flow, differing = recent.flow(each)
-            gathered = recent._closure(each)
-            assert {one.position for one in flow} == {one.position for one in gathered}
-            if differing:
-                named = [one.event_id for one in flow if one.event_id is not None]
-                assert len(named) == len(set(named))
+            flow, ids_differ = window.flow(each)
+            assert {member.position for member in flow} == {member.position for member in window._closure(each)}
+            if ids_differ:
+                event_ids = [member.event_id for member in flow if member.event_id is not None]
+                assert len(event_ids) == len(set(event_ids))
 
 
-def test_events_of_one_correlation_id_whose_causes_came_before_them_are_told_at_once() -> None:
-    recent = EventWindow(100, JOIN, 100)
+def test_events_of_one_correlation_id_take_the_short_way_until_another_correlation_hangs_from_one() -> None:
+    window = EventWindow(100, JOIN, 100)
     noted = [event(number, str(number), str(number - 1) if number else None, "x") for number in range(5)]
-    for one in noted:
-        recent.note(one, recent.cause(one))
-    assert recent.flow(noted[2]) == (noted, True)
-    # Something else hangs from one of them now.
+    for each in noted:
+        window.note(each, window.cause(each))
+    assert window.flow(noted[2]) == (noted, True)
     other = event(9, "o", "3", "y")
-    recent.note(other, recent.cause(other))
-    flow, differing = recent.flow(noted[0])
-    assert (len(flow), differing) == (6, False)
+    window.note(other, window.cause(other))
+    flow, ids_differ = window.flow(noted[0])
+    assert (len(flow), ids_differ) == (6, False)
+
+
+def test_effects_of_a_cause_that_was_not_seen_take_the_short_way() -> None:
+    window = EventWindow(100, JOIN, 100)
+    noted = [event(number, str(number), "unseen", "x") for number in range(3)]
+    for each in noted:
+        window.note(each, window.cause(each))
+    assert window.flow(noted[0]) == (noted, True)
