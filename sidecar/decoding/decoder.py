@@ -23,6 +23,7 @@ from sidecar.decoding.envelope.coercion import MAX_ID_CHARACTERS
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout, record_type
 from sidecar.decoding.fast_path import Build, EventPlan, compile_plan, is_plain, select, selector
 from sidecar.decoding.formats.schema_format import FieldSelection
+from sidecar.decoding.long_json import read_long_json
 from sidecar.decoding.payload import read_json
 from sidecar.decoding.record_key import KeyReader
 from sidecar.decoding.schema import BoundSchema
@@ -32,7 +33,7 @@ from sidecar.decoding.slow_path import examine, says_cloudevent
 from sidecar.domain.broker_traits import is_time_observed, traits_of
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_limits import has_too_many_values
-from sidecar.domain.large_records import LARGE_RECORD_BYTES, count_value_bytes
+from sidecar.domain.large_records import LARGE_RECORD_BYTES, NeedsThread, count_value_bytes
 from sidecar.domain.model import Decoded, Event, Record, Rejection, UnreadBody
 
 STEP_S = 0.008
@@ -245,7 +246,9 @@ class EventDecoder:
                                 event = plan.build(record, value, headers, body, now)
                                 body = plan.content or body[-1]
                     elif first == _OPEN_BRACE and not has_too_many_values(value):
-                        body = read_json(value)
+                        body = (
+                            read_json(value) if len(value) <= LARGE_RECORD_BYTES else read_long_json(value, read_json)
+                        )
                         if body.__class__ is dict and len(body) <= _MAX_NAMES:
                             if tuple(body) != fields:
                                 fields = tuple(body)
@@ -262,11 +265,17 @@ class EventDecoder:
             except SchemaNotCached as needs:
                 result.missing = needs.key
                 return result
+            except NeedsThread:
+                result.is_large = True
+                return result
             except Exception:  # a record that the fast path cannot decode: the general decoder says why
                 try:
                     append(self._decode_slowly(record, headings, now, unchecked, catalog))
                 except SchemaNotCached as needs:
                     result.missing = needs.key
+                    return result
+                except NeedsThread:
+                    result.is_large = True
                     return result
             if clock() > deadline:
                 return result
@@ -342,10 +351,13 @@ class EventDecoder:
     def _decode_slowly(
         self, record: Record, headings: HeaderLayout, now: int, unchecked: bool, catalog: SchemaCache
     ) -> Decoded:
-        """Decode a record by the general decoder; an unexpected exception is a rejection. Raises SchemaNotCached."""
+        """Decode a record by the general decoder; an unexpected exception is a rejection.
+
+        Raises SchemaNotCached and NeedsThread.
+        """
         try:
             return examine(record, headings, self._envelope, catalog, now, unchecked)
-        except SchemaNotCached:
+        except (SchemaNotCached, NeedsThread):
             raise
         except Exception as error:  # no record may stop the others
             kind = type(error).__name__

@@ -11,6 +11,7 @@ import msgspec
 
 from sidecar.decoding.envelope.coercion import to_text, unquote
 from sidecar.decoding.envelope.extractor import HeaderLayout
+from sidecar.decoding.long_json import read_long_json
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaLookup, SchemaNotCached
@@ -18,6 +19,7 @@ from sidecar.decoding.wire_format import BOM, SchemaId, WireForm, WireFrame, bar
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.json_limits import MAX_JSON_VALUES, has_too_many_values
 from sidecar.domain.json_safe import read_exact_json
+from sidecar.domain.large_records import LARGE_RECORD_BYTES
 from sidecar.domain.model import Headers, Record, Rejection
 
 _MAX_TYPED_FIELDS = 256
@@ -194,18 +196,22 @@ def json_or_problem(value: bytes, start: int = 0) -> tuple[Any, Rejection | None
         return None, Rejection("decode.limit", f"expected JSON of at most {MAX_JSON_VALUES} values, found more")
     try:
         try:
-            return read_json(text), None
+            return _read_json(text), None
         except msgspec.ValidationError:  # a number that no float or small integer holds: 1e400 is JSON
             return read_exact_json(text), None
         except msgspec.DecodeError:
             escaped = _ESCAPES.sub(_escape_lone_surrogate, text) if _SURROGATE.search(text) is not None else text
             if escaped == text:
                 raise
-            return read_json(escaped), None
+            return _read_json(escaped), None
     except RecursionError:
         return None, Rejection("decode.limit", "expected JSON of ordinary depth, found it nested too deeply to read")
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         return None, Rejection("decode.malformed", f"expected JSON, found invalid text: {str(error)[:500]}")
+
+
+def _read_json(text: bytes) -> Any:
+    return read_json(text) if len(text) <= LARGE_RECORD_BYTES else read_long_json(text, read_json)
 
 
 def _escape_lone_surrogate(escape: re.Match[bytes]) -> bytes:

@@ -47,7 +47,7 @@ class BoundSchema:
         self.fast_decode, self._check = compiled.decode, compiled.check
 
     def decode(self, data: bytes, start: int) -> Any | Rejection:
-        """Decode the bytes from `start` on, all of which must be used. Never raises. Only for a usable schema.
+        """Decode the bytes from `start` on, all of which must be used. Raises nothing but NeedsThread.
 
         Returns the value, or a rejection (`decode.truncated`, `.trailing_bytes`, `.malformed`, `.limit`).
         """

@@ -6,6 +6,7 @@ Python lets another thread run every 5 ms; the work of a megabyte can take a sec
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -13,6 +14,18 @@ from sidecar.domain.model import Headers, Record
 
 LARGE_RECORD_BYTES = 32 << 10
 """Size above which work on a record is done in a thread: up to about 10 ms are done in the event loop."""
+
+
+class NeedsThread(Exception):
+    """Work on a record takes longer than a step of the event loop, though the record is small: do it in a thread."""
+
+
+def refuse_on_event_loop() -> None:
+    """Raise NeedsThread in a thread that runs an event loop."""
+    with contextlib.suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise NeedsThread
+
 
 P = ParamSpec("P")
 T = TypeVar("T")

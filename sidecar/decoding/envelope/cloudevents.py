@@ -62,6 +62,11 @@ def read_binary_data(body: Mapping[str, Any]) -> bytes | None:
     return b64decode(encoded, validate=True) if encoded.__class__ is str and body.get("data") is None else None
 
 
+def has_two_data(body: Any) -> bool:
+    """Test whether a body has both `data` and `data_base64`, which no CloudEvent may have."""
+    return isinstance(body, Mapping) and body.get("data") is not None and body.get("data_base64") is not None
+
+
 def parse_data_schema(uri: Any) -> tuple[SchemaId | None, str | None]:
     """Return the schema id or the version in a `dataschema` that is an address in a Confluent-compatible registry.
 

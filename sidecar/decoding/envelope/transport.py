@@ -21,7 +21,7 @@ from sidecar.domain.model import Headers, Record
 FASTSTREAM_FIELD = "__data__"
 WATERMILL_ID_FIELD = "_watermill_message_uuid"
 _WATERMILL_METADATA_FIELD = "metadata"
-_WATERMILL_BODY_FIELD = "payload"
+WATERMILL_BODY_FIELD = "payload"
 TRANSPORT_FIELDS = frozenset((FASTSTREAM_FIELD, WATERMILL_ID_FIELD))
 """Field names that mark a wrapped message."""
 _BINARY_MAGIC = b"\x89BIN\r\n\x1a\n"
@@ -57,11 +57,18 @@ def unwrap_message(record: Record) -> UnwrappedMessage | None:
     metadata = read_watermill_metadata(record)
     if metadata is None:
         return None
-    value = record.value if record.value is not None else fields.get(_WATERMILL_BODY_FIELD)
-    own = (WATERMILL_ID_FIELD, _WATERMILL_METADATA_FIELD, _WATERMILL_BODY_FIELD)
+    value = record.value if record.value is not None else fields.get(WATERMILL_BODY_FIELD)
+    own = (WATERMILL_ID_FIELD, _WATERMILL_METADATA_FIELD, WATERMILL_BODY_FIELD)
     others = tuple([header for header in record.headers if header[0] not in own])
     identity = ((WATERMILL_ID_FIELD, fields[WATERMILL_ID_FIELD]),)
     return _with_implied(replace(record, headers=others + identity + metadata, value=value, value_at=0))
+
+
+def find_binary_body(wrapped: bytes) -> int | None:
+    """Return the place of the body in FastStream's binary format; None for any other bytes."""
+    if not wrapped.startswith(_BINARY_MAGIC) or _unwrap_binary(wrapped) is None:
+        return None
+    return int.from_bytes(wrapped[_BINARY_HEAD_BYTES - 4 : _BINARY_HEAD_BYTES], "big")
 
 
 def _with_implied(record: Record) -> UnwrappedMessage:

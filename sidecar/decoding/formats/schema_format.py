@@ -87,7 +87,7 @@ class CompiledSchema(Protocol):
         """Names of the record's own fields; empty if the schema is not a record."""
 
     def decode(self, data: bytes, start: int) -> Any:
-        """Decode the bytes from `start` on, all of which must be used. Never raises.
+        """Decode the bytes from `start` on, all of which must be used. Raises nothing but NeedsThread.
 
         Its time and memory are bounded by the number of bytes. Returns the value (of the types of `Decoded.body`), or a
         PathFault with one of the codes `decode.*`. Called for every event: an implementation may provide it as an
@@ -159,7 +159,13 @@ class SchemaFormat(Protocol):
         """Compile a schema with its references. Raises UnusableSchema."""
 
     def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
-        """Decode a value that carries its own schema. Never raises. Returns None for any other bytes."""
+        """Decode a value that carries its own schema. Returns None for any other bytes. Raises NeedsThread."""
+
+    def edit_self_described(self, data: bytes, edits: Sequence[ValueEdit]) -> EditedPayload | None:
+        """Edit values of a payload that `read_self_described` accepts; all others keep their bytes.
+
+        Returns None for any other bytes. Raises PathFault, and NeedsThread.
+        """
 
 
 SchemaFormats: TypeAlias = Mapping[str, SchemaFormat]

@@ -8,6 +8,7 @@ stream. A record that it would reject is not sent.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
 from sidecar.dead_letters.ledger_entries import PathChange
+from sidecar.decoding.envelope import cloudevents
 from sidecar.decoding.formats.schema_format import RetypedValue, ValueEdit
 from sidecar.decoding.payload import flat_body, json_or_problem
 from sidecar.decoding.schema_cache import SchemaCache
@@ -31,6 +33,7 @@ from sidecar.replay.edit.diff import list_changes
 from sidecar.replay.edit.encoder import BodyEncoder, WriterSchema, name_schema_in_headers, rebuild_frame
 from sidecar.replay.edit.json_patch import remove_from_text, set_in_text
 from sidecar.replay.edit.paths import parse_edit_path, remove_value, set_value
+from sidecar.replay.edit.wrapped_message import rewrap_entry, unwrap_entry
 from sidecar.replay.models import BodyEdit, UnsendableLetter
 from sidecar.replay.validation import describe_registry_trouble
 
@@ -81,9 +84,8 @@ class RecordEditor:
         trouble = describe_registry_trouble(self._catalog) if judged.event.unchecked else None
         if trouble is not None:
             raise Outage(f"the edited event cannot be checked now, so it is not sent: {trouble}")
-        return AvroEditResult(
-            changed.value, changed.headers, (*self._differences(record, changed), *self._of_headers(record, changed))
-        )
+        differences = await asyncio.to_thread(self._differences, record, changed)
+        return AvroEditResult(changed.value, changed.headers, (*differences, *self._of_headers(record, changed)))
 
     def _differences(self, record: Record, changed: _ChangedRecord) -> list[PathChange]:
         """List the changes of the body, as they may be shown: of values, and of the types of values."""
@@ -112,9 +114,16 @@ class RecordEditor:
         ]
 
     async def _edit_record(self, record: Record, edit: BodyEdit) -> _ChangedRecord:
+        message = unwrap_entry(record)
+        if message is not None:
+            changed = await self._edit_record(message, edit)
+            if changed.headers != message.headers or changed.value is None:
+                raise UnsendableLetter("the body could be written only with another schema id in the message's headers")
+            whole = rewrap_entry(record, changed.value)
+            return replace(changed, value=None, headers=whole.headers)
         value = record.value
         if value is None:
-            return _edit_flat_entry(record, edit, self._redactor)
+            return await asyncio.to_thread(_edit_flat_entry, record, edit, self._redactor)
         stated = {name.lower(): value for name, value in record.headers if value and name.lower() in HEADERS}
         framed = frame(value, stated)
         if isinstance(framed, Rejection):
@@ -127,8 +136,10 @@ class RecordEditor:
 
     async def _json(self, record: Record, value: bytes, framed: WireFrame, edit: BodyEdit) -> _ChangedRecord:
         start = framed.start
-        before = _decode_json(value[start:])
-        text, after = _edit_json(value[start:], before, edit, self._redactor)
+        before = await asyncio.to_thread(_decode_json, value[start:])
+        text, after = await asyncio.to_thread(_edit_json, value[start:], before, edit, self._redactor)
+        if cloudevents.has_two_data(after) and not cloudevents.has_two_data(before):
+            raise UnsendableLetter("a CloudEvent has either data or data_base64: edit data_base64, or remove it too")
         headers = record.headers
         if framed.ids:
             (decoded,) = await self._payloads.open([record])
@@ -141,20 +152,27 @@ class RecordEditor:
     async def _by_schema(self, record: Record, value: bytes, framed: WireFrame, edit: BodyEdit) -> _ChangedRecord:
         (decoded,) = await self._payloads.open([record])
         before = decoded.body
-        writing = await self._rewriting.schema(record.position.stream, framed, decoded)
         edits = _value_edits(edit)
+        if framed.form is WireForm.OPAQUE:
+            edited = await self._rewriting.edit_self_described(value, edits)
+            if edited is not None:
+                changed = replace(record, value=edited.data)
+                (decoded_after,) = await self._payloads.open([changed])
+                same = edited.data == value
+                return _ChangedRecord(edited.data, record.headers, before, decoded_after.body, same, edited.retyped)
+        writing = await self._rewriting.schema(record.position.stream, framed, decoded)
         if writing is not None and before is not None and writing.read_by is writing.compiled:
             return await self._datum(record, value, framed, decoded, writing, edits)
-        after = _apply_edit(before, edit, self._redactor)
+        after = await asyncio.to_thread(_apply_edit, before, edit, self._redactor)
         if writing is None:
             if framed.form is WireForm.OPAQUE and isinstance(after, dict | list):
                 # Nothing says what the bytes were; who writes a whole new body as JSON says what they shall be.
                 return _ChangedRecord(_encode_json(after), record.headers, before, after, same=False)
             raise UnsendableLetter("no schema is registered for the edited body: register one")
         if before is None or writing.read_by is None:
-            body = self._rewriting.encode(writing, after)
+            body = await self._rewriting.encode(writing, after)
         else:
-            body = self._rewriting.encode_edited(writing, after, value[framed.start :], edits)
+            body = await self._rewriting.encode_edited(writing, after, value[framed.start :], edits)
         start, headers = rebuild_frame(framed, writing, value, record.headers)
         return _ChangedRecord(start + body, headers, before, after, same=False)
 
@@ -169,7 +187,7 @@ class RecordEditor:
     ) -> _ChangedRecord:
         """Edit an encoded body by the schema that wrote it: values that are not edited keep their bytes."""
         payload = value[framed.start :]
-        edited = self._rewriting.edit(writing, payload, edits)
+        edited = await self._rewriting.edit(writing, payload, edits)
         start, headers = rebuild_frame(framed, writing, value, record.headers)
         changed = replace(record, value=start + edited.data, headers=headers)
         (after,) = await self._payloads.open([changed])
@@ -233,16 +251,16 @@ def _edit_flat_entry(record: Record, edit: BodyEdit, redactor: Redactor) -> _Cha
     after = _apply_edit(before, edit, redactor)
     if not isinstance(after, dict) or not after:
         raise UnsendableLetter("the entry's fields are its body: expected an object of fields")
+    # Of a repeated name the last field counts, so that one is edited; the others stay, unless the name is removed.
+    shown = [next(iter(flat_body(((name, None),)))) for name, _ in record.headers]
+    last = {name: index for index, name in enumerate(shown)}
     fields: list[tuple[str, bytes | None]] = []
-    done: set[str] = set()
-    for name, value in record.headers:
-        shown = next(iter(flat_body(((name, None),))))
-        if shown in after and after[shown] == before[shown]:
-            fields.append((name, value))
-        elif shown in after and shown not in done:
-            fields.append((name, _encode_field(after[shown])))
-        done.add(shown)
-    fields += [(name, _encode_field(value)) for name, value in after.items() if name not in done]
+    for index, (name, value) in enumerate(record.headers):
+        field = shown[index]
+        if field in after:
+            is_edited = last[field] == index and after[field] != before[field]
+            fields.append((name, _encode_field(after[field]) if is_edited else value))
+    fields += [(name, _encode_field(value)) for name, value in after.items() if name not in last]
     return _ChangedRecord(None, tuple(fields), before, after, same=tuple(fields) == record.headers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,31 +92,44 @@ class BodyEncoder:
             )
         return WriterSchema(registered, compiled, ref, named, compiled if named else None)
 
-    def encode(self, writing: WriterSchema, body: Any) -> bytes:
+    async def encode(self, writing: WriterSchema, body: Any) -> bytes:
         """Encode a whole body. Raises UnsendableLetter with the path and what was expected there."""
         try:
-            return writing.compiled.encode(body)
+            return await asyncio.to_thread(writing.compiled.encode, body)
         except PathFault as fault:
-            raise self._unsendable(writing, fault) from None
+            raise self._unsendable(writing.label, fault) from None
 
-    def edit(self, writing: WriterSchema, payload: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
+    async def edit(self, writing: WriterSchema, payload: bytes, edits: Sequence[ValueEdit]) -> EditedPayload:
         """Edit an encoded body. Raises UnsendableLetter with the path and what was expected there."""
         try:
-            return writing.compiled.edit(payload, edits)
+            return await asyncio.to_thread(writing.compiled.edit, payload, edits)
         except PathFault as fault:
-            raise self._unsendable(writing, fault) from None
+            raise self._unsendable(writing.label, fault) from None
 
-    def encode_edited(self, writing: WriterSchema, body: Any, payload: bytes, edits: Sequence[ValueEdit]) -> bytes:
+    async def edit_self_described(self, payload: bytes, edits: Sequence[ValueEdit]) -> EditedPayload | None:
+        """Edit a body that carries its own schema. Returns None for any other body. Raises as `edit` does."""
+        for schema_format in self._catalog.formats.values():
+            try:
+                edited = await asyncio.to_thread(schema_format.edit_self_described, payload, edits)
+            except PathFault as fault:
+                raise self._unsendable("its own schema", fault) from None
+            if edited is not None:
+                return edited
+        return None
+
+    async def encode_edited(
+        self, writing: WriterSchema, body: Any, payload: bytes, edits: Sequence[ValueEdit]
+    ) -> bytes:
         """Encode an edited body that another schema wrote. Raises UnsendableLetter, as `edit` does."""
         assert writing.read_by is not None
         try:
-            return writing.compiled.encode_edited(body, payload, writing.read_by, edits)
+            return await asyncio.to_thread(writing.compiled.encode_edited, body, payload, writing.read_by, edits)
         except PathFault as fault:
-            raise self._unsendable(writing, fault) from None
+            raise self._unsendable(writing.label, fault) from None
 
-    def _unsendable(self, writing: WriterSchema, fault: PathFault) -> UnsendableLetter:
+    def _unsendable(self, schema: str, fault: PathFault) -> UnsendableLetter:
         message = self._redactor.message(fault.message, fault.path, fault.code)
-        return UnsendableLetter(f"{self._redactor.path(fault.path) or 'the body'}: {message} ({writing.label})")
+        return UnsendableLetter(f"{self._redactor.path(fault.path) or 'the body'}: {message} ({schema})")
 
 
 def rebuild_frame(framed: WireFrame, writing: WriterSchema, value: bytes, headers: Headers) -> tuple[bytes, Headers]:

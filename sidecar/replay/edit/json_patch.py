@@ -72,6 +72,12 @@ def remove_from_text(text: bytes, path: Path) -> bytes:
     return text[: at + 1] + b"".join(inside) + text[members[-1].end :]
 
 
+def value_text(text: bytes, path: Path) -> bytes:
+    """Return the text of the value at a path. Raises UnsendableLetter if there is none."""
+    at = _find_value(text, path)
+    return text[at : _find_end(text, at)]
+
+
 def _find_value(text: bytes, path: Path) -> int:
     """Return the index where the value at a path begins."""
     at = _skip_blanks(text, 0)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
 
-from sidecar.decoding.formats.schema_format import FieldSelection, OutlineLine, SelfDescribedValue, UnusableSchema
+from sidecar.decoding.formats.schema_format import (
+    EditedPayload,
+    FieldSelection,
+    OutlineLine,
+    SelfDescribedValue,
+    UnusableSchema,
+    ValueEdit,
+)
 from sidecar.domain.json_path import PathFault
 from sidecar.domain.ports.registry import RegisteredSchema
 from tests.support.decoding import Court, confluent, order, record
@@ -62,6 +69,9 @@ class PairsFormat:
         return PairsSchema(schema)
 
     def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
+        return None
+
+    def edit_self_described(self, data: bytes, edits: Sequence[ValueEdit]) -> EditedPayload | None:
         return None
 
 

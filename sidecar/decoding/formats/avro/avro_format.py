@@ -11,7 +11,7 @@ import fastavro
 from fastavro import schemaless_reader
 
 from sidecar.decoding.formats.avro import json_validator, payload_limits, schema_parser
-from sidecar.decoding.formats.avro.container_file import ContainerReader
+from sidecar.decoding.formats.avro.container_file import ContainerReader, ContainerSchema
 from sidecar.decoding.formats.avro.datum_editor import edit_datum, encode_edited_datum
 from sidecar.decoding.formats.avro.datum_tree import DatumNode, read_datum, read_long
 from sidecar.decoding.formats.avro.deprecation import list_deprecated_fields
@@ -32,16 +32,19 @@ from sidecar.decoding.formats.schema_format import (
     schema_texts,
 )
 from sidecar.domain.json_path import PathFault
+from sidecar.domain.large_records import LARGE_RECORD_BYTES, refuse_on_event_loop
 from sidecar.domain.ports.registry import RegisteredSchema
 
 KIND = "AVRO"
+MAX_WALKED_STEP_BYTES = 8 << 10
+"""Size above which a payload that must be walked is left to a thread."""
 
 
 class AvroFormat:
     """Avro as a `SchemaFormat`."""
 
     def __init__(self) -> None:
-        self._container_reader = ContainerReader(_compile_records)
+        self._container_reader = ContainerReader(_compile_container_schema)
 
     def compile(self, schema: RegisteredSchema) -> AvroSchema:
         """Compile an Avro schema. Raises UnusableSchema."""
@@ -53,6 +56,10 @@ class AvroFormat:
     def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
         """Decode an Avro object container file."""
         return self._container_reader.read(data)
+
+    def edit_self_described(self, data: bytes, edits: Sequence[ValueEdit]) -> EditedPayload | None:
+        """Edit an Avro object container file."""
+        return self._container_reader.edit(data, edits)
 
 
 class AvroSchema:
@@ -158,12 +165,11 @@ def parse_registered(schema: RegisteredSchema) -> schema_parser.Type:
     return schema_parser.parse(text, references)
 
 
-def _compile_records(text: str) -> tuple[str | None, Callable[[bytes, int], Any]]:
-    """Compile a schema for a list of its values. Returns the record's name and the decoder. Raises UnusableSchema."""
+def _compile_container_schema(text: str) -> ContainerSchema:
+    """Compile the schema of a container file. Raises UnusableSchema."""
     root = schema_parser.parse(text)
     records = schema_parser.AvroArray(root)
-    decode = _compile_decode(records, survey(records))
-    return (root.name if isinstance(root, schema_parser.AvroRecord) else None), decode
+    return ContainerSchema(root, _compile_decode(records, survey(records)))
 
 
 def _compile_decode(root: schema_parser.Type, costs: SchemaSurvey) -> Callable[[bytes, int], Any]:
@@ -173,13 +179,16 @@ def _compile_decode(root: schema_parser.Type, costs: SchemaSurvey) -> Callable[[
 
     def decode(data: bytes, start: int) -> Any:
         if len(data) > walk_above:
+            if len(data) - start > MAX_WALKED_STEP_BYTES:
+                refuse_on_event_loop()
             fault = payload_limits.find_fault(walk, data, start)
             if fault is not None:
                 return fault
         stream = BytesIO(data)
         stream.seek(start)
+        source: Any = stream if len(data) <= LARGE_RECORD_BYTES else _InterruptibleStream(stream)
         try:
-            value = schemaless_reader(stream, schema, None)
+            value = schemaless_reader(source, schema, None)
         except Exception as error:  # a reader of hostile bytes can raise anything
             return payload_limits.explain_fault(walk, data, start) or _describe(error)
         end = stream.tell()
@@ -188,6 +197,18 @@ def _compile_decode(root: schema_parser.Type, costs: SchemaSurvey) -> Callable[[
         return payload_limits.explain_fault(walk, data, start) or payload_limits.trailing_bytes(data, start, end)
 
     return decode
+
+
+class _InterruptibleStream:
+    """A stream whose reads run Python code, where other threads get their turns; fastavro itself gives them none."""
+
+    def __init__(self, stream: BytesIO) -> None:
+        read = stream.read
+
+        def read_in_python(size: int) -> bytes:
+            return read(size)
+
+        self.read = read_in_python
 
 
 def _describe(error: Exception) -> PathFault:

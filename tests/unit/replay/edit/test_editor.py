@@ -69,10 +69,13 @@ class Desk:
         self.payloads = PayloadReader({}, judge, PayloadCache())
         self.editor = RecordEditor(self.payloads, self.catalog, Redactor(redact))
 
+    def record(self, value: bytes | None, headers: Headers = (("h", b"1"),), system: str = "kafka") -> Record:
+        return Record(Position(system, "orders", 0, 7), None, value, headers, 1)
+
     async def edit(
         self, value: bytes | None, edit: BodyEdit, headers: Headers = (("h", b"1"),), system: str = "kafka"
     ) -> AvroEditResult:
-        return await self.editor(Record(Position(system, "orders", 0, 7), None, value, headers, 1), edit, "orders")
+        return await self.editor(self.record(value, headers, system), edit, "orders")
 
     async def body(self, edited: AvroEditResult, system: str = "kafka") -> Any:
         record = Record(Position(system, "orders", 0, 8), None, edited.value, edited.headers, 1)
@@ -188,7 +191,7 @@ async def test_a_flat_entry_of_redis_stays_flat(desk: Desk) -> None:
     headers: Headers = (("qty", b"two"), ("sku", b"\xff"), ("qty", b"two"))
     edited = await desk.edit(None, BodyEdit(set={"qty": 3, "new": "x"}), headers, "redis")
     assert edited.value is None
-    assert edited.headers == (("qty", b"3"), ("sku", b"\xff"), ("new", b"x"))
+    assert edited.headers == (("qty", b"two"), ("sku", b"\xff"), ("qty", b"3"), ("new", b"x"))
 
 
 async def test_a_tombstone_has_nothing_to_edit(desk: Desk) -> None:
