@@ -18,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("sidecar", "exporters", "tui")
 TESTS = ("tests", "helm")
 USED_WITHOUT_IMPORT = {
-    "codespell",  # command lines
+    "codespell",  # command-line programs
     "import-linter",
     "mkdocs-material",
     "mypy",
     "ruff",
     "schemathesis",
     "types-pyyaml",  # types only
-    "pytest-asyncio",  # plugins of pytest
+    "pytest-asyncio",  # pytest plugins
     "pytest-textual-snapshot",
     "pytest-timeout",
     "pytest-xdist",
@@ -33,11 +33,11 @@ USED_WITHOUT_IMPORT = {
 
 
 NEWER_STDLIB = {"compression"}
-"""Modules of the standard library of newer Pythons, imported only there."""
+"""Modules of newer Pythons' standard libraries, imported there only."""
 
 
 def declared(*extras: str) -> set[str]:
-    """The names of the declared dependencies, with those of the extras."""
+    """Return the names of the declared dependencies, with those of the extras."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
     requirements = [*project["dependencies"], *(requirement for extra in extras for requirement in optional[extra])]
@@ -46,7 +46,7 @@ def declared(*extras: str) -> set[str]:
 
 @cache
 def imported(folders: tuple[str, ...]) -> dict[str, str]:
-    """The distributions that the files of these folders import, each with an example."""
+    """Return the distributions that the files of these folders import, each with an example."""
     found: dict[str, str] = {}
     for folder in folders:
         for file in sorted((ROOT / folder).rglob("*.py")):
@@ -85,10 +85,10 @@ def _modules(tree: ast.AST) -> Iterator[str]:
 
 @cache
 def _distribution(module: str) -> str:
-    """The distribution that installed a module. Namespaces such as `google` and `opentelemetry` belong to many."""
+    """Return the distribution that installed a module. Namespaces such as `google` belong to several."""
     try:
         spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:  # of an extra that `make setup` does not install
+    except ModuleNotFoundError:  # from an extra that `make setup` does not install
         return _normalized(module.partition(".")[0])
     assert spec is not None, f"{module} is not installed"
     if spec.origin is not None:

@@ -1,4 +1,4 @@
-"""The examples are what the documents show, and their configurations load."""
+"""The examples equal those in the documents, and their configurations load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README shows works as it stands."""
+"""The commands and the configuration of the README work."""
 
 from __future__ import annotations
 

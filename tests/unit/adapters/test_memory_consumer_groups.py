@@ -1,4 +1,4 @@
-"""Who has read what, over the API and on the command line."""
+"""Consumption by groups, over the API and on the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MINUTE = 60_000_000
 
 
 class Foreign:
-    """Groups beside a sidecar, which a test moves, and looks at them."""
+    """Consumer groups beside a sidecar. The test moves their offsets and polls them."""
 
     def __init__(self, sidecar: Sidecar) -> None:
         self.sidecar, self.now = sidecar, 1_700_000_000_000_000
@@ -34,7 +34,7 @@ class Foreign:
         await self.sidecar.follower.poll()
 
     async def stop(self, group: str, at: int) -> None:
-        """Let a group be seen moving, and then standing still in front of an offset."""
+        """Let a group make progress, and then stop in front of an offset."""
         self.commit(group, at - 1)
         await self.look()
         self.commit(group, at)

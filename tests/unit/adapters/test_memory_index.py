@@ -1,4 +1,4 @@
-"""The memory index's bound: whole oldest flows go, counted; and its pages of newest events."""
+"""Bounds of the memory index: it evicts whole flows, oldest first, and counts them. Also its pages of newest events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def held(index: MemoryIndex) -> list[Event]:
 
 
 def whole(events: list[Event], remaining: list[Event]) -> bool:
-    """No flow of `events` remains in part."""
+    """Assert that no flow of `events` is in the index in part."""
     left = {one.position for one in remaining}
     flow_positions = [set(positions(flow.nodes)) for flow in build_flows(events, JOIN, 10_000)]
     return all(flow <= left or not flow & left for flow in flow_positions)
@@ -45,7 +45,7 @@ async def test_the_bound_holds_and_everything_is_counted(bound):
 
 async def test_the_flows_whose_latest_event_is_oldest_go_first_and_whole():
     index = MemoryIndex(12, JOIN, 10_000)
-    # Four flows in turn, three events each, and the second one goes on.
+    # Four flows in turn with three events each; the second one continues.
     events = [event(number, trace_id=number % 4 + 1) for number in range(12)] + [event(12, trace_id=2)]
     for one in events:
         index.add([one])
@@ -78,12 +78,12 @@ async def test_flows_in_any_mixture_go_whole(batch, keys):
         events.append(event(number, dice.choice(["orders", "stock"]), **words))
         if len(flow) == 6:
             open_flows.remove(flow)
-            # Kept alive, so that no other flow has the same id().
+            # Kept alive, so that no other flow gets the same id().
             done.append(flow)
     for begin in range(0, len(events), batch):
         index.add(events[begin : begin + batch])
     remaining = await held(index)
-    # Only what came after a flow's eviction may stand alone; with so few flows open there is none.
+    # An event is alone only if it arrived after the eviction of its flow; with so few open flows there is none.
     assert whole(events, remaining)
     assert 150 <= len(remaining) <= 200
     assert len(remaining) + index.coverage().evicted == len(events)
@@ -209,7 +209,7 @@ async def test_questions_go_on_while_events_come_and_go():
     index = MemoryIndex(2_000, JOIN, 10_000)
     index.add([event(number, trace_id=1, event_id=str(number)) for number in range(1_500)])
     question = index.flow(f"{1:032x}")
-    step = question.send(None)  # up to its first turn
+    step = question.send(None)  # up to its first await
     assert step is None
     index.add([event(number, trace_id=number) for number in range(2_000, 6_000)])
     assert len(finish(question).nodes) == 1_500

@@ -1,4 +1,4 @@
-"""The catalog over the whole API, and in each of its formats."""
+"""The catalog over the whole API and in each of its formats."""
 
 from __future__ import annotations
 

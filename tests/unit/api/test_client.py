@@ -140,7 +140,7 @@ async def test_who_is_too_slow_is_told_what_was_lost(sidecar: Sidecar, client: C
         await anext(items)
         decoded = [await sidecar.pass_on(order(number)) for number in range(10)]
         for _ in range(5_000):
-            sidecar.live.publish(decoded)  # without a turn for the listener
+            sidecar.live.publish(decoded)  # without giving the listener a turn
         notice = await anext(items)
         assert isinstance(notice, models.DroppedModel)
         assert notice.count == notice.total == sidecar.live.dropped
@@ -180,7 +180,7 @@ async def test_a_scan_that_fails_says_why(sidecar: Sidecar, client: Client) -> N
 async def test_a_scan_is_cancelled_by_not_going_on(sidecar: Sidecar, client: Client) -> None:
     for number in range(500):
         sidecar.publish(order(number))
-    for _ in range(12):  # more than are allowed at a time
+    for _ in range(12):  # more than are allowed at the same time
         async with aclosing(client.scan("stream:orders")) as items:
             async for item in items:
                 if isinstance(item, models.EventModel):

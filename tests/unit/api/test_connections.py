@@ -1,4 +1,4 @@
-"""Connections without requests take nothing away from others."""
+"""Idle connections do not block other clients."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_a_head_that_does_not_come_ends_the_connection() -> None:
         _, writer = opened[0]
         async with asyncio.timeout(30):
             while listener.connections._peers:
-                writer.write(b"x")  # byte by byte
+                writer.write(b"x")  # one byte at a time
                 await asyncio.sleep(0.02)
 
 

@@ -1,4 +1,4 @@
-"""A sidecar with a history over HTTP: one picture of what the index, the history and the broker have."""
+"""A sidecar with a history: its answers over HTTP combine index, history and broker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
 
 
 async def archive(sidecar: Sidecar, decoded: Sequence[Decoded], *, bodies: bool = False) -> None:
-    """Move events from the index to the history, and their records out of the broker."""
+    """Move events from the index to the history, and delete their records from the broker."""
     rows = []
     for each in decoded:
         body = encode_json(to_json_values(sidecar.redactor.body(each.body))) if bodies else None

@@ -18,7 +18,7 @@ EVENT = {
     "observed_at", "aggregate_id", "aggregate_type", "trace_id", "span_id", "parent_span_id", "correlation_id",
     "causation_id", "producer", "schema", "status", "replay_of", "rejection", "trace_origin",
 }  # fmt: skip
-"""The contract's fields."""
+"""Fields that the contract names."""
 FLOW = {
     "trace_id", "started_at", "ended_at", "duration_ms", "status", "aggregates", "streams", "producers", "events",
 }  # fmt: skip

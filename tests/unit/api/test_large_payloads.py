@@ -1,4 +1,4 @@
-"""Large payloads in answers: the event loop gets its turns meanwhile, and few of them are in memory."""
+"""Large payloads in answers: the event loop stays responsive, and few payloads are in memory at the same time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.api import serving
 from tests.support.loop_steps import watch_steps
 
 MAX_STEP_S = 0.1
-"""Processor time of one step; the work of these bodies takes several times as long."""
+"""Maximum processor time of one step. The work on these bodies takes several times as long."""
 VALUES = b"[" + b",".join([b'{"n":0.10}'] * 60_000) + b"]"
 GOOD = b'{"eventId":"e-1","list":%b}' % VALUES
 BAD = b'{"eventId":"e-2","eventType":3,"list":%b}' % VALUES
@@ -61,4 +61,4 @@ async def test_few_large_payloads_are_held_at_once(tmp_path: Path, monkeypatch: 
         page = (await http.get("/v1/events?query=body.eventId:e-*&limit=1000")).json()
         assert [event["event_id"] for event in page["items"]] == [f"e-{number}" for number in reversed(range(200))]
         assert max(asked) == 32
-        assert asked[1:10] == [3] * 9  # of 300 kB each
+        assert asked[1:10] == [3] * 9  # 300 kB each

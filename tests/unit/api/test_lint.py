@@ -1,4 +1,4 @@
-"""Lint over the whole API: events in, findings out, redacted, as JSON and as SARIF."""
+"""Lint over the whole API: events are published, and findings come back redacted, as JSON and as SARIF."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ async def _lint(sidecar: Sidecar, query: str = "") -> models.LintPage:
 
 
 async def _pass_faults(sidecar: Sidecar) -> list[str]:
-    """Pass an event with an address, a sound one, and one that breaks its schema; return their positions."""
+    """Publish an event with an email address, a valid event, and one that does not match its schema. Returns their
+    positions."""
     bodies: list[Any] = [order(1, data={"email": SECRET}), order(2), order(9, data={"total": [1]})]
     return [str((await sidecar.pass_on(body)).event.position) for body in bodies]
 

@@ -1,4 +1,4 @@
-"""A hundred secrets under awkward names and in awkward forms: none is in anything that leaves the process."""
+"""A hundred secrets with unusual names and forms: no output of the process contains one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sidecar.domain.model import Outgoing
 from tests.support.api import READER, Sidecar, serving
 
 MARK = "zqx"
-"""In every secret, and in nothing else."""
+"""A text that every secret contains, and nothing else."""
 NAMES = [
     "größe", "4711", "a.b", 'a"b', "a[0]", "a]b", "two words", "x" * 200, "\U0001f600", "tab\there", "new\nline",
     "back\\slash", "…", "-", "0", "null", "string", "shop.Card", "Card", "ünï", "a:b", "(a)", "$ref", "@type",
@@ -44,7 +44,7 @@ def secrets() -> list[str]:
 
 
 def bodies(values: list[str]) -> list[Any]:
-    """Events that break their schema at a hidden place, or hold a secret in another form."""
+    """Build events that break their schema at a redacted path, or contain a secret in another form."""
     found: list[Any] = []
     for name in NAMES:
         found.append({"limits": {name: values.pop()}})
@@ -66,7 +66,7 @@ def bodies(values: list[str]) -> list[Any]:
 
 
 async def planted(sidecar: Sidecar) -> list[Any]:
-    """Let the secrets pass, as events and as dead letters of other frameworks; returns the bodies."""
+    """Publish the secrets as events, and as dead letters of other frameworks. Returns the bodies."""
     sidecar.registry.register("payments-value", SCHEMA)
     values = secrets()
     events = bodies(values)

@@ -1,4 +1,4 @@
-"""The API does what its description says: Schemathesis sends what the description allows, and what it forbids."""
+"""The API matches its OpenAPI document: Schemathesis sends valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from tests.support.api import OPERATOR, order, serving
 
 ENDLESS = ("/v1/live", "/v1/scan")
-"""Streams of events have no end, or end when the brokers are read."""
+"""Paths whose streams of events do not end, or end only with the brokers' logs."""
 SKIPPED_CHECKS = (
     "unsupported_method",
-    "allow_header_conformance",  # Litestar has a handler for each method of a path
-    "positive_data_acceptance",  # what cannot be said in a schema: either `position` or `record`
+    "allow_header_conformance",  # Litestar has one handler for each method of a path
+    "positive_data_acceptance",  # a schema cannot require exactly one of `position` and `record`
 )
 
 

@@ -1,4 +1,4 @@
-"""The cache of what just passed: it finds what it holds, and stays small."""
+"""The cache of recent payloads: it returns what it stores, and stays within its bounds."""
 
 from __future__ import annotations
 

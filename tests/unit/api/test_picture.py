@@ -1,4 +1,4 @@
-"""Index and history as one picture: answers are those of one index that holds all events."""
+"""Index and history combined give the answers of one index that holds all events."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def store(history: MemoryHistory, events: Sequence[Event]) -> None:
 
 
 def plain(value: Any) -> Any:
-    """The same answer without the places that its events were read from."""
+    """Return the answer without the sources of its events."""
     match value:
         case Node():
             return replace(value, source="index")

@@ -1,4 +1,4 @@
-"""What `tracecar check` says of the addresses and the token file, and that it leaves them as they are."""
+"""Results of `tracecar check` about listening addresses and the token file, which it does not change."""
 
 from __future__ import annotations
 

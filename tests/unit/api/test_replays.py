@@ -1,4 +1,4 @@
-"""Acting on dead letters over HTTP: who may, what comes back, and what each mistake says."""
+"""Actions on dead letters over HTTP: roles, answers, and messages of refusals."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ async def test_mistakes_say_what_was_expected(sidecar: Sidecar) -> None:
 
 
 async def test_a_position_that_is_none_is_a_mistake_and_not_unknown(sidecar: Sidecar) -> None:
-    expected = f"expected {position_forms()}"  # a test's own broker may be among them
+    expected = f"expected {position_forms()}"  # the broker of a test may be among them
     assert "kafka://TOPIC/PARTITION/OFFSET or redis://STREAM/MILLISECONDS-SEQUENCE" in expected
     malformed = ("orders/0/1", "kafka://orders/0", "kafka://orders/0/-1", "kafka://orders/x/1", "redis://orders/x", "")
     malformed += (f"kafka://orders/0/{10**19}", f"kafka://orders/{2**31}/0", f"redis://orders/{2**64}-0")

@@ -1,4 +1,4 @@
-"""Sagas over the whole API and the command line's texts."""
+"""Sagas over the whole API, and as text on the command line."""
 
 from __future__ import annotations
 

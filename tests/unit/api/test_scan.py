@@ -1,4 +1,4 @@
-"""Where a key's records lie, and scans that stay within what was asked."""
+"""Scans: the partition of a key, and scans that stay within the requested range."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schema checks over the whole API: real events against a version that is not registered."""
+"""Schema checks over the whole API: real events are checked against an unregistered version."""
 
 from __future__ import annotations
 

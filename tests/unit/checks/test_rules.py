@@ -1,4 +1,4 @@
-"""Each rule of the house finds what breaks it, and passes what does not."""
+"""Each rule of `make check` finds offenders and accepts correct code."""
 
 from __future__ import annotations
 
@@ -175,7 +175,7 @@ def test_broker_names(expression: str) -> None:
 
 def test_every_rule_is_applied_to_a_clean_file_without_an_offense() -> None:
     text = '"""A thing."""\n\nPOLL_INTERVAL_S = 0.5\n\n\nclass Thing:\n    """A thing."""\n'
-    others = [rule for rule in RULES if rule is not docstrings.ruff_docstrings]  # it reads the files on disk
+    others = [rule for rule in RULES if rule is not docstrings.ruff_docstrings]  # this rule reads the files from disk
     assert not [offense for rule in others for offense in rule([source(text)])]
 
 

@@ -1,4 +1,4 @@
-"""The command line as scripts and people use it: in processes of its own, against the real API."""
+"""The command line as scripts and users run it: as processes, against the real API."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.unit.api.test_http import CAUSE, DEAD_LETTER, EVENT, FLOW, STATUS, ST
 pytestmark = pytest.mark.slow  # each test starts a process for each command
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m[bold]x[/bold]\u202eright\n"
-"""Control sequences, markup, a mark that turns the direction of writing, a line end."""
+"""Control sequences, markup, a mark that changes the direction of writing, and a line end."""
 
 
 STYLE = re.compile(r"\x1b\[[0-9;]*m")
@@ -53,7 +53,7 @@ async def tracecar(*arguments: str, **environment: str) -> Outcome:
 
 
 async def within(*arguments: str, **environment: str) -> Outcome:
-    """The same, without a process of its own, which takes longer than the command itself."""
+    """Run a command in this process, which is faster than starting one."""
     out, err = io.StringIO(), io.StringIO()
 
     def run() -> int:
@@ -74,7 +74,7 @@ async def within(*arguments: str, **environment: str) -> Outcome:
 
 
 async def on_a_terminal(*arguments: str, columns: int = 80, **environment: str) -> str:
-    """What a command writes to a terminal of this width."""
+    """Return what a command writes to a terminal of this width."""
     master, slave = pty.openpty()
     read = asyncio.StreamReader()
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
@@ -92,7 +92,7 @@ async def on_a_terminal(*arguments: str, columns: int = 80, **environment: str) 
     while True:
         try:
             chunk = await read.read(65_536)
-        except OSError:  # Linux ends a terminal's output so
+        except OSError:  # Linux reports the end of a terminal's output as an error
             break
         if not chunk:
             break
@@ -268,10 +268,10 @@ async def test_whoever_reads_may_stop_while_events_go_on(sidecar: Sidecar) -> No
         await asyncio.sleep(0.01)
     await sidecar.pass_on(order(1))
     assert await asyncio.to_thread(os.read, reading, 100)
-    os.close(reading)  # as `| head -n 1` does
+    os.close(reading)  # like `| head -n 1`
     waiting = asyncio.ensure_future(process.wait())
     number = 2
-    while not waiting.done():  # it finds out when it writes
+    while not waiting.done():  # it notices when it writes
         await sidecar.pass_on(order(number))
         number += 1
         await asyncio.sleep(0.01)

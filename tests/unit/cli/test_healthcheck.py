@@ -1,4 +1,4 @@
-"""`tracecar healthcheck` asks the port that the configuration says."""
+"""`tracecar healthcheck` asks the port of the configuration file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists what each command may import: help and completion must be fast, and so must short commands."""
+"""Imports of each command: help, completion and short commands must start fast."""
 
 from __future__ import annotations
 

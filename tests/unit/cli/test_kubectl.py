@@ -1,4 +1,4 @@
-"""`--kube`: from a workload's name to a port on this machine and a token, with a kubectl that plays its part."""
+"""`--kube`: from the name of a workload to a local port and a token, with a scripted kubectl."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def pod(
 
 @pytest.fixture
 def scene(tmp_path, monkeypatch):
-    """Sets what kubectl answers, by how its command begins."""
+    """Set the answers of kubectl by the beginning of its command line."""
     program = tmp_path / "kubectl"
     program.write_text(KUBECTL)
     program.chmod(0o755)
@@ -125,7 +125,7 @@ def test_a_pod_that_is_being_deleted_is_the_last_choice():
 
 
 def test_the_token_is_what_the_container_would_use_itself(tmp_path):
-    """The line that runs in the container, in a real shell."""
+    """The command that runs in the container, in a real shell."""
     import subprocess
 
     def asked(**environment: str) -> str:

@@ -1,4 +1,4 @@
-"""What the sidecar logs, as who collects it reads it."""
+"""The sidecar's log lines, as a log collector parses them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The output formats, the place of options, --watch, completion and modules in the current directory."""
+"""Output formats, options before and after the command, --watch, completion, and modules in the current directory."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ async def test_run_and_check_take_the_file_in_the_current_directory(
 
 
 def test_a_module_in_the_current_directory_is_not_imported(tmp_path: Path) -> None:
-    """The children of the demo and of the web dashboard start with -P."""
+    """The demo and the web dashboard start their child processes with -P."""
     from sidecar.demo import sidecar_process
     from tui import web_server
 

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow  # each test starts a process for each command
 REPLAY = {
     "id", "state", "query", "to", "selected", "published", "skipped", "failed", "returned", "started_at", "ended_at",
 }  # fmt: skip
-"""The contract's fields."""
+"""Fields that the contract names."""
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""The written reference says what the code does."""
+"""The generated configuration reference is current."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The JSON Schema says the same as the loader, as far as a schema can."""
+"""The JSON Schema accepts what the loader accepts, as far as a schema can express it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
 
 
 def paths(schema: dict[str, Any], defs: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The way to every key of the schema."""
+    """Yield the path of every key in the schema."""
     for option in schema.get("anyOf", []):
         if "$ref" in option:
             schema = option

@@ -1,4 +1,4 @@
-"""A file becomes a configuration: defaults, texts from the environment, and what is shown of it."""
+"""Loading of a configuration file: defaults, variables of the environment, and masked output."""
 
 import json
 import os

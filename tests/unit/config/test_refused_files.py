@@ -1,4 +1,4 @@
-"""What is wrong with a file is said all at once, in exactly these words: `NAME.txt` beside each `NAME.yaml`."""
+"""Messages about wrong files: all mistakes at once, in exactly the words of `NAME.txt` beside `NAME.yaml`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The table of dialects, their order, their writing beside ours, and the streams where they are found."""
+"""The table of dialects: order, headers written beside ours, and names of dead-letter streams."""
 
 from __future__ import annotations
 

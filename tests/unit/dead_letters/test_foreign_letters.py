@@ -1,4 +1,4 @@
-"""Dead letters as real frameworks write them: every field that is known of each, without a broker."""
+"""Dead letters as real frameworks wrote them: every known field of each, without a broker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMING = Config(service="shop", sources=SourcesConfig(), dead_letters=DeadLetter
 
 
 def field_of_letter(letter: DeadLetter, name: str) -> Any:
-    """Return a field as the files name it."""
+    """Return a field under the name that the files use."""
     if name == "root_cause":
         root = letter.root_cause
         return root and (f"{root.type}: {root.message}" if root.message else root.type)
@@ -45,7 +45,7 @@ async def test_every_field_of_a_dead_letter_is_right(name: str) -> None:
             return await decoder.decode_with_schemas(records)
 
         lines = foreign.load(name)
-        await decode([line.record for line in lines if not line.is_letter])  # so that a stream's keys are known
+        await decode([line.record for line in lines if not line.is_letter])  # so that the keys of a stream are known
         for line in lines:
             if not line.is_letter:
                 continue

@@ -1,4 +1,4 @@
-"""Many dead letters as few causes."""
+"""Grouping of dead letters by cause."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Root causes out of stack traces."""
+"""Root causes in stack traces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A dead letter keeps the record as it was, says why it failed, and never grows from round to round."""
+"""Writing of dead letters: the record unchanged, the reason in headers, and no growth with each round."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(decoded: Decoded) -> Outgoing:
 
 
 def landed(letter: Outgoing, offset: int = 9) -> Record:
-    """The letter as the broker would give it back."""
+    """Return the letter as a reader of the broker receives it."""
     return Record(
         Position("kafka", letter.stream, letter.partition or 0, offset), letter.key, letter.value, letter.headers, 77
     )

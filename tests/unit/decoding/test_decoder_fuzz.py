@@ -1,4 +1,4 @@
-"""Nothing that a record holds surprises the judge, and its short way says what the careful one says."""
+"""Property: no record raises in the decoder, and fast and general path agree."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ loose = st.fixed_dictionaries(
 
 @st.composite
 def valued(draw):
-    """The bytes of a value, good or nearly good, and a stream for it."""
+    """Draw the bytes of a value, valid or nearly valid, and a stream for it."""
     stream = draw(st.sampled_from([*STREAMS, "free"]))
     value = draw(
         st.one_of(
@@ -178,11 +178,11 @@ def well_formed(decoded, record: Record) -> None:
     assert event.key is None or len(event.key) <= 512
     if event.rejection is not None:
         assert len(event.rejection.message) <= 2_000
-        assert "raises" not in event.rejection.message  # nothing surprised it
+        assert "raises" not in event.rejection.message  # no unexpected error
 
 
 def look(decoded) -> None:
-    """Decode the body: from here on, its value is compared."""
+    """Decode the body, so that its value is compared."""
     assert decoded.has_body == (decoded.body is not None)
 
 
@@ -201,12 +201,12 @@ def test_the_short_way_says_what_the_careful_way_says(it, data):
     named = data.draw(headers)
     key = data.draw(st.none() | st.binary(max_size=12) | st.just(b"k" * 600))
     one = record(value, named, stream=stream, key=key)
-    it.judge._envelope.keys._streams.clear()  # what a key is depends on the keys before it
+    it.judge._envelope.keys._streams.clear()  # the text of a key depends on the keys before it
     short = judged(it, one)
     it.judge._envelope.keys._streams.clear()
     layout = it.judge._layout(tuple(name for name, _ in named))
     careful = it.look_up(lambda: it.judge._decode_slowly(one, layout, NOW, False, it.catalog))
-    # Compared as text: NaN, which an Avro body may hold, equals nothing.
+    # Compared as text, because an Avro body may contain NaN, which equals nothing.
     assert repr(short) == repr(careful)
 
 

@@ -1,4 +1,4 @@
-"""Events as real libraries write them: every field that is known of each, without a broker."""
+"""Events as real libraries wrote them: every known field of each, without a broker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Copies on retry topics: judged by the subject of their origin, and hops of one event."""
+"""Copies on retry topics: validated by the subject of their origin, and hops of one event."""
 
 from __future__ import annotations
 

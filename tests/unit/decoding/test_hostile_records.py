@@ -1,4 +1,4 @@
-"""Hostile records keep neither the event loop nor memory, however they are made."""
+"""Hostile records block neither the event loop nor memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.hostile import CHECKED_SCHEMA, CHECKED_STREAM, FREE_STREAM, H
 from tests.support.loop_steps import watch_steps
 
 MAX_STEP_S = 0.05
-"""Processor time of one step. The bound is about 10 ms; a slow machine takes longer for the same."""
+"""Maximum processor time of one step. The limit is about 10 ms; slow machines need longer."""
 MEBIBYTE = 1 << 20
 INPUTS = {hostile.name: hostile for hostile in hostile_records(MEBIBYTE)}
 
@@ -35,7 +35,7 @@ def it() -> Iterator[Court]:
 
 
 def records(it: Court, hostile: HostileRecord) -> list[Record]:
-    """The record on the streams where it can do harm."""
+    """Build the record on the streams where it costs most."""
     system = "kafka" if hostile.value is not None else "redis"
     if hostile.schema is not None:
         id = it.id_of(f"{hostile.stream}-value", hostile.schema)
@@ -80,7 +80,7 @@ with court() as it:
     print(it.run(decode("free")), it.run(decode(CHECKED_STREAM)))
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
-"""Measured in a process of its own: its peak is only known from the start on."""
+"""Runs in a process of its own, because the peak of memory counts from the start of a process."""
 
 
 @pytest.mark.slow
@@ -94,7 +94,7 @@ with court() as it:
     ids=["lists", "lists in text", "container file"],
 )
 def test_bytes_that_compress_well_do_not_become_many_values(value: str, expected: str) -> None:
-    """Some kilobytes in the broker, inflated to 15 MB: as values they would take half a gigabyte."""
+    """Some kilobytes in the broker inflate to 15 MB; as values they would need half a gigabyte."""
     command = [sys.executable, "-c", MEASURE.format(value=value)]
     codes, kibibytes = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     assert codes == f"None {expected}"
@@ -140,7 +140,7 @@ def test_a_large_record_is_decoded_as_a_small_one_is(it: Court, stream: str) -> 
 
 
 def test_a_record_that_takes_long_is_rejected_and_no_outage() -> None:
-    """Its answers are good however late it uses them, and if other events used them before."""
+    """Late answers of the registry are used, also if other events used them first."""
     late = iter(range(0, 1_000_000, 40))
     with court(clock=lambda: float(next(late))) as it:
         it.register(f"{CHECKED_STREAM}-value", CHECKED_SCHEMA)

@@ -152,5 +152,5 @@ def test_it_agrees_with_fastavro(data: st.DataObject, old_type: Any, new_type: A
 
 
 def _is_lenient(old_type: Any, new_type: Any) -> bool:
-    """Return True where fastavro refuses schemas that could not be read for other data than this."""
+    """Return True if fastavro refuses schemas that only fail for other data than this."""
     return isinstance(old_type, list | dict) or isinstance(new_type, list | dict)

@@ -1,4 +1,4 @@
-"""Recognition of values: a schema id is only what something says is one, and outages reject nothing."""
+"""Recognition of values: bytes count as a schema id only with evidence, and an outage rejects no event."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize("value", NUMBERS, ids=lambda value: value.hex())
 def test_bytes_on_a_stream_without_subject_are_unchecked(it: Court, value: bytes) -> None:
-    for number in range(200):  # ids that numbers can be taken for
+    for number in range(200):  # ids that could also be numbers
         it.register("payments-value", {**ORDER_CREATED, "doc": str(number)})
     assert outcome(it, value) == (True, None)
 

@@ -1,4 +1,4 @@
-"""Keys as text."""
+"""Record keys as text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.decoding import avro, confluent
 
 
 def key_text(key: bytes | None, framed: bool = False) -> str | None:
-    """One key as text, the first of its stream."""
+    """Convert one key, the first of its stream."""
     return KeyReader().text("orders", key, framed)
 
 

@@ -1,4 +1,4 @@
-"""The catalog: answers from memory, asks the registry off the hot path, once for all who wait."""
+"""The schema cache: it answers from memory, and asks the registry off the hot path, once for all that wait."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def catalog(registry: MemoryRegistry, clock: Clock) -> AsyncIterator[Schem
 
 
 async def found(catalog: SchemaCache, look: Callable[[], T]) -> T:
-    """The answer of a look-up, fetching what it needs."""
+    """Look a schema up, fetching what is needed."""
     while True:
         try:
             return look()
@@ -257,7 +257,7 @@ async def test_one_question_serves_all_that_wait(catalog: SchemaCache, registry:
     with pytest.raises(SchemaNotCached) as needs:
         catalog.by_id("orders", ref.id or 0)
     await asyncio.gather(*(catalog.fetch(needs.value.key) for _ in range(50)))
-    assert registry.asked == 2  # the schema, and its subjects
+    assert registry.asked == 2  # one request for the schema, one for its subjects
 
 
 async def test_one_that_stops_waiting_does_not_stop_the_others(registry: MemoryRegistry) -> None:

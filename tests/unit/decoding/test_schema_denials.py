@@ -51,7 +51,7 @@ async def catalog(registry: MemoryRegistry, clock: Clock) -> AsyncIterator[Schem
 
 
 async def found(catalog: SchemaCache, look: Callable[[], T]) -> T:
-    """The answer of a look-up, fetching what it needs."""
+    """Look a schema up, fetching what is needed."""
     while True:
         try:
             return look()

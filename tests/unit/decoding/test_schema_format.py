@@ -1,4 +1,4 @@
-"""The joint of schema formats: a format that only exists here decodes, checks and describes events."""
+"""The port of schema formats: a format that only tests have decodes, checks and describes events."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from tests.support.schema_formats import FORMATS
 
 
 class PairsSchema:
-    """Names of text fields, separated by commas. Its bytes are `name=text` pairs, separated by semicolons."""
+    """A schema that is a list of field names, separated by commas. Its payloads are `name=text` pairs, separated by
+    semicolons."""
 
     def __init__(self, schema: RegisteredSchema) -> None:
         if not schema.text:
@@ -63,7 +64,7 @@ class PairsSchema:
 
 
 class PairsFormat:
-    """A schema format of its own, known to the tests only."""
+    """A schema format that only the tests have."""
 
     def compile(self, schema: RegisteredSchema) -> PairsSchema:
         return PairsSchema(schema)

@@ -1,4 +1,4 @@
-"""Time of one step: few bytes never make many values, and a batch is left for other tasks after a few milliseconds."""
+"""Duration of one step: few bytes never become many values, and decoding a batch yields after a few milliseconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NESTED: Any = {"type": "array", "items": {"type": "array", "items": {"type": "ar
 
 
 def claim(items: int) -> bytes:
-    """An array that claims so many items, none of which has any bytes."""
+    """Encode an array that claims this number of items of zero bytes."""
     return avro("long", items) + b"\0"
 
 

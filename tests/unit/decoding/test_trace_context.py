@@ -1,4 +1,4 @@
-"""Trace context out of headers, format by format."""
+"""Trace context in headers, for each format."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_traceparent_names_the_trace_and_the_senders_span():
         b"00",
         W3C[:-1],
         W3C + b"0",
-        W3C + b"-more",  # version 00 is exactly that long
+        W3C + b"-more",  # version 00 has exactly this length
         b"ff" + W3C[2:],
         b"0" + W3C[1:54],
         W3C.upper(),
@@ -139,7 +139,7 @@ def test_a_malformed_b3_trace_id_is_none(trace):
 @pytest.mark.parametrize("colon", [b":", b"%3A", b"%3a"])
 def test_jaeger_plain_and_url_encoded(colon):
     found = context(uber_trace_id=colon.join((b"3ce929d0e0e4736", b"f067aa0ba902b7", b"abc", b"1")))
-    assert found.trace_id == 0x3CE929D0E0E4736  # leading zeros may be missing
+    assert found.trace_id == 0x3CE929D0E0E4736  # leading zeros may be absent
     assert (found.span_id, found.parent_span_id) == (0xF067AA0BA902B7, 0xABC)
     assert (found.origin, found.sampled) == (TraceOrigin.JAEGER, True)
 

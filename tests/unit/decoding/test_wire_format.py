@@ -1,4 +1,4 @@
-"""Which schema a value names, and where its body begins."""
+"""The schema that a value names, and the beginning of its body."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark's events are what they claim to be."""
+"""The events of the benchmark have their documented size, flows and faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the demo says: its summary where the counts agree and where not, its screen within 80 columns and 24 lines."""
+"""Output of the demo: its summary with equal and different counts, and its screen within 80 columns, 24 lines."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_command_line_finds_the_sidecar_of_a_dashboard_by_itself(
     found = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", prefer_default_port=True)
     assert (found.has_default_address, found.port) == (True, port)
     assert found.token == (tmp_path / "token").read_text().strip()
-    (tmp_path / "token").chmod(0o644)  # others may know it
+    (tmp_path / "token").chmod(0o644)  # others may recognize it
     strange = SidecarProcess(tmp_path, "redis", "redis://127.0.0.1:1/0", prefer_default_port=True)
     assert (strange.has_default_address, strange.token == found.token) == (False, False)
 

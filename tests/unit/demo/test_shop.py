@@ -1,5 +1,5 @@
-"""The demo's shop without a broker: the same seed is the same shop, every fault happens, and the sidecar's judge makes
-of every record what the shop says it must."""
+"""The demo's shop without a broker: equal seeds give equal shops, every fault happens, and the sidecar's verdict on
+each record is the one that the shop expects."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def planned(seed: int, orders: int = ORDERS, *, flat: bool = False) -> list[Emis
 
 
 def judged(emissions: Sequence[Emission], system: str) -> list[Decoded]:
-    """What the sidecar's own judge makes of these records."""
+    """Decode these records as a sidecar does."""
 
     async def judge() -> list[Decoded]:
         catalog = SchemaCache(DirectoryRegistry(DIRECTORY), FORMATS)
@@ -171,7 +171,7 @@ def test_services_carry_their_trace_in_different_ways_and_one_in_none() -> None:
 
 
 class Wires(ShopTransport):
-    """A broker within the process: every record goes to all who read its stream."""
+    """A broker within the process: it delivers every record to all readers of its stream."""
 
     def __init__(self, queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]]) -> None:
         self._queues = queues

@@ -1,4 +1,4 @@
-"""A bounded mapping of what was used lately."""
+"""A bounded mapping that evicts the least recently used entries."""
 
 from __future__ import annotations
 

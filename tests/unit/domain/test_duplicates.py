@@ -1,4 +1,4 @@
-"""Replays of a record are told from duplicates, however many there are."""
+"""Replays of a record are distinguished from duplicates."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The order of arrival never shows: any interleaving and partitioning of any set of events gives the same flows, and
-they are those that the plainest reading of the rules gives."""
+"""Property: flows do not depend on the order or the partitions of arrival, and equal those of the simplest
+implementation."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def all_flows(index: MemoryIndex, page: int) -> list[Flow]:
 
 
 def batches(events: list[Event], dice: random.Random) -> list[list[Event]]:
-    """The events in any order, cut anywhere, some batches again."""
+    """Draw the events in any order and in batches of any size, with some batches repeated."""
     events = events[:]
     dice.shuffle(events)
     found: list[list[Event]] = []

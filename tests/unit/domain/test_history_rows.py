@@ -1,4 +1,4 @@
-"""Rows of the history hold every field of an event, and what no file can hold is bounded."""
+"""Rows of the history have every field of an event; values that no file can store are bounded."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_every_part_comes_from_the_last_event_that_changed_it(states: list[dict[
     value: Any = {}
     origins: Any = {}
     for number, state in enumerate(states):
-        copied = json.loads(json.dumps(value))  # shared parts or equal ones: no difference
+        copied = json.loads(json.dumps(value))  # shared or equal parts: no difference
         assert trace_origins(copied, state, origins, str(number)) == trace_origins(value, state, origins, str(number))
         origins = trace_origins(value, state, origins, str(number))
         value = state

@@ -1,4 +1,4 @@
-"""One syntax of paths, for everything that prints, parses or matches one."""
+"""The syntax of JSON paths, which everything uses that prints, parses or matches one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Anything that a body can hold becomes JSON."""
+"""Every value that a body can contain becomes JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No error shows the password of an address, even if a library wrote its sentence."""
+"""Error messages never show the password of an address, also if a library wrote the message."""
 
 from __future__ import annotations
 

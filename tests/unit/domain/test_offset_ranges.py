@@ -1,4 +1,4 @@
-"""Ranges of offsets are joined and subtracted as sets of offsets are."""
+"""Union and difference of offset ranges equal those of sets of offsets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be hidden stays hidden: in bodies, headers, ids, messages, and from searches."""
+"""Redaction of bodies, headers, ids, messages and searches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRET = "4111-1111-SECRET"
         ("items.1.sku", {"items": [{"sku": 1}, {"sku": 2}]}, {"items": [{"sku": 1}, {"sku": HIDDEN}]}),
         ("items.*", {"items": [[1, 2]]}, {"items": [HIDDEN]}),
         ("*.pass*", {"b": {"pass1": 3, "u": 2}}, {"b": {"pass1": HIDDEN, "u": 2}}),
-        # What is not of the expected shape may hold it in another way.
+        # A value of another shape may contain the secret elsewhere.
         ("data.card.number", {"data": {"card": "4111"}}, {"data": {"card": HIDDEN}}),
         ("data.card.number", {"data": '{"card":{"number":"4111"}}'}, {"data": HIDDEN}),
         ("data.card", "text", HIDDEN),

@@ -1,4 +1,4 @@
-"""Secrets do not show."""
+"""Masking of secrets in printed text."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The queue before every backend: batches, bounds, back-off, and counts that add up."""
+"""The queue of each backend: batches, bounds, backoff, and counts that add up."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.conditions import wait_until
 
 
 class Told:
-    """A transport that does as it is told."""
+    """A transport with scripted answers."""
 
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
         self.answers: list[int | Exception] = []
-        """What comes of the next tries; afterwards all is taken."""
+        """Answers to the next requests; afterwards everything is accepted."""
         self.closed = False
         self.tried = 0
         self.gate = threading.Event()

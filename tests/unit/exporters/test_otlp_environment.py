@@ -1,4 +1,4 @@
-"""The standard environment variables: what they say counts, and what cannot be used is told before anything runs."""
+"""OpenTelemetry's standard environment variables: their effect, and messages about values that cannot be used."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_an_endpoint_of_one_signal_switches_that_one_on_and_no_other(signal: str
     found = effective_config(None, environ)
     assert found == OtlpConfig()
     assert enabled_signals(OtlpConfig(), environ) == [signal]
-    # The file's address is for all, and so is the environment's general one.
+    # The address of the file is for all signals, and so is the general one of the environment.
     assert enabled_signals(OtlpConfig(endpoint="http://collector:4317"), environ) == ALL
     assert enabled_signals(OtlpConfig(), environ | {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4317"}) == ALL
 
@@ -50,7 +50,7 @@ def test_a_signals_own_variable_comes_before_the_general_one_and_the_file_before
     }
     assert [protocol(OtlpConfig(), signal, environ) for signal in ALL] == ["http/protobuf", "http/protobuf", "grpc"]
     assert [compression(OtlpConfig(), signal, environ) for signal in ALL] == ["none", "gzip", "gzip"]
-    # Milliseconds by the specification; so few of them that Python's seconds are meant are those.
+    # Milliseconds by the specification; small numbers are taken as seconds, as in Python's SDK.
     assert [timeout(OtlpConfig(), signal, environ) for signal in ALL] == [7.0, 2.5, 7.0]
     said = OtlpConfig(protocol="grpc", compression="none", timeout=Duration(3))
     assert {protocol(said, signal, environ) for signal in ALL} == {"grpc"}

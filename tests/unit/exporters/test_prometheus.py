@@ -27,7 +27,7 @@ Parse = Callable[[str], Iterable[Any]]
 FORMATS = pytest.mark.parametrize(("parse", "open_metrics"), [(parse_text, False), (parse_open_metrics, True)])
 TEXT = st.text(max_size=12)
 DESCRIPTION = st.text(st.characters(categories=["L", "N", "P", "S"]) | st.just("\n"), max_size=12)
-"""Both parsers drop spaces around a description."""
+"""Descriptions without spaces around them, which both parsers drop."""
 LABELS = st.dictionaries(st.sampled_from(["messaging.system", "a.b", "from"]), TEXT)
 VALUES = st.one_of(st.integers(0, 1 << 53), st.floats(0, 1e12))
 

@@ -1,4 +1,4 @@
-"""What spans say of events, read back with the official classes."""
+"""Content of spans, read back with the official classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Telemetry as it is configured: by the file, by the environment, or not at all."""
+"""Telemetry that the file enables, that the environment enables, or that is off."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_a_sidecar_without_exporters_loads_none_of_their_libraries() -> None:
 async def test_a_backend_that_never_answers_does_not_keep_the_process(
     protocol_name: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes connections, and requests may take an hour: stopping does not wait for it, nor does the event loop."""
+    """The backend accepts connections and answers after an hour. Neither the stop nor the event loop waits for it."""
     monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "20")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         where = f"http://127.0.0.1:{silent.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""From what passes to what is sent: flows, parents, sampling, and what is counted instead of being sent twice."""
+"""Tracing of events: flows, parents, sampling, and counts of spans that would be sent twice."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_where_causes_are_never_seen_nobody_waits_for_them_until_one_is(monkeypa
     bench.wait(3)
     effect(21)
     assert [span.parent_id for span in bench.spans] == [7] * 21
-    # It does come, too late: what was sent stays, and is counted; from now on they are waited for again.
+    # The cause arrives too late: spans that were sent stay and are counted, and later events wait for it again.
     bench.pass_by(bench.event(trace_id=21, span_id=6, event_id="a21"))
     assert bench.tracing.changed == 1
     effect(22)
@@ -139,7 +139,7 @@ def test_a_flow_that_goes_on_after_it_was_sent_stays_in_its_trace() -> None:
     bench = Bench()
     bench.pass_by(bench.event("mail", event_id="b", correlation_id="c", at=9))
     bench.wait(3)
-    # An earlier event with a trace comes late: what was sent would be different by now.
+    # An earlier event with a trace arrives late: the spans that were sent would differ now.
     bench.pass_by(bench.event(trace_id=5, span_id=6, event_id="a", correlation_id="c", at=1))
     (late,) = bench.pass_by(bench.event("mail", event_id="d", correlation_id="c", at=10))
     bench.wait(3)
@@ -209,7 +209,7 @@ def test_a_rejection_that_is_known_later_is_told_and_its_span_not_sent_twice() -
     bench.pass_by(bench.event(offset=0, trace_id=5, span_id=6, event_id="a", rejection=NO))
     assert (len(bench.spans), bench.tracing.changed) == (2, 1)
     assert bench.rejected == [(one.position, 5)]
-    # An entry that another member left behind comes out of order, and is new here.
+    # An entry of another member arrives out of order and is new here.
     bench.pass_by(bench.event("stock", offset=9, trace_id=9, span_id=6, event_id="x"))
     bench.pass_by(bench.event("stock", offset=3, trace_id=9, span_id=6, event_id="y", rejection=NO))
     assert len(bench.spans) == 4

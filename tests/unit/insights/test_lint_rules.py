@@ -1,4 +1,4 @@
-"""Each lint rule finds what was planted, with its evidence, and nothing in clean events."""
+"""Each lint rule finds its fault, with evidence, and finds nothing in clean events."""
 
 from __future__ import annotations
 

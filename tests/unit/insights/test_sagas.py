@@ -1,4 +1,4 @@
-"""Sagas: how events find theirs, what its state is at each moment, and what is learned from flows."""
+"""Sagas: assignment of events, the state at each moment, and declarations learned from flows."""
 
 from __future__ import annotations
 

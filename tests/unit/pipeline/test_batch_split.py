@@ -1,4 +1,4 @@
-"""A commit is split in two parts that together are the whole."""
+"""A commit is split in two parts that together equal the whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_the_parts_have_every_record_once_and_in_order(sizes: list[int], rejecte
     for size in sizes:
         records = [Record(PARTITION.at(offset + number), None, b"x", (), 0) for number in range(size)]
         offset += size
-        batches.append(Batch(lease, records, offset + 10))  # behind the last one are control records
+        batches.append(Batch(lease, records, offset + 10))  # control records follow the last one
         offset += 10
     records = [record for batch in batches for record in batch.records]
     outgoing = [

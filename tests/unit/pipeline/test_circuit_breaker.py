@@ -1,4 +1,4 @@
-"""The breaker opens on a share of rejections within a sliding window."""
+"""The circuit breaker opens at a share of rejections within a sliding window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the shared index may have lost is read again also where the broker is away at first."""
+"""A range that the shared index may have lost is read again, also if the broker is unreachable at first."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Judge:
 
 
 class Broker:
-    """Five records, which can be read once `errors` were."""
+    """A broker with five records, readable after it has raised `errors`."""
 
     system = "memory"
     traits = MEMORY_TRAITS

@@ -1,4 +1,4 @@
-"""Subscribers of the live stream: queues count all that they hold, and release it."""
+"""Queues of live subscribers count all bytes that they hold, and release them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ORDERS = Partition("redis", "orders", 0)
 
 
 def entry(number: int, size: int, *, value: bytes | None = None, fields: int = 1) -> Decoded:
-    """A flat entry: its bytes are in the headers."""
+    """Build a flat entry, which has its bytes in the headers."""
     headers = tuple((f"field-{field}", b"x" * (size // fields)) for field in range(fields))
     record = Record(ORDERS.at(number), None, value, headers, 0)
     return Decoded(record, Event(record.position, None, 0, 0, event_id=f"e-{number}"), {"field": "x" * size})

@@ -1,4 +1,4 @@
-"""The way of a batch: what fails is dead-lettered once, what is held is shown but not committed, nothing is counted
+"""The pipeline: rejected records are dead-lettered once, held ones are shown and not committed, and none is counted
 twice."""
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(mon
         await until(lambda: one.held() == "letters", "the hold")
         one.produce(*one.good(3, 1))
         await until(lambda: len(one.shown.events) == 4, "showing")
-        await one.pipeline.resume("orders")  # refused once more
+        await one.pipeline.resume("orders")  # refused a second time
         await until(lambda: not one.broker.is_failing("commit"), "the second refusal")
         assert one.held() == "letters"
         await one.pipeline.resume("orders")

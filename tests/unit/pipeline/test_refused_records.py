@@ -1,4 +1,4 @@
-"""Records that a broker refuses: a gate goes on, an operator can always skip, and nothing is lost without a word."""
+"""Records that a broker refuses: a gate continues, an operator can always skip, and every loss is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.pipeline import Harness, harness
 
 
 def refuse(one: Harness, monkeypatch: pytest.MonkeyPatch, what: Callable[[Outgoing], bool], error: Refused) -> None:
-    """Let the broker refuse every commit that publishes such a record."""
+    """Let the broker refuse every commit that publishes this record."""
     commit = one.broker.commit
 
     async def picky(batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:

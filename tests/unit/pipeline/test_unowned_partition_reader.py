@@ -1,4 +1,4 @@
-"""Everyone sees, one commits: what other members commit is read, each partition for itself."""
+"""Reading of partitions that other members commit, each independently of the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.conditions import until
 
 
 class Elsewhere:
-    """A broker of three partitions, all of them another member's, of which some cannot be read."""
+    """A broker with three partitions of other members, some of them unreadable."""
 
     system = "kafka"
     traits = KAFKA_TRAITS
@@ -27,7 +27,7 @@ class Elsewhere:
         self.ends = [0, 0, 0]
         self.broken: dict[int, Exception] = {}
         self.breaks_after = 0
-        """Records of a partition that are read before it turns out to be broken."""
+        """Number of records that are read before the partition fails."""
 
     async def status(self) -> list[PartitionStatus]:
         return [
@@ -45,7 +45,7 @@ class Elsewhere:
 
 
 class Watched:
-    """What a watcher shows, and how it came."""
+    """What the reader published, and how."""
 
     def __init__(self, broker: Elsewhere) -> None:
         self.index = MemoryIndex(1_000, ["trace"], 100)
@@ -79,7 +79,7 @@ async def test_a_partition_that_cannot_be_read_stops_no_other(error):
     assert seen.index.coverage().filling, "the first one is not there"
     broker.ends = [3, 5, 5]
     await until(lambda: len(seen.live) == 4)
-    # It can be read again: it is, as what was there before.
+    # It is readable again: its records count as older ones.
     broker.broken = {}
     await until(lambda: len(seen.old) == 9)
     await until(lambda: not seen.index.coverage().filling)

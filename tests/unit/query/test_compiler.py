@@ -1,4 +1,4 @@
-"""Which events and dead letters a query finds."""
+"""Events and dead letters that a query matches."""
 
 from __future__ import annotations
 

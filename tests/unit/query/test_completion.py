@@ -1,4 +1,4 @@
-"""What is offered while a query is typed."""
+"""Completions of a query."""
 
 from sidecar.query.completion import complete
 

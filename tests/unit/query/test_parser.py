@@ -1,4 +1,4 @@
-"""What can be asked, and what is said about a query that cannot."""
+"""Parsing of queries, and messages about invalid ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who did what, when, from where: in the API, on the command line and in the log; never with a token or a secret."""
+"""The audit log (who, what, when, from where) in the API, on the command line and in the log; never with a secret."""
 
 from __future__ import annotations
 

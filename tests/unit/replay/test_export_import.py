@@ -1,4 +1,4 @@
-"""Dead letters leave with exact bytes and come back once; what may not be shown does not leave."""
+"""Exports have exact bytes, imports write each letter once, and redacted values are never exported."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ async def taken(sidecar: Sidecar, letters: Iterable[ExportedLetter]) -> list[Let
 
 
 def lose(one: Shop, stream: str = "orders.dlt") -> None:
-    """As retention does."""
+    """Delete the letters, as retention does."""
     for log in one.log.streams[stream]:
         log.trim(log.end)
 
 
 def second_letter(one: Shop) -> None:
-    """Of the first origin, by another group."""
+    """Build a letter of the first origin by another group."""
     stamp = str(one.contents()[0].timestamp).encode()
     one.log.append(Outgoing("orders.dlt", b"k", b"x", (*OTHERS, ("tracecar.origin-timestamp", stamp))))
 

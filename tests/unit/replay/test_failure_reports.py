@@ -1,4 +1,4 @@
-"""A failure that a service reports is a dead letter before the answer, and one however often it is reported."""
+"""A reported failure is a durable dead letter before the answer, and one letter for any number of reports."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ async def test_a_letter_that_returns_during_a_batch_stops_it(monkeypatch: pytest
     async with shop() as one:
         sidecar, editor, request = await start_growing(one, 20)
         editor.works = True
-        editor.never = 3  # the first of the batch of five
+        editor.never = 3  # the first record of the batch of five
         job = await ended(sidecar, await sidecar.replay(replace(request, rate=40), ANN))
         assert (job.state, job.published) == ("paused", 8)
 

@@ -187,7 +187,7 @@ async def test_a_broker_outage_does_not_block_the_jobs_of_another_broker() -> No
         other.broker.fail_next("entries", Outage("down"))
         assert (await sidecar.cancel("j", ANN)).id == held.job.id
         other.broker.fail_next("entries", Outage("down"))
-        with pytest.raises(Outage, match="down"):  # it may be there
+        with pytest.raises(Outage, match="down"):  # the job may be on the broker that is down
             await sidecar.job("another")
 
 

@@ -122,7 +122,7 @@ async def test_a_rate_is_kept_after_an_outage() -> None:
         job = await sidecar.replay(ReplayRequest(again=True, rate=20), ANN)
         await until(lambda: one.replayed())
         keeping = supervisor(sidecar)._runners[job.id]._job_progress
-        keeping._next_slot -= 60  # a minute in which nothing could be sent
+        keeping._next_slot -= 60  # as if nothing could be sent for a minute
         began, before = asyncio.get_running_loop().time(), len(one.replayed())
         await until(lambda: len(one.replayed()) >= before + 35)
         assert asyncio.get_running_loop().time() - began > 0.2

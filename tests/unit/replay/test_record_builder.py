@@ -1,4 +1,4 @@
-"""Restoring of failed records: the origin's record counts where a framework changed it or lost its time."""
+"""Restoring of failed records from their origin, where a framework changed them or lost their time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STORED = Record(ORIGIN, b"\x00\x00\x00\x07", b'{"total": 4}', (("h", b"1"),), TH
 
 
 class Log:
-    """A broker that holds one record, or none, or refuses."""
+    """A broker that has one record, has none, or refuses."""
 
     def __init__(self, record: Record | None, refuses: bool = False) -> None:
         self.record, self.refuses, self.reads = record, refuses, 0

@@ -1,4 +1,5 @@
-"""What would pass the check now is said before anything is sent, and what cannot be said is not taken for passing."""
+"""Validation before a replay: letters that would pass, and letters that cannot be validated, which do not count as
+passing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the members of a group tell one another, and what passes at one and is heard at another."""
+"""Communication between the members of a group, and live events of one member at another."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sidecar.pipeline.stream_counters import StreamCounters
 from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
 
 NOW = 1_790_000_000_000_000
-"""Microseconds."""
+"""In microseconds."""
 
 
 class Heard:
@@ -32,7 +32,7 @@ class Heard:
 
 
 class Shared:
-    """An index of which only its members are of interest."""
+    """An index of which only the members matter."""
 
     def __init__(self, member: str) -> None:
         self.member = member
@@ -101,7 +101,7 @@ async def test_it_is_known_whether_others_listen():
 
 
 class Wire:
-    """A relay in memory, between two."""
+    """An in-memory relay between two members."""
 
     def __init__(self) -> None:
         self.parcels: list[bytes] = []
@@ -151,7 +151,7 @@ async def test_where_anything_is_hidden_no_record_is_handed_on_and_it_is_read_wh
     # The receiver has no redaction of its own.
     receiver = relaying_on(wire, there, others_listen=False, broker=broker)
     sender.start()
-    # Every second one is another member's, and the last one is gone.
+    # Every second record is another member's, and the last one is deleted.
     passed = [Decoded(record, Event(record.position, None, 1, 0)) for record in records[::2]]
     gone = Position("memory", "orders", 0, 99)
     sender.offer([*passed, Decoded(Record(gone, None, b"4711", (), 1, 0), Event(gone, None, 1, 0))])
@@ -230,7 +230,7 @@ async def test_parcels_of_other_versions_and_outages_harm_nobody():
         while wire.parcels or sender._records:
             await asyncio.sleep(0.01)
         wire.broken = False
-        # What was not taken is told to who listens, with what is.
+        # Dropped events are reported to subscribers, together with those that were not.
         while not (missed := listener.take_missed_count()):
             await asyncio.sleep(0.01)
         assert missed == 1

@@ -38,7 +38,7 @@ def _status(url: str) -> int:
             return urllib.request.urlopen(url, timeout=5).status
         except urllib.error.HTTPError as error:
             return error.code
-        except OSError:  # not listening yet
+        except OSError:  # the port is not open yet
             continue
 
 

@@ -1,4 +1,4 @@
-"""Memory returns to the system after a burst, and only then."""
+"""Memory is returned to the system after a burst, and only then."""
 
 from __future__ import annotations
 
@@ -46,6 +46,6 @@ if before is not None and find_trim_function() is not None:  # /proc and glibc
 
 
 def test_memory_that_was_freed_is_given_back() -> None:
-    """In a process of its own: the heap of a long test run has room for the burst."""
+    """Runs in a process of its own, because the heap of a long test run has room for the burst."""
     done = subprocess.run([sys.executable, "-P", "-c", BURST], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Dead letters are counted once they are known to be durable, and nothing else is counted as one."""
+"""Dead letters are counted once they are durable, and nothing else is."""
 
 from __future__ import annotations
 

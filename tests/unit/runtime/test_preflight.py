@@ -1,4 +1,4 @@
-"""What `tracecar check` says of a gate that begins late."""
+"""Results of `tracecar check` about a gate with a late start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `tracecar status` says of a sidecar that is not well."""
+"""Problems in `tracecar status`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.pipeline import Harness, harness
 
 
 class Named:
-    """A memory broker that shows these streams, of those that the configuration names."""
+    """A memory broker that lists some of the configured streams."""
 
     def __init__(self, broker: Any, *streams: str, named: Sequence[str] = ()) -> None:
         self._broker, self._streams, self.system, self.named_streams = broker, streams, "redis", named

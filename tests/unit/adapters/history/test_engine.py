@@ -1,4 +1,4 @@
-"""The engine writes files that any reader of Parquet can read, and filters that find every id."""
+"""The files of the engine can be read by any reader of Parquet, and its filters find every id."""
 
 from __future__ import annotations
 

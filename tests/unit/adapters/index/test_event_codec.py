@@ -1,4 +1,4 @@
-"""Packed events: nothing of an event is lost, and the shared index keeps its stored order."""
+"""Packed events keep every field, and the shared index keeps the order of its stored fields."""
 
 from __future__ import annotations
 
@@ -62,7 +62,8 @@ STORED = [
     "letter",
     9,
 ]
-"""What the first release stored for EVENT. Members of different versions share an index, so this only grows."""
+"""The fields that the first release stored for EVENT. Members of different versions share an index, so this list only
+grows."""
 
 
 def test_every_field_but_the_position_is_packed():

@@ -1,4 +1,5 @@
-"""From `sources.kafka` to the client's options: what is passed through, what is refused and with which words."""
+"""Options of the Kafka client, built from `sources.kafka`: what is passed through, and what is refused with which
+message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every error of aiokafka has a meaning of ours, and answers' codes that it does not know have one too."""
+"""Every error of aiokafka is translated to one of ours, and so are error codes that aiokafka does not know."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sidecar.domain.errors import Disconnected, Fenced, Outage, Refused, TooLarg
 
 
 def _all_kinds() -> set[type[BaseException]]:
-    """Every exception class that aiokafka defines."""
+    """Return every exception class that aiokafka defines."""
     found = {one for one in vars(kafka).values() if isinstance(one, type) and issubclass(one, Exception)}
     waiting = list(found)
     while waiting:

@@ -28,7 +28,7 @@ VALUE = b"v" * 100
 
 
 def _batch(base: int, count: int, *, codec: int = 0, producer: int = -1, control: bytes | None = None) -> bytes:
-    """A batch as it stands in the log."""
+    """Encode a batch as the log stores it."""
     transactional = int(producer >= 0)
     builder = DefaultRecordBatchBuilder(2, codec, transactional, producer, 0, 0, 1 << 20)
     for n in range(count):
@@ -159,7 +159,7 @@ def test_unknown_codecs():
 
 
 def _compressed(codec: int, records: Sequence[tuple[bytes | None, list[tuple[str, bytes | None]]]]) -> bytes:
-    """A batch of these values and headers, compressed as one."""
+    """Encode these values and headers as one compressed batch."""
     builder = DefaultRecordBatchBuilder(2, 0, 0, -1, 0, 0, 1 << 30)
     for number, (value, headers) in enumerate(records):
         builder.append(number, 1_000 + number, b"key", value, headers)
@@ -171,7 +171,7 @@ def _compressed(codec: int, records: Sequence[tuple[bytes | None, list[tuple[str
 
 
 def _steps(chunk: FetchedChunk) -> tuple[list[Record], float]:
-    """All records, and the longest step in seconds of processor time."""
+    """Decode everything. Returns the records, and the processor time of the longest step in seconds."""
     records, longest = [], 0.0
     while not chunk.done:
         begun = time.thread_time()
@@ -255,7 +255,7 @@ def test_where_records_go():
     nowhere = Outgoing("orders", None, b"", ())
     found = assign_partitions([keyed, asked, too_high, *[nowhere] * 50], {"orders": 1000})
     where = {index: tp.partition for tp, records in found.items() for index, _ in records}
-    # What Java's producer says: toPositive(murmur2("21")) % 1000.
+    # Java's producer computes toPositive(murmur2("21")) % 1000.
     assert where[0] == where[2] == (-973932308 & 0x7FFFFFFF) % 1000
     assert where[1] == 1
     assert len({where[n] for n in range(3, 53)}) > 1

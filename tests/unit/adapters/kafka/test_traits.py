@@ -1,4 +1,4 @@
-"""Traits of Kafka: where producers put a key."""
+"""Traits of Kafka: the partition of a key."""
 
 from __future__ import annotations
 

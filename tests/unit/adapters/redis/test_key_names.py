@@ -1,4 +1,4 @@
-"""URLs, slots and entries of Redis: what needs no server."""
+"""URLs, slots and entries of Redis, as far as no server is needed."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ NAMES = st.binary(max_size=8)
 def test_an_entry_is_written_again_as_it_was(pairs: list[tuple[bytes, bytes]]) -> None:
     entries = EntryCodec("payload")
     fields = [part for pair in pairs for part in pair]
-    for _ in range(2):  # the second time its names are known
+    for _ in range(2):  # the field names are cached from the first entry
         (record,) = entries.records("s", [(b"1700000000000-3", fields)])
         out = Outgoing("s", record.key, record.value, record.headers, value_at=record.value_at)
         assert entries.fields(out) == fields

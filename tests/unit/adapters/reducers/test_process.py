@@ -1,4 +1,4 @@
-"""Reducers that are Python functions of the operator: in a process of their own, with limits, and errors with names."""
+"""Reducers that are the operator's Python functions, in a process of their own with limits and clear errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripted servers, closed after each test."""
+"""Fixtures of the registry tests: scripted servers, closed after each test."""
 
 from __future__ import annotations
 

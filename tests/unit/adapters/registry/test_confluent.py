@@ -1,4 +1,4 @@
-"""The Confluent API, said by a scripted server: what the real one in these tests (Apicurio) does not do."""
+"""The Confluent API on a scripted server, with answers that the real registry of the tests (Apicurio) never gives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A directory of files: names and versions, references, changes, and files that are broken."""
+"""A registry in a directory: file names and versions, references, changes, and broken files."""
 
 from __future__ import annotations
 

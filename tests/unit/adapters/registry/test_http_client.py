@@ -1,4 +1,4 @@
-"""Asking over HTTP: what is an answer, what is an outage, what is a refusal."""
+"""Requests of the registry client: which replies are an answer, an outage or a refusal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Ask = Callable[..., RegistryHttpClient]
 
 @pytest.fixture
 async def ask() -> AsyncIterator[Ask]:
-    """Opens questions at these addresses, with these settings of `registry`."""
+    """Create clients for these addresses, with these settings of `registry`."""
     opened: list[RegistryHttpClient] = []
 
     def start(*addresses: str, **settings: Any) -> RegistryHttpClient:
@@ -38,7 +38,7 @@ async def ask() -> AsyncIterator[Ask]:
 
 
 def nobody() -> str:
-    """An address at which nothing listens."""
+    """An address without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"

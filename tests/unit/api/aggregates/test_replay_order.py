@@ -1,4 +1,4 @@
-"""The order in which an aggregate's events are applied, and what is noted about them."""
+"""The order in which the events of an aggregate are applied, and the notes about it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The state of an aggregate at a moment over HTTP, and what changed between two moments."""
+"""The state of an aggregate at a moment, and changes between two moments, over HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
 
 
 def paid(number: int, data: Any, **more: Any) -> dict[str, Any]:
-    """An event on a stream without a schema."""
+    """Publish an event on a stream without a schema."""
     return {
         "eventId": f"e-{number}", "eventType": "OrderPaid", "aggregateId": "o-1", "aggregateType": "order",
         "occurredAt": NOON.format(number), "data": data, **more,
@@ -83,7 +83,7 @@ async def test_the_difference_goes_from_the_earlier_to_the_later_moment(sidecar:
 
 async def test_steps_say_what_each_listed_event_changed(sidecar: Sidecar) -> None:
     positions = await place(sidecar, *(paid(n, {"n": n, "same": 0}) for n in range(1, 6)))
-    for _ in range(2):  # the second answer begins at a snapshot
+    for _ in range(2):  # the second answer starts from a snapshot
         answer = await ask(sidecar, steps=True, limit=2)
         assert [event["position"] for event in answer["events"]] == positions[3:]
         assert [(step["position"], step["changes"]) for step in answer["steps"]] == [
@@ -94,7 +94,7 @@ async def test_steps_say_what_each_listed_event_changed(sidecar: Sidecar) -> Non
 
 async def test_what_is_not_applied_is_said(sidecar: Sidecar) -> None:
     first, again, other = await place(sidecar, paid(1, {"n": 1}), paid(1, {"n": 2}), paid(2, {}))
-    bad = (await sidecar.pass_on({**paid(3, {"total": [1]})}, "orders")).event.position  # breaks its schema
+    bad = (await sidecar.pass_on({**paid(3, {"total": [1]})}, "orders")).event.position  # does not match its schema
     tombstone = (await sidecar.pass_on(None, "payments", headers=(("aggregate-id", b"o-1"),))).event.position
     answer = await ask(sidecar, at="now")
     assert answer["state"] == {"n": 1}
@@ -155,7 +155,7 @@ async def test_a_snapshot_answers_like_the_whole_and_only_for_the_same_events(
     monkeypatch.setattr(sidecar.payloads, "all", count)
     for position in positions:
         assert (await ask(sidecar, at=position))["state"] == expected[position]
-    assert sum(read) <= len(positions)  # only what is behind a snapshot was read again
+    assert sum(read) <= len(positions)  # only events after the snapshot were read again
     (late,) = await place(sidecar, paid(4, {"n": 4}))
     assert (await ask(sidecar, at=late))["state"]["n"] == 4
 
@@ -193,12 +193,12 @@ async def test_payloads_that_are_gone_are_told(sidecar: Sidecar) -> None:
     partition = Partition("memory", "payments", 0)
     sidecar.cache.discard(partition)
     sidecar.log.trim(partition, Position.parse(second).offset)
-    answer = await ask(sidecar, at="now", reducer="merge")  # no snapshot of this reducer
+    answer = await ask(sidecar, at="now", reducer="merge")  # this reducer has no snapshot
     assert (answer["complete"], answer["state"]) == (False, {"n": 2, "f2": 2})
     assert [(note["kind"], note["position"]) for note in answer["notes"]] == [("unread", first)]
     assert "the broker no longer has this record" in answer["notes"][0]["message"]
     kept = await ask(sidecar, at="now")
-    assert kept["state"] == {"n": 2, "f1": 1, "f2": 2}  # by the snapshot
+    assert kept["state"] == {"n": 2, "f1": 1, "f2": 2}  # from the snapshot
 
 
 async def test_events_of_a_stream_that_was_created_again_are_not_taken_for_the_old_ones(sidecar: Sidecar) -> None:

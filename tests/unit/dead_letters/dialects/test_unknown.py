@@ -1,4 +1,4 @@
-"""Dead letters that no dialect knows."""
+"""Dead letters of unknown frameworks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Avro bytes become values, or rejections that say what is wrong and where."""
+"""Avro bytes are decoded to values, or to rejections with the fault and its path."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ NULLS = {
     "fields": [{"name": "b", "type": "boolean"}, *({"name": f"n{n}", "type": "null"} for n in range(1_000))],
 }
 CLAIM = b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01"
-"""Two to the 63rd items, less one."""
+"""A count of 2**63 - 1 items."""
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_a_fault_far_inside_keeps_its_code_and_loses_its_path() -> None:
 
 
 def test_a_schema_that_unfolds_without_end_is_bounded() -> None:
-    # Thirty records of two of the one before: a billion values in no bytes.
+    # Thirty record types, each with two of the one before: a billion values in zero bytes.
     declared: Any = {"type": "record", "name": "R0", "fields": [{"name": "a", "type": "null"}]}
     for n in range(1, 31):
         fields = [{"name": "a", "type": declared}, {"name": "b", "type": f"R{n - 1}"}]
@@ -206,7 +206,7 @@ def test_a_schema_that_unfolds_without_end_is_bounded() -> None:
 
 
 def test_nothing_overflows_the_stack_of_a_process() -> None:
-    """In a process of its own, since what it guards against is a segmentation fault."""
+    """Runs in a process of its own, because the fault is a segmentation fault."""
     script = """
 import json
 from sidecar.domain.model import Rejection, SchemaRef

@@ -1,4 +1,4 @@
-"""Any schema, any bytes: a value or a rejection, never an exception, and the values are fastavro's."""
+"""Property: any schema and any bytes give a value or a rejection, and no exception; values equal fastavro's."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def test_what_fastavro_writes_is_read_as_fastavro_reads_it(declared: Any, random
 
 
 class NoEnd(Exception):
-    """A record contains itself and nothing else: it has no value."""
+    """Raised for a record that contains only itself and therefore has no value."""
 
 
 def value_of(type: schema_parser.Type, random: Random, depth: int = 0) -> Any:
-    """Some value of a type, and a shallow one where it is deep already. Raises NoEnd."""
+    """Build a value of a type; shallow ones below a certain depth. Raises NoEnd."""
     if depth > 40:
         raise NoEnd
     many = random.randint(0, 2) if depth < 5 else 0

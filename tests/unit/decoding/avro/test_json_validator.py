@@ -1,4 +1,4 @@
-"""JSON against Avro: what people send is accepted, what is wrong is said exactly."""
+"""Validation of JSON against Avro: common forms are accepted, and faults are reported with their path."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ def test_depth_is_bounded_where_a_schema_is_recursive() -> None:
     for _ in range(100_000):
         value = {"value": 1, "next": value}
     assert rejected(schema(LINKED_LIST).check(value)).code == "decode.limit"
-    while value is not None:  # take it apart, since freeing it at once would recurse
+    while value is not None:  # taken apart, because freeing it at once would recurse
         value = value["next"]
 
 
@@ -251,7 +251,7 @@ def test_any_value_is_good_or_has_a_rejection(declared: Any, values: list[Any]) 
 
 
 def test_branches_that_share_what_they_hold_are_not_tried_twice_as_often_with_each_level() -> None:
-    """Without remembering, each level would double the work, and this test would not end."""
+    """Without memoization, each level doubles the work and this test does not end."""
     sides: list[dict[str, Any]] = [
         {"name": "left", "type": ["null", "Sum", "Product"]},
         {"name": "kind", "type": "int"},

@@ -1,4 +1,4 @@
-"""Projections: some fields of a record, in the values of the full decoder, and the same verdict on all other bytes."""
+"""Projections: selected fields equal those of the full decoder, and every payload gets the same verdict."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_BYTES = 100_000
 
 
 def selection_of(fields: list[str], time: str | None = None) -> FieldSelection:
-    """Half of the fields as values, and half of them in the dict."""
+    """Select half of the fields as values, and half of them for the dict."""
     first = [name for number, name in enumerate(fields) if name == time or number % 2 == 0]
     others = tuple(name for name in fields if name not in first)
     return FieldSelection((None, *first), first.index(time) + 1 if time in first else -1, others)
@@ -43,7 +43,7 @@ def select(body: Any, selection: FieldSelection) -> tuple[Any, ...]:
 
 
 def projection_of(declared: Any, fields: list[str]) -> Any:
-    """The projection, which gives GAVE_UP where the full decoder would be asked."""
+    """Run the projection. Returns GAVE_UP if the full decoder has to decide."""
     root = schema_parser.parse(json.dumps(declared))
     return compile_projection(root, selection_of(fields), lambda data, start: GAVE_UP, MAX_BYTES)
 
@@ -59,7 +59,7 @@ def compiled(text: str) -> AvroSchema:
 
 
 def check_agreement(declared: Any, fields: list[str], payload: bytes, time: str | None = None) -> bool:
-    """Assert that the projection and the full decoder agree. True if the projection did not give up."""
+    """Assert that projection and full decoder agree. Returns True if the projection did not give up."""
     schema, selection, gave_up = compiled(json.dumps(declared)), selection_of(fields, time), []
 
     def decode_whole(data: bytes, start: int) -> Any:
@@ -102,7 +102,7 @@ def test_projection_and_full_decoder_agree_on_every_input(
         out = BytesIO()
         schemaless_writer(out, parse_schema(declared), value_of(schema_parser.parse(json.dumps(declared)), random))
     except (NoEnd, ValueError, TypeError, AttributeError, OverflowError):
-        return  # fastavro's writer wants other values for logical types
+        return  # fastavro's writer expects other values for logical types
     payload = out.getvalue()
     check_agreement(declared, fields, payload, time)
     for _ in range(20):
@@ -112,7 +112,7 @@ def test_projection_and_full_decoder_agree_on_every_input(
 
 
 def _with_own_names(declared: Any, count: list[int] | None = None) -> Any:
-    """The schema with every named type renamed, as several drawn schemas use the same names; recursion is dropped."""
+    """Rename every named type of the schema, because drawn schemas share names; recursion is removed."""
     count = count if count is not None else [0]
     match declared:
         case list():
@@ -230,7 +230,7 @@ def test_a_time_of_any_size_is_given_in_microseconds(logical: str, optional: boo
         check_agreement(declared, ["f0", "f1"], payload, "f0")
     payload = b"\x02" * optional + encoded(record_of("long", "string"), {"f0": 1_767_225_600_000, "f1": "end"})
     gave_up = not check_agreement(declared, ["f0", "f1"], payload, "f0")
-    assert gave_up == (logical == "timestamp-micros")  # which is a time of 1970 there
+    assert gave_up == (logical == "timestamp-micros")  # a time in 1970 there
 
 
 def test_large_payloads_are_left_to_the_full_decoder() -> None:

@@ -1,4 +1,4 @@
-"""What found values mean: ids and times."""
+"""Coercion of values to ids and times."""
 
 from __future__ import annotations
 

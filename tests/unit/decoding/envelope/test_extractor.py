@@ -1,4 +1,4 @@
-"""Where the words of an event are found."""
+"""Places of the envelope fields of an event."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def words_of(headers=(), body=None, key=b"the-key", **places):
 
 
 def placed(place, value):
-    """Headers and a body that hold `value` at a place."""
+    """Build headers and a body with `value` at a place."""
     kind, _, name = place.partition(":")
     if kind == "header":
         return {name: str(value)}, {}
@@ -81,7 +81,7 @@ def test_an_aggregate_without_a_place_is_the_key():
     assert words_of(body={"aggregateId": ""}).aggregate_id == "the-key"
     assert words_of(key=None).aggregate_id is None
     assert words_of(key=b"").aggregate_id is None
-    assert words_of(key=b"x" * 5_000).aggregate_id is None  # no id is that long
+    assert words_of(key=b"x" * 5_000).aggregate_id is None  # longer than any id
 
 
 @pytest.mark.parametrize("guess", ["id", "version", "type", "uuid"])

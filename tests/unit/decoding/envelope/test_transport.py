@@ -1,4 +1,4 @@
-"""Messages that a framework wraps into the fields of a Redis entry."""
+"""Messages that frameworks wrap into the fields of a Redis entry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BODY = b'{"eventId":"fs-1","eventType":"OrderPlaced","aggregateId":"o-fs"}'
 
 
 def binary(headers: dict[str, bytes], body: bytes = BODY, version: int = 1) -> bytes:
-    """FastStream's binary format, by its documentation."""
+    """Encode a message in FastStream's documented binary format."""
     block = len(headers).to_bytes(2, "big")
     for name, value in headers.items():
         block += len(name).to_bytes(2, "big") + name.encode() + len(value).to_bytes(2, "big") + value

@@ -1,4 +1,4 @@
-"""When a group passed what."""
+"""The time at which a group consumed an event."""
 
 from __future__ import annotations
 

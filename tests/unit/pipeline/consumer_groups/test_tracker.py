@@ -1,4 +1,4 @@
-"""Who has read what: followed on the memory broker, with a clock that the test moves."""
+"""Tracking of consumer groups on the memory broker, with a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ORDERS = Partition("memory", "orders", 0)
 
 
 class World:
-    """A stream with events, a sidecar's broker, and foreign groups that a test moves."""
+    """A stream with events, the sidecar's broker, and other groups whose offsets the test moves."""
 
     def __init__(self, partitions: int = 1) -> None:
         self.log = MemoryLog()
@@ -168,7 +168,7 @@ async def test_a_group_with_members_is_also_where_it_never_moved(world: World) -
 
 
 async def test_offsets_without_events_stop_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On Kafka the end of a transaction takes an offset, and a group that read everything stands in front of it."""
+    """On Kafka the end of a transaction has an offset, so a group that consumed everything is one offset behind."""
     world.publish(2)
     world.commit("billing", 1)
     progress = GroupProgress("billing", 1, (GroupPartition(ORDERS, 2, 3, 1, read=2),))

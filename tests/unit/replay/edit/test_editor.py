@@ -1,5 +1,4 @@
-"""An edit changes what was asked for and nothing else, is checked before anything is sent, and is written again as the
-record was."""
+"""An edit changes the given paths only, is checked before it is sent, and is encoded as the record was."""
 
 from __future__ import annotations
 
@@ -222,7 +221,7 @@ def test_paths_are_those_of_rejections() -> None:
 
 
 def forbidden(declared: Any) -> bool:
-    """Whether it has a union with two branches of one kind, which the specification forbids."""
+    """Return True if the schema has a union with two branches of one kind, which the specification forbids."""
     if isinstance(declared, list):
         kinds = [one if isinstance(one, str) else one.get("name", one["type"]) for one in declared]
         return len(set(kinds)) < len(kinds) or any(map(forbidden, declared))
@@ -261,7 +260,7 @@ async def test_json_that_nothing_checks_keeps_how_it_is_written(desk: Desk) -> N
 @pytest.mark.slow
 async def test_nothing_is_nested_so_deeply_that_it_stops_the_replay(desk: Desk) -> None:
     deep: Any = []
-    for _ in range(100_000):  # how deep is too deep, each Python says otherwise
+    for _ in range(100_000):  # the depth limit differs between Python versions
         deep = [deep]
     with pytest.raises(UnsendableLetter, match="nested too deeply"):
         await desk.edit(b'{"a": 1}', BodyEdit(set={"a": deep}))

@@ -1,4 +1,4 @@
-"""An edit of an Avro body changes the edited paths and no byte of anything else: branches, widths and forms stay."""
+"""An edit of an Avro body changes no byte outside the edited paths: branches, widths and forms stay."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ VALUE: dict[str, Any] = {
 
 
 def plain_schema(declared: Any) -> Any:
-    """The schema without logical types, for a writer that would refuse a value outside of one."""
+    """Return the schema without logical types, for a writer that refuses values outside of them."""
     return json.loads(json.dumps(declared).replace('{"type": "string", "logicalType": "uuid"}', '"string"'))
 
 
@@ -130,7 +130,7 @@ async def test_the_branches_stay_when_another_streams_schema_is_replaced(desk: D
 
 
 def tokens(node: DatumNode, steps: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], Any]:
-    """Every value and branch of a datum by its path."""
+    """Return every value and branch of a datum by its path."""
     match node:
         case LeafNode():
             return {steps: node.raw}

@@ -1,4 +1,4 @@
-"""JSON is changed where it is written: what is not meant keeps its bytes."""
+"""An edit of JSON keeps the bytes of everything else."""
 
 from __future__ import annotations
 
