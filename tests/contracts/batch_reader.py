@@ -1,4 +1,4 @@
-"""What tests of brokers do again and again: read batches in the background, wait for what should come, commit."""
+"""Helpers for tests of brokers: read batches in the background, wait for records, commit."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sidecar.domain.position import Partition, Position
 from sidecar.domain.stream_names import StreamNames
 
 PATIENCE = 60.0
-"""Seconds after which a condition that does not come true fails the test."""
+"""Seconds after which a condition that does not hold fails the test."""
 LETTER_ID = "tracecar.dead-letter-id"
 
 
 class Reader:
-    """Reads a started broker's batches in a task, and keeps them."""
+    """Reads the batches of a started broker in a task, and keeps them."""
 
     def __init__(self, broker: Broker) -> None:
         self.broker = broker
@@ -51,14 +51,14 @@ class Reader:
         return [record.position for record in self.records]
 
     def lease(self, partition: Partition) -> Lease | None:
-        """The newest lease of a partition."""
+        """Return the newest lease of a partition."""
         return next((b.lease for b in reversed(self.batches) if b.lease.partition == partition), None)
 
     def of(self, partition: Partition) -> list[Batch]:
         return [batch for batch in self.batches if batch.lease.partition == partition]
 
     async def until(self, condition: Callable[[Reader], object]) -> None:
-        """Returns once the condition holds; raises what ended the reading, or TimeoutError."""
+        """Return once the condition holds. Raises the error that ended the reading, or TimeoutError."""
         assert self._task is not None
         async with asyncio.timeout(PATIENCE):
             while not condition(self):
@@ -69,18 +69,18 @@ class Reader:
                 await self._news.wait()
 
     async def leases(self, *partitions: Partition) -> list[Lease]:
-        """Waits for a lease of each of these partitions."""
+        """Wait for a lease of each of these partitions."""
         await self.until(lambda _: all(self.lease(p) is not None for p in partitions))
         return [lease for p in partitions if (lease := self.lease(p)) is not None]
 
     async def read(self, count: int) -> list[Record]:
-        """Waits for this many records in all."""
+        """Wait for this number of records."""
         await self.until(lambda _: len(self.records) >= count)
         return self.records
 
 
 def letter(record: Record, naming: StreamNames, group: str) -> Outgoing:
-    """A dead letter of a record, as the pipeline writes them."""
+    """Build the dead letter of a record, as the pipeline does."""
     return Outgoing(
         stream=naming.dead_letter_stream(record.position.stream),
         key=record.key,
@@ -93,12 +93,12 @@ def letter(record: Record, naming: StreamNames, group: str) -> Outgoing:
 
 
 def letter_ids(records: Sequence[Record]) -> list[str]:
-    """The dead-letter ids of these letters, sorted, doubles kept."""
+    """Return the dead-letter ids of these letters, sorted, with duplicates."""
     return sorted((value or b"").decode() for r in records for name, value in r.headers if name == LETTER_ID)
 
 
 def by_lease(batches: Sequence[Batch]) -> list[list[Batch]]:
-    """Batches with records, together by lease, in order."""
+    """Return batches with records, grouped by lease, in order."""
     found: dict[int, list[Batch]] = {}
     for batch in batches:
         if batch.records:

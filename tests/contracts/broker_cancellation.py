@@ -1,4 +1,4 @@
-"""A contract of brokers: after any cancellation, no record is forgotten and none is dead-lettered twice."""
+"""Contract of brokers: after any cancellation, no record is lost and none is dead-lettered twice."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ PATIENCE = 90.0
 
 
 async def _cut(work: Coroutine[Any, Any, Any], steps: int, wait: float) -> bool:
-    """Run a call, and cancel it after some steps of the event loop and some seconds. Returns whether it came to an end
-    before."""
+    """Run a call, and cancel it after some steps of the event loop and some seconds.
+
+    Returns True if the call ended before.
+    """
     task = asyncio.ensure_future(work)
     for _ in range(steps):
         if task.done():
@@ -37,8 +39,10 @@ async def _cut(work: Coroutine[Any, Any, Any], steps: int, wait: float) -> bool:
 
 
 async def cancel_every_await(harness: BrokerHarness, stream: str, group: str, *, records: int, wait: float) -> None:
-    """Read `records` records one by one, every second one with a dead letter, and cancel each commit, each rewind and
-    each wait for a batch a little later than the one before, up to `wait` seconds."""
+    """Read `records` records one by one, each second one with a dead letter, and cancel calls on the way.
+
+    Each commit, rewind and wait for a batch is canceled a little later than the one before, after up to `wait` seconds.
+    """
     await harness.create(stream)
     positions = await harness.produce([outgoing(stream, b"%d" % number) for number in range(records)])
     broker = harness.broker(stream, group=group, max_records=1)
@@ -74,7 +78,7 @@ async def _all_committed(broker: Broker, records: int) -> bool:
 
 
 async def _pass(broker: Broker, harness: BrokerHarness, group: str, batch: Batch, steps: int, wait: float) -> None:
-    """Commit a batch as the pipeline does: try until it is safe, or the lease is lost."""
+    """Commit a batch as the pipeline does: retry until it is durable, or the lease is lost."""
     if not batch.records:
         return
     naming = harness.naming(group)

@@ -150,7 +150,7 @@ class BrokerCommitContract:
         naming = harness.naming(group)
 
         async def work(broker: Broker, until: asyncio.Event) -> None:
-            """A member that rejects every record, committing batch by batch."""
+            """Run a member that rejects every record and commits batch by batch."""
             while not until.is_set():
                 await broker.start()
                 try:

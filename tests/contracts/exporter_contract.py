@@ -23,25 +23,25 @@ _streams = itertools.count(1)
 
 
 class Rig(ABC):
-    """A backend to send to, and what became of what was sent."""
+    """A backend, and the spans that reached it."""
 
     @abstractmethod
     def backend(self, bounds: QueueBounds) -> SpanSink: ...
 
     @abstractmethod
     def arrived(self, trace_ids: Sequence[int]) -> list[tuple[int, int]]:
-        """Trace id and span id of all spans of these traces that the backend has."""
+        """Return trace and span id of all spans of these traces that the backend has."""
 
     @abstractmethod
     def start(self) -> None:
-        """Where it is stopped."""
+        """Start the backend, if it is stopped."""
 
     @abstractmethod
     def stop(self) -> None: ...
 
 
 def events(count: int) -> list[Decoded]:
-    """Events of a new stream, each with its trace."""
+    """Build events of a new stream, each with its trace."""
     stream = f"orders-{os.getpid()}-{next(_streams)}"
     base = time.time_ns() // 1_000_000
     found = []
@@ -56,7 +56,7 @@ def events(count: int) -> list[Decoded]:
 
 
 def to(backend: SpanSink) -> TraceExporter:
-    """Everything to this backend."""
+    """Send all events to this backend."""
     mapper = SpanMapper({"kafka": DeadLetterTarget("tracecar.shop", None)})
     return TraceExporter([backend], mapper, ExportersConfig(), SamplingConfig(), join=["trace"], max_flow=1000)
 
@@ -70,7 +70,7 @@ def ids(decoded: Sequence[Decoded]) -> list[int]:
 
 
 class ExporterContract:
-    """Subclasses give a fixture `rig`, started, whose server is their own where it is stopped."""
+    """The promises. Subclasses provide a started `rig`, with a server of its own for tests that stop it."""
 
     async def test_every_span_arrives_once_and_is_counted(self, rig: Rig) -> None:
         exporter, offered = tracing(rig), events(500)

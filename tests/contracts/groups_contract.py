@@ -1,4 +1,4 @@
-"""What every broker promises about other consumer groups (`Broker.groups`), as tests: a foreign group reads some and
+"""The contract of every broker about other consumer groups (`Broker.groups`): a group consumes some records and
 stops."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.support.conditions import until
 
 
 class GroupsContract:
-    """An adapter's test module gives a fixture `harness`, as for `BrokerContract`."""
+    """The promises. An adapter's test module provides a fixture `harness`, as for `BrokerContract`."""
 
     @pytest.fixture
     async def harness(self) -> BrokerHarness:
@@ -44,7 +44,8 @@ class GroupsContract:
     async def _reads(
         self, harness: BrokerHarness, stream: str, group: str, count: int, commit: int, batch: int = 2
     ) -> tuple[Broker, Reader]:
-        """A member of `group` that is given `count` records, `batch` at a time, and commits the first `commit`."""
+        """Run a member of `group` that reads `count` records in batches of `batch`, and commits the first `commit`
+        of them."""
         member = harness.broker(stream, group=group, max_records=batch)
         await member.start()
         reader = Reader(member)

@@ -1,4 +1,4 @@
-"""What every `ports.History` promises. An adapter's test subclasses `HistoryContract` and gives `history`."""
+"""The contract of every history (`ports.History`). An adapter's test subclasses `HistoryContract`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sidecar.domain.ports.history import (
 from sidecar.domain.position import Partition, Position
 
 NOW = 1_790_000_000_000
-"""Milliseconds."""
+"""In milliseconds."""
 ORDERS = Partition("memory", "orders", 0)
 EVERYTHING = HistorySelection()
 
@@ -27,14 +27,14 @@ EVERYTHING = HistorySelection()
 def row(
     offset: int, stream: str = "orders", *, at: int | None = None, incarnation: str | None = "i", **words
 ) -> HistoryRow:
-    """An event appended `at` milliseconds (else as many as its offset) after some moment."""
+    """Build a row of an event that was appended `at` milliseconds after a fixed time; by default its offset."""
     appended_at = NOW + (offset if at is None else at)
     words.setdefault("observed_at", appended_at * 1000 + 500)
     return HistoryRow(Event(Position("memory", stream, 0, offset), None, appended_at, **words), incarnation)
 
 
 def segment(*rows: HistoryRow, holes=(), fates=(), covered=None) -> HistorySegment:
-    """A segment that covers exactly the offsets of its rows, unless it says otherwise."""
+    """Build a segment that covers exactly the offsets of its rows, unless told otherwise."""
     ranges = [
         OffsetRange(
             each.event.position.log, each.incarnation, each.event.position.offset, each.event.position.offset + 1
@@ -53,7 +53,7 @@ def span(start: int, end: int, incarnation: str | None = "i", partition: Partiti
 
 
 class HistoryContract:
-    """Subclass it, and make the fixture `history`: an empty one."""
+    """The promises. Subclasses provide an empty `history`."""
 
     @pytest.fixture
     def history(self) -> History:
@@ -139,7 +139,7 @@ class HistoryContract:
 
     @pytest.mark.parametrize("oldest_first", [False, True])
     async def test_pages_give_each_row_once_in_order(self, history, oldest_first):
-        # Several rows of one time, in several segments that overlap in time.
+        # Rows of one time, in segments that overlap in time.
         rows = [row(offset, stream, at=offset // 3) for offset in range(40) for stream in ("orders", "stock")]
         for part in range(4):
             await history.append(segment(*rows[part::4]))
@@ -151,7 +151,7 @@ class HistoryContract:
             cursor = page.cursor
             if cursor is None:
                 break
-            if page_number == 3:  # rows that come meanwhile, and are newer, do not disturb
+            if page_number == 3:  # newer rows that arrive meanwhile do not matter
                 await history.append(segment(row(1_000, at=-1 if oldest_first else 1_000)))
         assert seen == sorted(
             rows, key=lambda each: (each.event.appended_at, each.event.position), reverse=not oldest_first
@@ -165,7 +165,7 @@ class HistoryContract:
         await history.append(segment(row(1, event_id="e", unchecked=True), row(3)))
         found = (await history.find(EVERYTHING)).rows
         assert offsets(found) == [3, 2, 1]
-        assert not found[2].event.unchecked  # the row that was observed last
+        assert not found[2].event.unchecked  # the row with the latest `observed_at`
         assert (await history.find(HistorySelection(keys=[HistoryKey("event_id", "e")]))).rows == [found[2]]
         assert offsets((await history.find(EVERYTHING, limit=2)).rows) == [3, 2]
         assert await history.at([row(1).event.position]) == [found[2]]

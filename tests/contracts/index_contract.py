@@ -1,4 +1,4 @@
-"""What every `ports.Index` promises. An adapter's test subclasses `IndexContract` and gives `index`."""
+"""The contract of every index (`ports.Index`). An adapter's test subclasses `IndexContract`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from sidecar.domain.position import Partition, Position
 
 JOIN = frozenset({"trace", "correlation", "causation"})
 NOW = 1_790_000_000_000
-"""Milliseconds."""
+"""In milliseconds."""
 
 
 def event(offset: int, stream: str = "orders", *, at: int | None = None, **words: object) -> Event:
-    """An event appended `at` milliseconds (else as many as its offset) after some moment."""
+    """Build an event that was appended `at` milliseconds after a fixed time; by default its offset."""
     appended_at = NOW + (offset if at is None else at)
     words.setdefault("observed_at", appended_at * 1000 + 500)
     return Event(Position("memory", stream, 0, offset), None, appended_at, **words)
@@ -31,8 +31,11 @@ def positions(found: object) -> list[Position]:
 
 
 class IndexContract:
-    """Subclass it, and make the fixture `index`: an empty one that joins by everything, holds at least 1,000 events,
-    and in which a key joins at most 50."""
+    """The promises.
+
+    Subclasses provide an empty `index` that joins by everything, holds at least 1,000 events, and in which a key joins
+    at most 50 events.
+    """
 
     MAX_FLOW = 50
 
@@ -41,7 +44,7 @@ class IndexContract:
         raise NotImplementedError
 
     async def held(self, index: Index) -> Coverage:
-        """What the index covers once everything added so far is in it."""
+        """Return the coverage of the index once it has everything that was added."""
         return index.coverage()
 
     async def test_an_event_comes_back_as_it_was(self, index):

@@ -1,6 +1,7 @@
-"""What every ledger promises (`sidecar.domain.ports.ledger.Ledger`), as tests; they run in memory and on the real
-servers. Gives no
-fixtures of its own: an adapter's test module subclasses `LedgerContract` and gives `harness`, as for the broker."""
+"""The contract of every ledger (`sidecar.domain.ports.ledger.Ledger`), in memory and on real servers.
+
+An adapter's test module subclasses `LedgerContract` and provides `harness`, as for the broker.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def outgoing(stream: str, value: bytes | None, **more: object) -> Outgoing:
 
 
 class LedgerContract:
-    """Every promise of `sidecar.domain.ports.ledger.Ledger`."""
+    """Every promise of the port."""
 
     @pytest.fixture
     async def harness(self) -> BrokerHarness:
@@ -40,7 +41,7 @@ class LedgerContract:
 
     @pytest.fixture
     async def other(self, harness: BrokerHarness, stream: str, broker: Broker) -> Broker:
-        """Another sidecar's broker."""
+        """The broker of another sidecar."""
         other = harness.broker(stream, group=f"tracecar.{uuid.uuid4().hex[:8]}")
         await other.start()
         return other

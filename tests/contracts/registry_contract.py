@@ -1,4 +1,4 @@
-"""What every `ports.Registry` promises. Each adapter's test gives a shelf: a registry, and a way to fill it."""
+"""The contract of every registry (`ports.Registry`). An adapter's test provides a shelf: a registry to fill."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from tests.support.schema_formats import bind_schema
 
 
 class Shelf(Protocol):
-    """A registry that is being written to."""
+    """A registry that tests write to."""
 
     registry: Registry
     has_levels: bool
-    """It has a notion of compatibility."""
+    """True if the registry has compatibility levels."""
 
     async def put(self, subject: str, text: str, references: Sequence[tuple[str, str, int]] = ()) -> int:
-        """Register the next version, referring to (name, subject, version)s; gives the version."""
+        """Register the next version, which refers to (name, subject, version) triples. Returns the version."""
 
     async def again(self) -> Registry:
-        """The same schemas, asked through a fresh registry."""
+        """Return a new registry with the same schemas."""
 
 
 def record(name: str, *fields: Any) -> str:

@@ -1,4 +1,4 @@
-"""A real Kafka keeps the promises of a broker."""
+"""The broker contract on a real Kafka."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class KafkaHarness(BrokerHarness):
         servers: str | None = None,
         impatient: bool = False,
     ) -> KafkaBroker:
-        """`impatient`: requests are given up after half a second."""
+        """Create a broker. `impatient`: its requests time out after half a second."""
         source = config.KafkaConfig(
             bootstrap_servers=servers or self.servers,
             topics=list(streams),
@@ -69,7 +69,7 @@ class KafkaHarness(BrokerHarness):
     async def produce(self, records: Sequence[Outgoing]) -> list[Position]:
         if not any("\x00" in name for one in records for name, _ in one.headers):
             return await asyncio.to_thread(published, self.servers, records)
-        # librdkafka ends names at a zero byte.
+        # librdkafka cuts header names at a zero byte.
         where = []
         async with AIOKafkaProducer(bootstrap_servers=self.servers) as producer:
             for one in records:
@@ -80,8 +80,10 @@ class KafkaHarness(BrokerHarness):
         return where
 
     async def contents(self, stream: str) -> list[Record]:
-        """All committed records, read by aiokafka's own consumer, once what is written now is decided: the records of a
-        transaction become visible a moment after it was committed."""
+        """Return all committed records, read by aiokafka's own consumer.
+
+        Waits for open transactions first, because records become visible shortly after their commit.
+        """
         found: list[Record] = []
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self.servers, isolation_level="read_committed", auto_offset_reset="earliest"

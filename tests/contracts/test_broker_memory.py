@@ -1,4 +1,4 @@
-"""The memory broker keeps the promises of a broker."""
+"""The broker contract in memory."""
 
 from __future__ import annotations
 

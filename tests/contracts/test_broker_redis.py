@@ -1,4 +1,4 @@
-"""The Redis broker keeps the promises of a broker, on a real Valkey."""
+"""The broker contract on a real Valkey."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exporter's promises over OTLP in both protocols, and what only a receiver of our own can do: refuse."""
+"""The exporter contract over OTLP in both protocols, and refusals by a receiver of our own."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class TestOtlp(ExporterContract):
 
 
 async def arrive(rig: OtlpRig) -> None:
-    """Spans are taken, all of them."""
+    """Assert that all spans arrive."""
     exporter, offered = tracing(rig), events(20)
     exporter.offer(offered)
     await until(lambda: exporter.counts()[0] == 20, f"spans to be taken ({exporter.trouble})")
@@ -95,7 +95,7 @@ async def arrive(rig: OtlpRig) -> None:
 
 
 async def fail(rig: OtlpRig) -> str:
-    """No span is taken; why."""
+    """Assert that no span arrives, and return the reason."""
     exporter = tracing(rig)
     exporter.offer(events(3))
     await until(lambda: exporter.trouble is not None, "the trouble")
@@ -108,7 +108,7 @@ async def fail(rig: OtlpRig) -> str:
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 async def test_tls_headers_and_compression(protocol: str, kafka_tls: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What requests would take in place of the authorities that are configured.
+    # Variables that `requests` would use instead of the configured authorities.
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(kafka_tls / "client.pem"))
     tls = TlsConfig(ca=str(kafka_tls / "ca.pem"))
     rig = OtlpRig(protocol, Receiver(kafka_tls), tls=tls, headers={"X-Team": "shop"}, compression="gzip")
@@ -129,7 +129,7 @@ async def test_a_collector_that_asks_for_certificates_gets_ours(protocol: str, k
 
 @pytest.fixture
 def elsewhere_tls(tmp_path: Path) -> Path:
-    """`ca.pem` and a `server.pem` that names another host than ours."""
+    """A folder with `ca.pem`, and a `server.pem` for another host name."""
     import trustme
 
     authority = trustme.CA()

@@ -1,4 +1,4 @@
-"""The exporter's promises on a real Zipkin."""
+"""The exporter contract on a real Zipkin."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.zipkin
 
 
 class ZipkinRig(Rig):
-    """Stopped, it is another server that is started when asked: the session's goes on for the others."""
+    """A Zipkin. A test that stops it gets a server of its own, because others share the session's."""
 
     def __init__(self, server: Zipkin) -> None:
         self._server = server
@@ -50,4 +50,4 @@ def rig(zipkin: Zipkin) -> Iterator[ZipkinRig]:
 
 
 class TestZipkin(ExporterContract):
-    """All of it."""
+    """The whole contract."""

@@ -1,4 +1,4 @@
-"""The Kafka broker tells how far other groups are, on a real Kafka: also librdkafka's, and newer ones (KIP-848)."""
+"""The groups contract on a real Kafka, also with groups of librdkafka and of KIP-848."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.kafka
 
 
 def read_and_stop(servers: str, group: str, topic: str, count: int, protocol: str) -> None:
-    """Another program's consumer that commits after `count` records and ends."""
+    """Run another program's consumer that commits `count` records and ends."""
     from confluent_kafka import Consumer
 
     settings = {"bootstrap.servers": servers, "group.id": group, "auto.offset.reset": "earliest"}
@@ -37,7 +37,7 @@ def read_and_stop(servers: str, group: str, topic: str, count: int, protocol: st
 
 
 def bob(kafka: EmbeddedKafka, topic: str, group: str) -> KafkaBroker:
-    """A broker of a user who may do nothing but what a test allows."""
+    """A broker of a user without rights but those that a test grants."""
     sasl = SaslConfig(mechanism="PLAIN", username="bob", password=PASSWORD)
     source = config.KafkaConfig(bootstrap_servers=kafka.address("SASL"), topics=[topic], group_id=group, sasl=sasl)
     return KafkaBroker(

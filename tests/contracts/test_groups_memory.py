@@ -1,4 +1,4 @@
-"""The memory broker tells how far other groups are."""
+"""The groups contract in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Redis broker tells how far other groups are, on a real Valkey."""
+"""The groups contract on a real Valkey."""
 
 from __future__ import annotations
 

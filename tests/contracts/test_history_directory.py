@@ -1,4 +1,4 @@
-"""The history in a local directory keeps the promises of `ports.History`."""
+"""The history contract in a local directory."""
 
 from __future__ import annotations
 

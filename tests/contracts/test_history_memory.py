@@ -1,4 +1,4 @@
-"""The history in memory keeps the promises of `ports.History`."""
+"""The history contract in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The history in object storage keeps the promises of `ports.History`, on a real S3 server."""
+"""The history contract in object storage, on a real S3 server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory index keeps the promises of `ports.Index`."""
+"""The index contract in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shared index keeps the promises of `ports.Index`, on a real Valkey."""
+"""The index contract with a shared index, on a real Valkey."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ async def written_by(url: str, events: list[Event], join: frozenset[str], max_fl
     writers = [RedisIndex(url, join=join, max_flow=max_flow, prefix=prefix, patience=30) for _ in range(3)]
     memory = MemoryIndex(1_000, join, max_flow)
     memory.add(events)
-    # Every event once at least, many of them twice or by two writers, in batches of any size.
+    # Each event at least once, many twice or by two writers, in batches of any size.
     load = events + [one for one in events if dice.random() < 0.5]
     dice.shuffle(load)
     while load:
@@ -82,7 +82,7 @@ LOOP = [
     event(2, event_id="c", causation_id="b", correlation_id="x"),
     event(3, causation_id="a"),
 ]
-"""On one page: an event, and another in the middle of the loop of its causes."""
+"""Two events that cause each other, and a third one caused by them, on one page."""
 
 
 @example(events=LOOP, join=frozenset({"correlation", "trace"}), max_flow=2, seed=0)

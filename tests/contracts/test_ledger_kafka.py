@@ -1,4 +1,4 @@
-"""The ledger on a real Kafka keeps the promises of a ledger."""
+"""The ledger contract on a real Kafka."""
 
 from __future__ import annotations
 

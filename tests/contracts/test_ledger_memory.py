@@ -1,4 +1,4 @@
-"""The memory broker's ledger keeps the promises of a ledger."""
+"""The ledger contract in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger on a real Valkey keeps the promises of a ledger."""
+"""The ledger contract on a real Valkey."""
 
 from __future__ import annotations
 

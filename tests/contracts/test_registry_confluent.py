@@ -1,4 +1,4 @@
-"""The adapter for Confluent-compatible registries keeps the registry's promises on a real Apicurio Registry."""
+"""The registry contract on a real Apicurio Registry, through its Confluent-compatible API."""
 
 from __future__ import annotations
 

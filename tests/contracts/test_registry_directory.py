@@ -1,4 +1,4 @@
-"""A directory of schema files keeps the registry's promises."""
+"""The registry contract for a directory of schema files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry in memory keeps the registry's promises."""
+"""The registry contract in memory."""
 
 from __future__ import annotations
 

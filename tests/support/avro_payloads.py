@@ -15,12 +15,12 @@ from tests.support.schema_formats import bind_schema
 
 
 def schema(declared: Any, *references: Any) -> BoundSchema:
-    """`declared` and what it refers to, as JSON, registered as orders-value v3."""
+    """Compile a schema and what it refers to, as if registered as orders-value v3."""
     return registered(json.dumps(declared), *map(json.dumps, references))
 
 
 def registered(*texts: str) -> BoundSchema:
-    """The first text, with the others as what it refers to."""
+    """Build a registered schema from the first text, with the others as its references."""
     referred = tuple(RegisteredSchema(SchemaRef("other", 1, 2), "AVRO", text) for text in texts[1:])
     return bind_schema(RegisteredSchema(SchemaRef("orders-value", 3, 7), "AVRO", texts[0], referred))
 

@@ -1,4 +1,4 @@
-"""Avro schemas of every shape, for hypothesis: nested, named, recursive, with logical types, with items of no bytes."""
+"""Hypothesis strategies for Avro schemas: nested, named, recursive, with logical types, with items of zero bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PRIMITIVES = ["null", "boolean", "int", "long", "float", "double", "bytes", "st
 
 @st.composite
 def schemas(draw: st.DrawFn, depth: int = 3) -> Any:
-    """A valid schema as JSON. Names are unique; a name may be used again where it is known, also inside itself."""
+    """Draw a valid schema as JSON. Names are unique; a known name may be used again, also inside itself."""
     return draw(_Drawing().type(depth, ()))
 
 
@@ -84,7 +84,7 @@ class _Drawing:
 
 
 def payloads() -> st.SearchStrategy[bytes]:
-    """Bytes that look like Avro now and then: small numbers, long numbers, text, and anything."""
+    """Draw bytes that sometimes look like Avro: small numbers, long numbers, text, and any bytes."""
     pieces = st.one_of(
         st.sampled_from(
             [b"\x00", b"\x02", b"\x04", b"\x01", b"\x03", b"\x06abc", b"\x02\xff", b"\x80", b"\xff" * 9 + b"\x01"]
@@ -95,7 +95,7 @@ def payloads() -> st.SearchStrategy[bytes]:
 
 
 def plain(declared: Any) -> Any:
-    """The schema without its logical types."""
+    """Return the schema without its logical types."""
     match declared:
         case list():
             return [plain(each) for each in declared]

@@ -1,8 +1,8 @@
-"""Order events in bulk, made in advance: what the benchmark feeds to a broker, and anyone who wants to try a sidecar's
-speed on their own machine.
+"""Order events in bulk, for the benchmark and for your own measurements.
 
 An event is Avro in Confluent framing, about 350 bytes, with a `traceparent` and a UUID as its id. Five events make a
-flow. The same seed gives the same bytes."""
+flow. Equal seeds give equal bytes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import fastavro
 
 EVENTS_PER_FLOW = 5
 FIRST_TIMESTAMP = 1_767_225_600_000
-"""2026-01-01T00:00:00Z in milliseconds; each event is a millisecond later than the one before."""
+"""2026-01-01T00:00:00Z in milliseconds; each event is one millisecond later than the one before."""
 
 ITEM = {
     "type": "record",
@@ -55,7 +55,7 @@ SCHEMA: dict[str, Any] = {
         {"name": "data", "type": ORDER},
     ],
 }
-"""The writer's schema of every event: register it (as JSON) and hand its id to `bench_events`."""
+"""The writer's schema of every event: register it (as JSON) and pass its id to `bench_events`."""
 
 STEPS = (
     ("OrderPlaced", "NEW"),
@@ -71,8 +71,11 @@ Load = tuple[bytes, bytes, list[tuple[str, bytes]]]
 
 
 def bench_events(count: int, broken_ratio: float = 0.0, seed: int = 1, schema_id: int = 1) -> list[Load]:
-    """`count` order events, five to a flow, of which `broken_ratio` cannot be decoded: their bytes end early, or go on
-    after the event has ended. The broken ones are spread evenly. About 10 µs an event."""
+    """Build `count` order events, five to a flow.
+
+    A share of `broken_ratio`, spread evenly, cannot be decoded: their bytes end too early or too late. It takes about
+    10 µs an event.
+    """
     dice = random.Random(seed)
     write = _writer(schema_id)
     breaks = (lambda value: value[: len(value) // 2], lambda value: value + b"\x00\x07\x0b")

@@ -1,4 +1,4 @@
-"""Waiting for a condition that another task, thread or process brings about."""
+"""Waiting for conditions that other tasks, threads or processes bring about."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 TIMEOUT_S = 60.0
-"""Longer than a busy machine needs: a test that passes does not wait for it."""
+"""Longer than a busy machine needs; tests that pass do not wait for it."""
 
 
 async def until(
@@ -19,7 +19,7 @@ async def until(
     timeout_s: float = TIMEOUT_S,
     pause_s: float = 0.005,
 ) -> None:
-    """Return once the condition, a function or a coroutine function, gives something true.
+    """Return once the condition, a function or a coroutine function, returns a true value.
 
     Raises AssertionError with `what` after `timeout_s` seconds.
     """
@@ -44,7 +44,7 @@ def wait_until(
     pause_s: float = 0.01,
     ignore: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> None:
-    """Block until the condition gives something true. Exceptions of the `ignore` types count as false."""
+    """Block until the condition returns a true value. Exceptions of the `ignore` types count as false."""
     deadline = time.monotonic() + timeout_s
     while True:
         with contextlib.suppress(*(ignore if isinstance(ignore, tuple) else (ignore,))):

@@ -1,4 +1,4 @@
-"""Driving the dashboard as a person would, and reading what it shows."""
+"""Drives the dashboard with keys, and reads what it shows."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tui.app import Dashboard
 from tui.widgets.virtual_list import VirtualList
 
 PATIENCE = 60.0
-"""Seconds until a test fails; on a busy machine a key takes its time."""
+"""Seconds until a test fails; on a busy machine a key takes long."""
 
 
 @asynccontextmanager
 async def driven(
     client: Client, size: tuple[int, int] = (120, 40), **more: Any
 ) -> AsyncIterator[tuple[Dashboard, Pilot[None]]]:
-    """The dashboard over a client, once it shows something."""
+    """Run the dashboard with a client, once it shows a screen."""
     app = Dashboard(lambda token: client, **more)
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: "live" in app._pages and app.page("live") in app.screen_stack)
@@ -40,14 +40,14 @@ async def until(pilot: Pilot[None], holds: Callable[[], Any], what: str = "") ->
         try:
             if holds():
                 return
-        except (NoMatches, ScreenStackError):  # a screen that is being built
+        except (NoMatches, ScreenStackError):  # a screen under construction
             pass
         assert time.monotonic() < deadline, f"{what or holds}\n{shown(pilot.app)}"
         await asyncio.sleep(0.02)
 
 
 def shown(app: Any) -> str:
-    """What stands on the screen, as text."""
+    """Return the screen as text."""
     lines = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip) for strip in lines)
 
@@ -57,7 +57,7 @@ def rows(app: Dashboard, id: str) -> VirtualList[Any]:
 
 
 def text_of(widget: Widget) -> str:
-    """What a widget draws, line by line."""
+    """Return the lines that a widget draws."""
     return "\n".join(widget.render_line(y).text for y in range(widget.size.height))
 
 

@@ -1,4 +1,4 @@
-"""A sidecar that says what a test wants: the API's client with fixed answers, of a small shop at a fixed time."""
+"""A scripted API client with fixed answers: a small shop at a fixed time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NOW = 1_795_516_800_000_000
 """2026-11-24T10:40:00Z, in microseconds."""
 TRACE = "a3afb5d756d2a834c851184f1801e671"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m[bold]x[/bold][@click=app.quit]q[/]\u202eright\r\n\t\x00\U000e0041{{x}}"
-"""Control sequences, markup, a mark that turns the direction of writing, line ends, a template."""
+"""Control sequences, markup, a mark that changes the direction of writing, line ends, a template."""
 
 
 def at(milliseconds: int) -> str:
@@ -26,7 +26,7 @@ def at(milliseconds: int) -> str:
 
 
 def event(number: int, stream: str, type: str | None, when: int, **more: Any) -> models.FlowEventModel:
-    """An event of the flow, `when` milliseconds after 10:39."""
+    """Build an event of the flow, `when` milliseconds after 10:39."""
     fields: dict[str, Any] = {one.name: None for one in msgspec.structs.fields(models.FlowEventModel) if one.required}
     fields |= {
         "position": f"kafka://{stream}/0/{number}",
@@ -67,7 +67,7 @@ BODY: dict[str, Any] = {
 
 
 def flow_events() -> list[models.FlowEventModel]:
-    """An order of which the parcel is rejected; one event came twice, one link is inferred."""
+    """Build the events of an order: the parcel is rejected, one event is duplicated, one link is inferred."""
     orders, payments, shipping = "kafka://orders/0/1", "kafka://payments/0/2", "kafka://shipping/0/3"
     return [
         event(1, "orders", "OrderPlaced", 1_000),
@@ -206,7 +206,7 @@ def job(**more: Any) -> replays.ReplayModel:
 
 
 class Shop(Client):
-    """Fixed answers; every question is kept in `asked`. What a test changes is answered from then on."""
+    """A client with fixed answers, which tests change. It records every request in `asked`."""
 
     def __init__(self) -> None:
         super().__init__("http://127.0.0.1:1", "token")
@@ -227,7 +227,7 @@ class Shop(Client):
         self.the_status = service_status()
         self.the_body: Any = BODY
         self.bodies: dict[str, Any] = {}
-        """Of events with bodies of their own, by position."""
+        """Bodies of single events by position."""
         self.the_jobs: list[replays.ReplayModel] = []
         self.the_plan = replays.PlanModel(
             selected=1, sendable=1, skipped={}, targets=[replays.TargetModel(stream="shipping", count=1, exists=True)],
@@ -382,5 +382,5 @@ class Shop(Client):
         return [replays.OutcomeModel(id=id, done=True, state="open") for id in ids]
 
     def of(self, what: str) -> list[tuple[Any, ...]]:
-        """What was asked with this word."""
+        """Return the arguments of all requests of one kind."""
         return [one[1:] for one in self.asked if one[0] == what]

@@ -1,4 +1,4 @@
-"""Dead letters as each framework writes them: header bytes made by hand after the frameworks' sources."""
+"""Dead letters of each framework, with header bytes written by hand after the frameworks' sources."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def facts(found: DeadLetter) -> tuple[object, ...]:
 
 
 def spring(topic: bytes = b"orders", partition: int = 3, offset: int = 4711, timestamp: int = THEN) -> Headers:
-    """What `DeadLetterPublishingRecoverer` adds."""
+    """Return the headers that `DeadLetterPublishingRecoverer` adds."""
     return (
         ("kafka_dlt-original-topic", topic),
         ("kafka_dlt-original-partition", pack(">i", partition)),
@@ -155,7 +155,7 @@ def written(headers: Headers = OWN, dialects: tuple[str, ...] = ALL, system: str
 
 
 def assert_restored(headers: Headers) -> DeadLetter:
-    """Read a dead letter with a framework's headers among the record's own, and check that the record is given back."""
+    """Read a dead letter with a framework's headers among the record's own, and assert that the record is restored."""
     found = letter(OWN[:1] + headers + OWN[1:])
     assert found.id == "@kafka://orders-dlt/1/5"
     assert found.appended_at == NOW
@@ -167,7 +167,7 @@ def assert_restored(headers: Headers) -> DeadLetter:
 
 
 def assert_written(dialect: str) -> tuple[DeadLetter, Headers]:
-    """Write a dead letter in a dialect beside ours, read it by the dialect's headers alone, and check the facts."""
+    """Write a dead letter in a dialect beside ours, read it by the dialect's headers alone, and assert its fields."""
     out = written(dialects=(dialect,))
     foreign = tuple(header for header in out.headers if not header[0].startswith("tracecar."))
     found = letter(foreign)

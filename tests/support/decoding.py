@@ -1,4 +1,4 @@
-"""A judge with a registry in memory, and records to bring before it."""
+"""A decoder with an in-memory registry, and records to decode."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.schema_formats import FORMATS
 T = TypeVar("T")
 
 NOW = 1_767_225_600_000_000
-"""Microseconds: what the judge's clock shows."""
+"""Time of the decoder's clock in microseconds."""
 
 ORDER_CREATED: dict[str, Any] = {
     "type": "record",
@@ -64,7 +64,7 @@ ORDER = ORDER_CREATED["fields"][5]["type"]
 
 
 def order(number: int = 1, **changes: Any) -> dict[str, Any]:
-    """An event that `ORDER_CREATED` describes."""
+    """Build an event of the schema `ORDER_CREATED`."""
     return {
         "eventId": f"event-{number}",
         "eventType": "OrderCreated",
@@ -77,7 +77,7 @@ def order(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 def avro(schema: Any, value: Any) -> bytes:
-    """A value in binary Avro, by fastavro."""
+    """Encode a value in binary Avro with fastavro."""
     out = io.BytesIO()
     schemaless_writer(out, parse_schema(schema), value)
     return out.getvalue()
@@ -97,7 +97,7 @@ def record(
     system: str = "kafka",
     timestamp: int = 1_767_225_600_000,
 ) -> Record:
-    """A record; a value that is no bytes is written as JSON."""
+    """Build a record. A value that is not bytes is written as JSON."""
     if value is not None and not isinstance(value, bytes):
         value = json.dumps(value).encode()
     pairs = headers.items() if isinstance(headers, Mapping) else headers
@@ -106,7 +106,7 @@ def record(
 
 
 class Court:
-    """A judge and its registry. `judge` fetches what it asks for."""
+    """A decoder and its registry. Missing schemas are fetched."""
 
     def __init__(
         self,
@@ -130,13 +130,14 @@ class Court:
         return id
 
     def registered(self, ref: SchemaRef) -> RegisteredSchema:
-        """The schema as the registry has it."""
+        """Return the schema as the registry has it."""
         found = self._runner.run(self.registry.by_version(ref.subject or "", ref.version))
         assert found is not None
         return found
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the judge's event loop. (The runner writes the result as text: small ones only.)"""
+        """Run a coroutine in the decoder's event loop. Results must be small, because the runner formats them as
+        text."""
         return self._runner.run(work)
 
     def all(self, records: Sequence[Record]) -> list[Decoded]:
@@ -146,11 +147,11 @@ class Court:
         return self.all([record])[0]
 
     def look_up(self, look: Callable[[], T]) -> T:
-        """Answer a look-up, fetching the schemas that it needs."""
+        """Answer a lookup, fetching the schemas that it needs."""
         return self._runner.run(self.catalog.look_up(look))
 
     def opened(self, record: Record) -> Decoded:
-        """Decode a record as a reader that looks at one does: an outage leaves it unchecked."""
+        """Decode a record like a reader of a single record: an outage leaves it unchecked."""
         return self._runner.run(self.judge.decode_with_schemas([record]))[0]
 
     def close(self) -> None:
@@ -162,7 +163,7 @@ class Court:
 def court(
     *, require: bool = False, clock: Callable[[], float] = time.monotonic, **places: list[str]
 ) -> Iterator[Court]:
-    """A court in session; `places` are the configuration's `envelope`."""
+    """Open a decoder; `places` is the configuration's `envelope`."""
     it = Court(require=require, clock=clock, **places)
     try:
         yield it

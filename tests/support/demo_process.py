@@ -1,4 +1,4 @@
-"""`tracecar demo` as a process of its own, and what must be true of its summary."""
+"""`tracecar demo` as a process, and assertions about its summary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def start(*arguments: str, **environment: str) -> asyncio.subprocess.Proce
 
 
 async def opened(process: asyncio.subprocess.Process) -> None:
-    """Returns once the shop is open."""
+    """Return once the shop is open."""
     assert process.stderr is not None
     said = b""
     while SHOP_OPEN_MESSAGE.encode() not in said:
@@ -35,7 +35,7 @@ async def opened(process: asyncio.subprocess.Process) -> None:
 
 
 async def summary(*arguments: str) -> dict[str, Any]:
-    """Runs the demo to its end, which must be a good one."""
+    """Run the demo to its end, which must be successful, and return its summary."""
     process = await start("--headless", "--json", *arguments)
     out, said = await process.communicate()
     assert process.returncode == 0, f"{out.decode()}\n{said.decode()}"
@@ -44,7 +44,7 @@ async def summary(*arguments: str) -> dict[str, Any]:
 
 
 def check(found: dict[str, Any], *, broker: str, orders: int) -> None:
-    """The numbers against each other. That they are the shop's own, the demo itself has checked."""
+    """Assert that the counts agree with each other. The demo itself compares them with the shop's."""
     assert found["mismatches"] == []
     assert found["broker"] == broker
     assert found["orders"] == orders

@@ -1,5 +1,5 @@
-"""Small sets of events in which everything happens that can: shared keys, clocks that are wrong, duplicates, missing
-causes, loops, replays, keys that too many carry."""
+"""Hypothesis strategies for small sets of events with shared keys, wrong clocks, duplicates, missing causes, loops,
+replays and keys of too many events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A memory broker whose calls fail when a test asks for it."""
+"""A memory broker whose calls fail on demand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sidecar.domain.position import Partition, Position
 
 
 class Faults:
-    """Errors that the next calls raise, by method."""
+    """Errors of the next calls, by method."""
 
     def __init__(self) -> None:
         self._queued: dict[str, list[tuple[Exception, bool]]] = {}
@@ -28,7 +28,7 @@ class Faults:
         return bool(self._queued.get(method))
 
     def before(self, method: str) -> Exception | None:
-        """Raise the error of this call; returns one that is to be raised once the call has done its work."""
+        """Raise the error of this call, or return one to raise after the call."""
         queued = self._queued.get(method)
         if not queued:
             return None
@@ -39,7 +39,7 @@ class Faults:
 
 
 class FaultyLedger:
-    """`sidecar.domain.ports.ledger.Ledger` that fails on demand."""
+    """A ledger that fails on demand."""
 
     def __init__(self, ledger: MemoryLedger, faults: Faults) -> None:
         self._ledger, self._faults = ledger, faults
@@ -72,12 +72,14 @@ class FaultyBroker(MemoryBroker):
         self._faulty_ledger = FaultyLedger(super().ledger, self._faults)
 
     def fail_next(self, method: str, error: Exception, *, after: bool = False) -> None:
-        """Let the next call of `method` raise `error`; with `after` it is carried out first, as when the answer of a
-        server is lost. Several calls queue up."""
+        """Let the next call of `method` raise `error`. Several calls queue up.
+
+        With `after`, the call is carried out first, as when a server's reply is lost.
+        """
         self._faults.add(method, error, after=after)
 
     def is_failing(self, method: str) -> bool:
-        """Return whether errors of this method are still to be raised."""
+        """Return True if errors of this method are still to be raised."""
         return self._faults.are_queued(method)
 
     @property

@@ -1,7 +1,7 @@
-"""Records as real libraries wrote them (`tests/fixtures/foreign`), and what is right to say about each.
+"""Records as real libraries wrote them (`tests/fixtures/foreign`), and the expected fields of each.
 
-One JSON object a line: `expected` is what is right; keys, values, header values and fields are in base64. Values in
-Avro name schema ids of the registry of that day: `with_ids` puts others in their place.
+One JSON object a line: `expected` has the fields; keys, values, header values and fields are in base64. Avro values
+name schema ids of the original registry, which `with_ids` replaces.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ SCHEMAS: dict[str, Any] = {
 ENVELOPES: dict[str, dict[str, list[str]]] = {
     "bullmq": {"type": ["body:event"], "aggregate_id": ["body:jobId"]},
 }
-"""The `envelope` configuration that a library needs, by the beginning of its file's name."""
+"""The `envelope` configuration that a library needs, by the prefix of its file's name."""
 
 
 class ForeignRecord(Struct):

@@ -1,4 +1,4 @@
-"""Hostile records: few bytes that ask for much, and large ones of every kind. For tests, and for the bench."""
+"""Hostile records for tests and for the bench: few bytes that cost much, and large ones of every kind."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ CHECKED_SCHEMA: dict[str, Any] = {
         {"name": "eventId", "type": ["null", "string"], "default": None},
     ],
 }
-"""The schema of the stream on which JSON and unknown bytes are checked."""
+"""Schema of the stream on which JSON and unknown bytes are validated."""
 CHECKED_STREAM, FREE_STREAM = "checked", "free"
 
 
 class HostileRecord(Struct, frozen=True):
-    """A record that costs more than it should, without limits."""
+    """A record that costs too much without limits."""
 
     name: str
     value: bytes | None
     headers: Headers = ()
     schema: Any = None
-    """The Avro schema that wrote the value; None for other formats."""
+    """Avro schema that wrote the value; None for other formats."""
 
     @property
     def stream(self) -> str:
-        """The stream that the schema is registered for."""
+        """The stream for which the schema is registered."""
         return FREE_STREAM if self.schema is None else f"avro-{self.name.replace(' ', '-')}"
 
     def framed(self, schema_id: int) -> bytes:
-        """The value behind a schema id."""
+        """Return the value behind a schema id."""
         return confluent(schema_id, self.value or b"")
 
 
 def hostile_records(size: int) -> Iterator[HostileRecord]:
-    """Make records of about `size` bytes."""
+    """Build records of about `size` bytes."""
     yield from _json(size)
     yield from _bytes(size)
     yield from _headers(size)
@@ -109,7 +109,7 @@ def _headers(size: int) -> Iterator[HostileRecord]:
 
 
 def _wrapped(size: int) -> Iterator[HostileRecord]:
-    """Flat entries of Redis, and messages that frameworks wrap into their fields."""
+    """Build flat entries of Redis, and messages that frameworks wrap into their fields."""
     yield HostileRecord("a flat entry", None, [(f"f{number}", b"x" * 100) for number in range(size // 100)])
     packed = [("_watermill_message_uuid", b"u"), ("payload", b"{}"), ("metadata", b"\xdf" + b"\xff" * size)]
     yield HostileRecord("Watermill's metadata", None, packed)
@@ -164,5 +164,5 @@ def _list_of(items: Any) -> dict[str, Any]:
 
 
 def schema_text(hostile: HostileRecord) -> str:
-    """The schema as its registry holds it."""
+    """Return the schema as a registry stores it."""
     return json.dumps(hostile.schema)

@@ -1,8 +1,8 @@
-"""Acts on the ledger as a process of its own, for tests that kill it or let two compete: for each number below `count`
-an entry, and a record with that number. Says `ready`, waits for a line, acts in parts of `step`, and in the end says
-how many records it published.
+"""A process that writes to the ledger, for tests that kill it or run two at the same time.
 
-`--signal` as for `kafka_worker`."""
+For each number below `count` it writes an entry and a record with that number. It prints `ready`, waits for a line,
+writes in parts of `step`, and at the end prints how many records it published. `--signal` as for `kafka_worker`.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A member of a group as a process of its own, for tests that kill it: letters every record whose value begins with
-`bad`.
+"""A member of a group as a process, for tests that kill it. It dead-letters every record that begins with `bad`.
 
-`--signal` sends itself a signal at the given request of its next transaction, before it is sent or after its answer, as
-a kill (KILL) or a long pause (STOP) at the worst moment would."""
+`--signal` sends itself a signal at a request of its next transaction, before it is sent or after its reply, like a kill
+(KILL) or a long pause (STOP) at the worst moment.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.contracts.batch_reader import letter
 
 
 def arm(request: str, moment: str, number: signal.Signals) -> None:
-    """Send ourselves a signal at the first such request."""
+    """Send this process a signal at the first such request."""
     ask = KafkaCluster.ask
     armed = True
 

@@ -1,4 +1,4 @@
-"""The longest step of an event loop, in processor time of its thread: what else ran on the machine does not count."""
+"""The longest step of an event loop, in processor time of its thread, so that other programs do not count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class LoopSteps:
-    """Steps measured while `watch_steps` is open."""
+    """Steps that were measured while `watch_steps` was open."""
 
     def __init__(self) -> None:
         self.longest_s = 0.0
@@ -25,7 +25,7 @@ class LoopSteps:
 
 @contextmanager
 def watch_steps() -> Iterator[LoopSteps]:
-    """Measure the steps of asyncio's own event loop (uvloop has no place to look in)."""
+    """Measure the steps of asyncio's own event loop (uvloop offers no hook)."""
     steps = LoopSteps()
     run = asyncio.events.Handle._run
 

@@ -1,4 +1,4 @@
-"""The rules of what belongs together, written down once more in the plainest way, to compare with. Slow."""
+"""The simplest implementation of the rules of correlation, to compare with. It is slow."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Naive:
     # --- duplicates
 
     def record(self, event: Event) -> str | None:
-        """The position of the record that an event is a replay or a hop of in the end; None: that is not known."""
+        """Return the position of the record that an event is finally a replay or a hop of; None if unknown."""
         at = str(event.position)
         for _ in range(MAX_REPLAY_STEPS):
             here = [other for other in self.events if str(other.position) == at and other.event_id == event.event_id]
@@ -180,12 +180,12 @@ class Naive:
                 if None not in (event.trace_id, event.parent_span_id)
                 and (one.trace_id, one.span_id) == (event.trace_id, event.parent_span_id)
             ]
-            # Siblings of one span: the first of them is taken, and it is no parent of itself.
+            # The first of several siblings with one span is taken; it is not its own parent.
             if spans and (spans[0] is event or (event.event_id is not None and spans[0].event_id == event.event_id)):
                 spans = []
             if named or spans:
                 parents[event.position] = (named or spans)[0]
-        for event in flow:  # in each loop the first loses its parent
+        for event in flow:  # the first event of each loop loses its parent
             above = self.ancestors(event, parents)
             if event in above and event == min(above, key=when):
                 del parents[event.position]
@@ -236,7 +236,7 @@ class Naive:
         return below(None, 0)
 
     def hops(self, event: Event, flow: list[Event]) -> list[Event]:
-        """The event and its hops in the flow, the one that is shown for all of them first."""
+        """Return the event and its hops in the flow, with the one that represents all of them first."""
         own = [
             other
             for other in flow
@@ -269,7 +269,7 @@ class Naive:
         }
 
     def answers(self) -> list[dict[str, object]]:
-        """All flows, newest first."""
+        """Return all flows, newest first."""
         flows: list[list[Event]] = []
         for event in sorted(self.events, key=came, reverse=True):
             if not any(event in flow for flow in flows):
@@ -278,7 +278,7 @@ class Naive:
 
 
 def told(flow: object) -> dict[str, object]:
-    """A Flow in the same shape."""
+    """Return a Flow in the same shape."""
     return {
         "trace_id": flow.trace_id,
         "broken_keys": flow.broken_keys,

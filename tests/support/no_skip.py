@@ -1,4 +1,4 @@
-"""A pytest plugin for where everything must run: a skipped test fails. `pytest -p tests.support.no_skip`."""
+"""A pytest plugin that fails skipped tests: `pytest -p tests.support.no_skip`."""
 
 from __future__ import annotations
 

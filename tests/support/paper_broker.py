@@ -1,6 +1,7 @@
-"""A broker that only tests know: streams are account books, and an offset is a page and a line, `12.7`.
+"""A broker that only tests have: streams are account books, and an offset is a page and a line, `12.7`.
 
-It shows that a broker is a package and a line in the wiring: nothing in `sidecar/` knows of it."""
+It shows that a broker is a package and a line in the wiring: no module in `sidecar/` knows it.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +44,7 @@ PAPER_TRAITS = BrokerTraits(
 
 
 class PaperAdapter:
-    """`sidecar.adapters.brokers.source.BrokerAdapter` of books that a test writes."""
+    """The adapter (`sidecar.adapters.brokers.source.BrokerAdapter`) of books that a test writes."""
 
     traits = PAPER_TRAITS
 

@@ -1,4 +1,4 @@
-"""A whole pipeline in memory: the official fakes of broker and registry, the real judge, and a list to look at."""
+"""A whole pipeline with broker and registry in memory, the real decoder, and a recording event sink."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SCHEMA = json.dumps(
 
 
 class Shown:
-    """An index, and who listens, that only remember."""
+    """An index and a live subscriber that only record."""
 
     def __init__(self) -> None:
         self.events: dict[Position, Event] = {}
@@ -79,7 +79,7 @@ class Shown:
 
 
 class Harness:
-    """One sidecar's way of a batch, on a memory log."""
+    """One sidecar's pipeline on a memory log."""
 
     def __init__(self, log: MemoryLog, registry: MemoryRegistry, **settings: object) -> None:
         self.log, self.registry = log, registry
@@ -97,7 +97,7 @@ class Harness:
         self.catalog = SchemaCache(registry, FORMATS)
         self.shown, self.counters = Shown(), StreamCounters()
         self.ended: BaseException | None = None
-        """What the run ended with before it was asked to."""
+        """The error that ended the run before it was stopped."""
         judge = EventDecoder(self.catalog, EnvelopeConfig())
         self.pipeline = Pipeline(
             self.broker,

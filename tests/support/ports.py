@@ -1,4 +1,4 @@
-"""Free TCP ports for servers that tests start."""
+"""Free TCP ports for servers of tests."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import random
 import socket
 
 _PORTS = range(15_000, 32_000)
-"""Below the ports that the system gives to clients, so that no connection takes one before its server does."""
+"""Ports below those that the system gives to clients, so that no connection takes one before its server does."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that nothing listens on. Drawn at random, so tests in several processes rarely collide."""
+    """Return free ports on loopback. They are drawn at random, so tests in several processes rarely collide."""
     ports: list[int] = []
     with contextlib.ExitStack() as stack:
         for port in random.sample(_PORTS, 200):
@@ -25,5 +25,5 @@ def free_ports(count: int) -> list[int]:
 
 
 def free_port() -> int:
-    """One such port."""
+    """Return a free port."""
     return free_ports(1)[0]

@@ -1,4 +1,4 @@
-"""A real Valkey for tests of the Redis broker, and what other programs do with it."""
+"""A harness for the Redis broker on a real Valkey, and what other programs do with the server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RedisHarness(BrokerHarness):
     def __init__(self, url: str, client: Client | None = None) -> None:
         self.url = url
         self.client = client or Client.from_url(url, protocol=2)
-        # What redis-py makes of streams loses what tests look for.
+        # redis-py's parsing of streams loses repeated fields and their order.
         for command in ("XRANGE", "XREADGROUP", "XINFO STREAM", "XINFO GROUPS", "XPENDING", "CONFIG GET"):
             self.client.response_callbacks.pop(command, None)
         self._entries = EntryCodec("payload")
@@ -83,7 +83,7 @@ class RedisHarness(BrokerHarness):
         return self._entries.records(stream, found)
 
     async def crash(self, broker: RedisBroker) -> None:
-        """What a dead process does not do is give its entries back."""
+        """A dead process does not return its pending entries."""
         broker._release_entries = _nothing  # type: ignore[method-assign]
         await broker.close()
 

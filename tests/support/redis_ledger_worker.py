@@ -1,7 +1,9 @@
-"""Acts on the ledger of a Redis server as a process of its own, for tests that kill it: for each number below `count`
-an entry, and a record with that number, each by a call of its own. Says how many records it published.
+"""A process that writes to the ledger of a Redis server, for tests that kill it.
 
-`--kill N MOMENT`: kills itself at its N-th act, `before` it is sent, `sent` (before its answer) or `after`."""
+For each number below `count` it writes an entry and a record with that number, each by a call of its own, and prints
+how many records it published. `--kill N MOMENT` kills it at its N-th call, `before` it is sent, when it is `sent`
+(before its reply) or `after`.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A process that reads a stream with `RedisBroker`, rejects what its value says, and commits: to be killed by tests.
+"""A process that reads a stream with `RedisBroker`, rejects bad values, and commits; tests kill it.
 
-python -m tests.support.redis_worker URL STREAM GROUP"""
+Usage: python -m tests.support.redis_worker URL STREAM GROUP
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sidecars that replay, on a memory log: the pipeline writes the letters, `ReplayService` sends them again."""
+"""Sidecars that replay on a memory log: the pipeline writes the letters, `ReplayService` sends them again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Source:
 
 
 class Queries:
-    """Queries by what letters say of themselves."""
+    """Queries about fields of letters."""
 
     def build_filter(self, query: str) -> DeadLetterFilter:
         if not query:
@@ -55,7 +55,7 @@ class Queries:
         )
 
     async def fits(self, records: Sequence[Record], query: str) -> list[bool]:
-        """The query is a text that the value must hold."""
+        """Return which values contain the query."""
         return [query.encode() in (record.value or b"") for record in records]
 
     async def in_sight(self, system: str, stream: str) -> bool:
@@ -77,7 +77,7 @@ class Edited:
 
 
 async def replace_body(record: Record, edit: BodyEdit, target: str) -> Edited:
-    """The simplest editor: the `set` value of `body` is the new body."""
+    """A simple editor: the `set` value of `body` is the new body."""
     return Edited(str(edit.set["body"]).encode(), record.headers)
 
 
@@ -86,7 +86,7 @@ async def all_pass(outgoing: Sequence[Outgoing]) -> list[Rejection | None]:
 
 
 class Sidecar(ReplayService):
-    """With what the tests look at."""
+    """A replay service, with the parts that tests look at."""
 
     desk: DeadLetterStore
     follower: ConsumerGroupTracker
@@ -94,7 +94,7 @@ class Sidecar(ReplayService):
 
 
 class Shop:
-    """A stream `orders` whose bad events become letters, and sidecars that act on them."""
+    """A stream `orders` whose bad events become letters, and sidecars that replay them."""
 
     def __init__(self, partitions: int = 1) -> None:
         self.log = MemoryLog()
@@ -131,7 +131,7 @@ class Shop:
         return operations
 
     async def letters(self, *bodies: object, partition: int = 0) -> None:
-        """Produce events that are rejected, and wait for their letters."""
+        """Produce rejected events, and wait for their letters."""
         before = len(self.harness.letters())
         self.harness.produce(*bodies, partition=partition)
         await until(lambda: len(self.harness.letters()) == before + len(bodies))
@@ -162,7 +162,7 @@ async def shop(partitions: int = 1) -> AsyncIterator[Shop]:
 
 
 async def ended(operations: Sidecar, job: ReplayJob) -> ReplayJob:
-    """The job once it runs no more."""
+    """Return the job once it no longer runs."""
     async with asyncio.timeout(30):
         while True:
             job = await operations.job(job.id)
@@ -172,6 +172,6 @@ async def ended(operations: Sidecar, job: ReplayJob) -> ReplayJob:
 
 
 async def states(operations: Sidecar) -> dict[str, str]:
-    """The states of all letters, by the last part of their origin's position."""
+    """Return the states of all letters by the last part of their origin's position."""
     found = await operations.desk.newest(0)
     return {str((one.letter.origin or one.letter.position).offset): one.state for one in found.letters}

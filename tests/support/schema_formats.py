@@ -1,4 +1,4 @@
-"""The schema formats that tests compile with."""
+"""The schema formats that tests use."""
 
 from __future__ import annotations
 

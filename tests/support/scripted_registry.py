@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that says what a test scripts."""
+"""A real HTTP server on loopback with scripted answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ABSENT = Answer(404, {"error_code": 40403, "message": "not found"})
 
 
 class Scripted:
-    """`answers`: by path with its query; what is not scripted is absent, as a registry says it."""
+    """A scripted server. `answers` are by path and query; other paths are answered like absent subjects."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self.answers: dict[str, Answer | Callable[[BaseHTTPRequestHandler], None]] = {}
@@ -54,7 +54,7 @@ class Scripted:
             daemon_threads = True
 
             def handle_error(self, request: object, client_address: object) -> None:
-                return  # a client that goes away is what some tests are about
+                return  # clients that disconnect are part of some tests
 
         self._server = Server(("127.0.0.1", 0), Handler)
         if context is not None:

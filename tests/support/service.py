@@ -1,4 +1,4 @@
-"""A whole sidecar within the test's own process."""
+"""A whole sidecar within the process of the test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.conditions import until
 
 @asynccontextmanager
 async def running_service(config: Config) -> AsyncIterator[str]:
-    """Run a sidecar until the block ends; gives the URL of its API once its brokers are reached."""
+    """Run a sidecar until the block ends. Returns the URL of its API once its brokers are reached."""
     service = build_service(config)
     running = asyncio.create_task(service.run())
     try:

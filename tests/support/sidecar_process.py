@@ -1,4 +1,4 @@
-"""Real sidecars as processes of their own, to look at through the API and to kill."""
+"""Real sidecars as processes, to query through the API and to kill."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TRACECAR = str(Path(sys.executable).with_name("tracecar"))
 
 
 class Sidecar:
-    """`tracecar run` with a configuration of its own in `directory`."""
+    """`tracecar run` with its own configuration in `directory`."""
 
     def __init__(self, directory: Path, config: Mapping[str, Any], name: str = "tracecar") -> None:
         self.directory = directory
@@ -42,7 +42,7 @@ class Sidecar:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For the command line: which sidecar, and its token."""
+        """Environment of the command line: address and token of the sidecar."""
         return {**os.environ, "TRACECAR_URL": self.url, "TRACECAR_TOKEN": TOKEN, "NO_COLOR": "1"}
 
     def __enter__(self) -> Sidecar:
@@ -69,14 +69,14 @@ class Sidecar:
             return False
 
     def kill(self) -> None:
-        """As an out-of-memory kill does."""
+        """Kill it, like the out-of-memory killer."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
             self._process = None
 
     def stop(self) -> int:
-        """As Kubernetes does; the exit code."""
+        """Stop it like Kubernetes, and return the exit code."""
         if self._process is None:
             return 0
         self._process.send_signal(signal.SIGTERM)
@@ -97,7 +97,7 @@ class Sidecar:
         return done.stdout
 
     def rows(self, *arguments: str) -> list[dict[str, Any]]:
-        """What a command prints with `--json`, a line each."""
+        """Return the rows that a command prints with `--json`."""
         return [json.loads(line) for line in self.cli(*arguments, "--json").splitlines()]
 
     def wait(self, condition: Callable[[], object], what: str, seconds: float = 120) -> None:

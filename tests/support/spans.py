@@ -1,4 +1,4 @@
-"""Tracing without a backend behind it: spans as they are offered, and a clock that tests turn."""
+"""Tracing without a backend: recorded spans, and a clock that tests control."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ JOIN = ("trace", "correlation", "causation")
 
 
 class Nowhere:
-    """A transport that is never asked."""
+    """A transport that is never used."""
 
     def send(self, items: Sequence[bytes]) -> int:
         return 0
@@ -29,7 +29,7 @@ class Nowhere:
 
 
 class Recorded(SpanSink):
-    """Keeps the spans that it is offered."""
+    """Keeps the spans that it receives."""
 
     def __init__(self) -> None:
         super().__init__("recorded", self, BatchQueue("recorded", Nowhere(), QueueBounds()))
@@ -45,7 +45,7 @@ class Recorded(SpanSink):
 
 
 class Bench:
-    """A tracing under test. Offsets count up by themselves in every stream."""
+    """A tracing sink under test. Offsets of every stream count up."""
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class Bench:
         return Event(position=Position("memory", stream, 0, number), **(base | words))
 
     def pass_by(self, *events: Event, body: Any = None) -> list[Event]:
-        """Each a batch of its own."""
+        """Record the events, each as a batch of its own."""
         for event in events:
             self.tracing.offer([Decoded(Record(event.position, None, b"{}", (("h", b"v"),), 0), event, body)])
         return list(events)
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, and flows be looked for."""
+        """Advance the clock, and look for quiet flows."""
         self.now += seconds
         for _ in self.tracing.quiet():
             pass

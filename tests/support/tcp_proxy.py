@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that cuts connections after so many bytes."""
+"""A TCP proxy on loopback that cuts connections after a number of bytes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from types import TracebackType
 
 
 class CuttingProxy:
-    """Passes everything on until told to cut: `cut_sent` / `cut_answered` say after how many more bytes to the server,
-    or from it, all connections end. What goes beyond is not passed on."""
+    """Forwards everything until told to cut.
+
+    `cut_sent` and `cut_answered` set after how many further bytes to the server, or from it, all connections end. Bytes
+    beyond that are not forwarded.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -66,7 +69,7 @@ class CuttingProxy:
                 writer.write(data)
                 await writer.drain()
             if rest is not None and rest <= 0:
-                # What was passed on arrives; then the line is dead.
+                # Forwarded bytes arrive; then the connection is dead.
                 writer.close()
                 self.cut()
                 return
