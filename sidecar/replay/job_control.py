@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal, Protocol
 
@@ -12,12 +13,17 @@ from msgspec.structs import replace
 from sidecar.dead_letters import reader
 from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.domain.errors import NotFoundError, Outage, Refused, TracecarError
-from sidecar.replay.job_store import StoredJob
-from sidecar.replay.models import JobState, OperatorDecision, ReplayJob
+from sidecar.domain.model import DeadLetter
+from sidecar.domain.position import Position
+from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.replay.job_store import JobStore, StoredJob
+from sidecar.replay.models import JobState, OperatorDecision, ReplayJob, ReplayRequest
 from sidecar.replay.range_runner import Fits, RangeRunner
+from sidecar.replay.record_builder import InSight
 from sidecar.replay.runner import LetterRunner
 from sidecar.replay.runner_context import RunnerContext
-from sidecar.replay.supervisor import JobRunner, JobSupervisor
+from sidecar.replay.step_planner import BodyEditor
+from sidecar.replay.supervisor import JobRunner, JobSupervisor, runner_name
 
 log = structlog.get_logger()
 
@@ -61,6 +67,44 @@ class BrokerReplay:
             if held.job.request.range is None
             else RangeRunner(self.context, held, self._fits)
         )
+
+
+def build_broker_replays(
+    sources: Sequence[ReplaySource],
+    tracker: ConsumerGroupTracker,
+    editor: BodyEditor,
+    in_sight: InSight,
+    fits: Fits,
+    *,
+    clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
+    redact_request: Callable[[ReplayRequest], ReplayRequest] = lambda request: request,
+    redact_message: Callable[[DeadLetter], str] = lambda letter: letter.message,
+) -> list[BrokerReplay]:
+    """Build the replays of some brokers, to be run by this process. See `RunnerContext` for the arguments."""
+    me = runner_name()
+    return [
+        BrokerReplay(
+            source,
+            RunnerContext(
+                source,
+                JobStore(source.broker.ledger),
+                tracker,
+                editor,
+                in_sight,
+                me,
+                clock,
+                redact_request,
+                redact_message,
+            ),
+            fits,
+        )
+        for source in sources
+    ]
+
+
+def waits_in_replay(broker_replays: Sequence[BrokerReplay], position: Position) -> bool:
+    """Check whether the letter at a position is selected by a job that has not processed it yet."""
+    return any(broker_replay.supervisor.waits(position) for broker_replay in broker_replays)
 
 
 class JobController:

@@ -16,7 +16,7 @@ from sidecar.dead_letters.ledger_entries import Actor
 from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
 from sidecar.domain.dead_letter_id import unknown_id_error
 from sidecar.domain.errors import NotFoundError, Outage, Refused
-from sidecar.domain.model import DeadLetter, Record
+from sidecar.domain.model import Record
 from sidecar.domain.ports.ledger import Ledger
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
@@ -33,8 +33,8 @@ from sidecar.replay.dry_run import (
 )
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
-from sidecar.replay.job_control import BrokerReplay, JobController, ReplaySource
-from sidecar.replay.job_store import JobStore, LetterRef
+from sidecar.replay.job_control import BrokerReplay, JobController, waits_in_replay
+from sidecar.replay.job_store import LetterRef
 from sidecar.replay.models import (
     DiscardResult,
     EventRange,
@@ -48,11 +48,8 @@ from sidecar.replay.outcome_watcher import list_end_positions
 from sidecar.replay.ports import ExportedLetter, ReportedFailure
 from sidecar.replay.range_runner import count_records, find_spans
 from sidecar.replay.range_runner import span_ends as ends_of
-from sidecar.replay.runner_context import RunnerContext
-from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.selection import FORCED_STATES, OPEN_STATES, UNDECIDED_STATES, ReplaySelection, select
 from sidecar.replay.step_planner import BodyEditor, StepPlanner
-from sidecar.replay.supervisor import runner_name
 
 log = structlog.get_logger()
 
@@ -83,7 +80,7 @@ class ReplayService:
 
     def __init__(
         self,
-        sources: Sequence[ReplaySource],
+        broker_replays: Sequence[BrokerReplay],
         *,
         store: DeadLetterStore,
         queries: LetterQueries,
@@ -94,38 +91,15 @@ class ReplayService:
         exporting: LetterTransfer,
         reporting: FailureReports,
         selection: int,
-        selected: SelectedLetters | None = None,
         names: bool = True,
-        redact_request: Callable[[ReplayRequest], ReplayRequest] = lambda request: request,
-        redact_message: Callable[[DeadLetter], str] = lambda letter: letter.message,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
     ) -> None:
         self._store, self._queries, self._tracker, self._index = store, queries, tracker, index
         self._editor, self._check_records = editor, check_records
         self._exporting, self._reporting = exporting, reporting
         self._most, self._names, self._clock = selection, names, clock
-        self.me = runner_name()
-        self._broker_replays = [
-            BrokerReplay(
-                source,
-                RunnerContext(
-                    source,
-                    JobStore(source.broker.ledger),
-                    tracker,
-                    editor,
-                    queries.in_sight,
-                    self.me,
-                    clock,
-                    redact_request,
-                    redact_message,
-                ),
-                queries.fits,
-            )
-            for source in sources
-        ]
-        if selected is not None:
-            selected.add_source(self.waits)
-        self._controller = JobController(self._broker_replays)
+        self._broker_replays = broker_replays
+        self._controller = JobController(broker_replays)
 
     def start(self) -> None:
         """Supervise jobs in the background, until `close`."""
@@ -146,7 +120,7 @@ class ReplayService:
 
     def waits(self, position: Position) -> bool:
         """Check whether the letter at a position is selected by a job that has not processed it yet."""
-        return any(broker_replay.supervisor.waits(position) for broker_replay in self._broker_replays)
+        return waits_in_replay(self._broker_replays, position)
 
     # --- replays
 
@@ -205,7 +179,7 @@ class ReplayService:
             by=who.name,
             address=who.address,
             started_at=now,
-            runner=self.me,
+            runner=broker_replay.context.runner_id,
             marks=await list_end_positions(broker_replay.source),
             system=broker_replay.source.broker.system,
             group=broker_replay.source.group,

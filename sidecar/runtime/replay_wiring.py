@@ -14,14 +14,14 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.pipeline import now_micros
+from sidecar.replay import job_control
 from sidecar.replay.dry_run import AggregateIndex
 from sidecar.replay.edit.editor import RecordEditor
 from sidecar.replay.edit.redacted_edit import redact_edit
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
-from sidecar.replay.job_control import ReplaySource
+from sidecar.replay.job_control import BrokerReplay, ReplaySource
 from sidecar.replay.models import ReplayRequest
-from sidecar.replay.selected_letters import SelectedLetters
 from sidecar.replay.service import ReplayService
 from sidecar.replay.validation import RecordValidator, describe_registry_trouble
 
@@ -34,14 +34,43 @@ def redact_request(request: ReplayRequest, redactor: Redactor) -> ReplayRequest:
     return replace(request, edit=redact_edit(edit, redactor))
 
 
-def build_replay_service(
+def build_broker_replays(
     sources: Sequence[ReplaySource],
     *,
     queries: LetterQueryCompiler,
+    editor: RecordEditor,
+    redactor: Redactor,
+    groups: ConsumerGroupTracker,
+) -> list[BrokerReplay]:
+    """Build the replays of some brokers. They run once the service built on them starts.
+
+    Args:
+        sources: The brokers with their names.
+        queries: Compiles queries of dead letters.
+        editor: Edits the bodies of records before they are sent.
+        redactor: Redacts values that must not be stored.
+        groups: Progress of consumer groups, to wait for the readers of a batch.
+    """
+    return job_control.build_broker_replays(
+        sources,
+        groups,
+        editor,
+        queries.in_sight,
+        queries.fits,
+        clock=now_micros,
+        redact_request=lambda request: redact_request(request, redactor),
+        redact_message=redactor.letter_message,
+    )
+
+
+def build_replay_service(
+    broker_replays: Sequence[BrokerReplay],
+    *,
+    queries: LetterQueryCompiler,
     payloads: PayloadReader,
+    editor: RecordEditor,
     redactor: Redactor,
     letters: DeadLetterStore,
-    selected: SelectedLetters,
     catalog: SchemaCache,
     groups: ConsumerGroupTracker,
     index: AggregateIndex,
@@ -52,12 +81,12 @@ def build_replay_service(
     """Build the service that acts on the dead letters of some brokers.
 
     Args:
-        sources: The brokers with their names.
+        broker_replays: The replays of each broker.
         queries: Compiles queries of dead letters.
         payloads: Reads and decodes records.
+        editor: Edits the bodies of records before they are sent.
         redactor: Redacts values that must not be shown.
         letters: Finds dead letters.
-        selected: Letters that wait in running replays.
         catalog: Schemas, to check edited records.
         groups: Progress of consumer groups, to warn of groups that would receive a record again.
         index: Recent events, to find earlier replays of a record.
@@ -65,15 +94,15 @@ def build_replay_service(
         max_letters: Maximum number of letters in one replay.
         on_dead_letter: Called with every durable dead letter of a failure report.
     """
+    sources = [broker_replay.source for broker_replay in broker_replays]
     writers = {source.broker.system: build_writer(source) for source in sources}
     return ReplayService(
-        sources,
+        broker_replays,
         store=letters,
         queries=queries,
         tracker=groups,
         index=index,
-        selected=selected,
-        editor=RecordEditor(payloads, catalog, redactor),
+        editor=editor,
         check_records=lambda system: RecordValidator(payloads, system, lambda: describe_registry_trouble(catalog)),
         exporting=LetterTransfer(sources, letters, payloads, redactor, now_micros),
         reporting=FailureReports(
@@ -86,6 +115,4 @@ def build_replay_service(
         ),
         selection=max_letters,
         names=not redactor.hides_keys,
-        redact_request=lambda request: redact_request(request, redactor),
-        redact_message=redactor.letter_message,
     )

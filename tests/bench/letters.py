@@ -169,6 +169,7 @@ async def replay_ours(address: str, stream: str) -> dict[str, Any]:
     from sidecar.dead_letters.ledger_entries import Actor
     from sidecar.dead_letters.store import DeadLetterFilter, DeadLetterStore
     from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+    from sidecar.replay.job_control import build_broker_replays
     from sidecar.replay.models import ReplayRequest
     from sidecar.replay.service import ReplayService
 
@@ -183,11 +184,12 @@ async def replay_ours(address: str, stream: str) -> dict[str, Any]:
             return True
 
     async with _broker(address, stream) as (broker, source):
+        queries, groups = Queries(), ConsumerGroupTracker([broker])
         operations = ReplayService(
-            [source],
+            build_broker_replays([source], groups, None, queries.in_sight, queries.fits),  # type: ignore[arg-type]
             store=DeadLetterStore([source], 5),
-            queries=Queries(),
-            tracker=ConsumerGroupTracker([broker]),
+            queries=queries,
+            tracker=groups,
             index=None,  # type: ignore[arg-type]  # only dry runs ask it
             editor=None,  # type: ignore[arg-type]  # nothing is edited
             check_records=None,  # type: ignore[arg-type]

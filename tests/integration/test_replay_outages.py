@@ -4,8 +4,9 @@ sent is sent once."""
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -22,6 +23,8 @@ from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition
 from sidecar.domain.stream_names import LEDGER
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.pipeline.pipeline import now_micros
+from sidecar.replay.job_control import build_broker_replays, waits_in_replay
 from sidecar.replay.models import ReplayJob, ReplayRequest
 from sidecar.replay.service import ReplayService
 from tests.contracts.test_broker_kafka import KafkaHarness
@@ -87,24 +90,26 @@ class Place:
         key = b"key-%d" % at if self.system == "kafka" else None
         return Outgoing(self.letters_in, key, value, headers, partition=at)
 
-    async def sidecar(self, broker: Any = None, **settings: Any) -> Any:
+    async def sidecar(self, broker: Any = None, *, clock: Callable[[], int] = now_micros) -> Any:
         broker = broker or self.harness.broker(self.stream, group=self.group)
         await broker.start()
         source = Source(broker, broker._naming, self.group)
         follower = ConsumerGroupTracker([broker])
-        desk = DeadLetterStore([source], 5, lambda position: operations.waits(position))
+        queries, editor = Seen(), cast("Any", replace_body)
+        broker_replays = build_broker_replays([source], follower, editor, queries.in_sight, queries.fits, clock=clock)
+        desk = DeadLetterStore([source], 5, partial(waits_in_replay, broker_replays))
         operations: Any = ReplayService(
-            [source],
+            broker_replays,
             store=desk,
-            queries=Seen(),
+            queries=queries,
             tracker=follower,
             index=NoHistory(),
-            editor=cast("Any", replace_body),
+            editor=editor,
             check_records=lambda system: all_pass,
             exporting=cast("Any", None),
             reporting=cast("Any", None),
             selection=1_000,
-            **settings,
+            clock=clock,
         )
         operations.desk = desk
         self._made.append(operations)

@@ -49,12 +49,13 @@ from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.pipeline import SkipOutcome
-from sidecar.replay.selected_letters import SelectedLetters
+from sidecar.replay.edit.editor import RecordEditor
+from sidecar.replay.job_control import waits_in_replay
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.insight_wiring import build_saga_monitor
 from sidecar.runtime.metrics import StatusMetrics
-from sidecar.runtime.replay_wiring import build_replay_service
+from sidecar.runtime.replay_wiring import build_broker_replays, build_replay_service
 from sidecar.runtime.wiring import BrokerSource, build_function_reducer, build_redactor
 from tests.support.faulty_broker import FaultyBroker
 from tests.support.schema_formats import FORMATS
@@ -140,8 +141,6 @@ class Sidecar:
         self.asked: list[tuple[str, str]] = []
         self.follower = ConsumerGroupTracker([self.broker])
         source = BrokerSource(self.broker, GROUP, self.naming)
-        self.selected = SelectedLetters()
-        self.desk = DeadLetterStore([source], 5, self.selected.contains)
         self.cache, self.history, self.sql = PayloadCache(), history, sql
         stored = None if history is None else StoredPayloads(history)
         self.payloads = PayloadReader({self.broker.system: self.broker}, self.judge, self.cache, stored)
@@ -153,14 +152,19 @@ class Sidecar:
         mapper = EventMapper(self.redactor)
         self.sagas = build_saga_monitor(self.config, self.index, self.payloads, mapper)
         queries = build_letter_queries([self.broker], self.index, self.payloads, mapper)
+        editor = RecordEditor(self.payloads, self.catalog, self.redactor)
+        broker_replays = build_broker_replays(
+            [source], queries=queries, editor=editor, redactor=self.redactor, groups=self.follower
+        )
+        self.desk = DeadLetterStore([source], 5, partial(waits_in_replay, broker_replays))
         self._letters = DeadLetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
         self.operations = build_replay_service(
-            [source],
+            broker_replays,
             queries=queries,
             payloads=self.payloads,
+            editor=editor,
             redactor=self.redactor,
             letters=self.desk,
-            selected=self.selected,
             catalog=self.catalog,
             groups=self.follower,
             index=self.index,

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.registry.memory import MemoryRegistry
@@ -26,8 +27,10 @@ from sidecar.pipeline.pipeline import now_micros
 from sidecar.query import parse
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
+from sidecar.replay.job_control import build_broker_replays, waits_in_replay
 from sidecar.replay.models import BodyEdit, ReplayJob
 from sidecar.replay.service import ReplayService
+from sidecar.replay.step_planner import BodyEditor
 from tests.support.conditions import until
 from tests.support.faulty_broker import FaultyBroker
 from tests.support.pipeline import GROUP, SCHEMA, Harness
@@ -109,18 +112,20 @@ class Shop:
         await harness.broker.start()
         source = Source(harness.broker, harness.broker._naming, GROUP)
         follower = ConsumerGroupTracker([harness.broker])
-        desk = DeadLetterStore([source], 5, lambda position: operations.waits(position))
+        queries, writer = Queries(), DeadLetterWriter(source.naming, GROUP, "shop", now_micros)
+        editor: BodyEditor = replace_body  # type: ignore[assignment]
+        broker_replays = build_broker_replays([source], follower, editor, queries.in_sight, queries.fits)
+        desk = DeadLetterStore([source], 5, partial(waits_in_replay, broker_replays))
         catalog = SchemaCache(self.registry, FORMATS)
         self._catalogs.append(catalog)
         payloads = PayloadReader({"memory": harness.broker}, EventDecoder(catalog, EnvelopeConfig()), PayloadCache())
-        queries, writer = Queries(), DeadLetterWriter(source.naming, GROUP, "shop", now_micros)
         operations = Sidecar(
-            [source],
+            broker_replays,
             store=desk,
             queries=queries,
             tracker=follower,
             index=NoHistory(),
-            editor=replace_body,  # type: ignore[arg-type]
+            editor=editor,
             check_records=lambda system: all_pass,
             exporting=LetterTransfer([source], desk, payloads, Redactor(()), now_micros),
             reporting=FailureReports([source], payloads, queries.in_sight, lambda source: writer, now_micros),
