@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from exporters import semantic_conventions
 from exporters.batch_queue import BatchQueue, QueueBounds
@@ -18,6 +19,9 @@ from sidecar.domain.ports.exporter import Destination
 from sidecar.domain.ports.index import Node
 from sidecar.domain.ports.metrics import InstrumentSource
 from sidecar.domain.redaction import Redactor
+
+if TYPE_CHECKING:
+    from exporters.otlp.metric_exporter import MetricDestination, OtlpMetricExporter
 
 MAX_QUEUED_LOGS = 10_000
 """Queue limit of log records."""
@@ -79,17 +83,22 @@ class Telemetry:
             on_edge=self.measures.record_edge,
             on_rejection=None if self.logs is None else self.logs.record_rejection,
         )
-        self.metrics = MetricsRegistry([self.measures], self.measures.histograms, spelling)
-        self.pushed = None
+        self.spelling = spelling
+        self._otlp, self._service = otlp, config.service
+        self._metric_destination: MetricDestination | None = None
         if otlp is not None and "metrics" in sent:
-            from exporters.otlp.metric_exporter import OtlpMetricExporter
+            from exporters.otlp.metric_exporter import MetricDestination
 
-            self.pushed = OtlpMetricExporter(otlp, self.metrics, config.service)
-            self.destinations.append(self.pushed)
+            self._metric_destination = MetricDestination()
+            self.destinations.append(self._metric_destination)
 
-    def measure(self, sources: Sequence[InstrumentSource]) -> None:
-        """Add instruments. Call it before the first collection."""
-        self.metrics.add(sources)
+    def create_metric_exporter(self, metrics: MetricsRegistry) -> OtlpMetricExporter | None:
+        """Create the exporter of these metrics; None if none is configured."""
+        if self._otlp is None or self._metric_destination is None:
+            return None
+        from exporters.otlp.metric_exporter import OtlpMetricExporter
+
+        return OtlpMetricExporter(self._otlp, metrics, self._service, self._metric_destination)
 
     def record_delivery(self, labels: tuple[str, str, str], seconds: float, node: Node) -> None:
         """Record that a consumer group has consumed an event.
@@ -102,10 +111,8 @@ class Telemetry:
         self.measures.record_delivery(labels, seconds, node, self.tracing.trace_of(node.event))
 
     def start(self) -> None:
-        """Start the background tasks."""
+        """Start to send the spans of quiet flows in the background."""
         self.tracing.start()
-        if self.pushed is not None:
-            self.pushed.start()
 
     def offer(self, decoded: Sequence[Decoded]) -> None:
         """Take a decoded batch. Never blocks."""
@@ -141,8 +148,31 @@ class Telemetry:
         await self.tracing.flush()  # may record rejections
         logs = [asyncio.to_thread(self.logs.outbox.close)] if self.logs is not None else []
         await asyncio.gather(self.tracing.close(), *logs)
-        if self.pushed is not None:
-            await self.pushed.close()
+
+
+class TelemetrySession:
+    """Telemetry with all metrics of a sidecar, from its start to its end.
+
+    The metrics come from objects that need the telemetry. So this object is built last, on both.
+    """
+
+    def __init__(self, telemetry: Telemetry, sources: Sequence[InstrumentSource]) -> None:
+        self._telemetry = telemetry
+        measures = telemetry.measures
+        self.metrics = MetricsRegistry([measures, *sources], measures.histograms, telemetry.spelling)
+        self.metric_exporter = telemetry.create_metric_exporter(self.metrics)
+
+    def start(self) -> None:
+        """Start the background tasks."""
+        self._telemetry.start()
+        if self.metric_exporter is not None:
+            self.metric_exporter.start()
+
+    async def close(self) -> None:
+        """Send everything that is held and queued, and the metrics once more, within a few seconds."""
+        await self._telemetry.close()
+        if self.metric_exporter is not None:
+            await self.metric_exporter.close()
 
 
 def _build_otlp_sink(

@@ -218,10 +218,6 @@ class MetricsRegistry:
         self._started = time_ns()
         self._collecting = asyncio.Lock()
 
-    def add(self, sources: Sequence[InstrumentSource]) -> None:
-        """Add instruments. Readers created before do not read them."""
-        self._sources += sources
-
     async def exposition(self, *, open_metrics: bool) -> str:
         """Return all metrics in a Prometheus text format."""
         async with self._collecting:

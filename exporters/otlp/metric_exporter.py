@@ -41,22 +41,37 @@ def read_interval(environ: Mapping[str, str] = os.environ) -> float:
     return DEFAULT_INTERVAL_S
 
 
-class OtlpMetricExporter:
-    """Collects and sends metrics in a task; the request itself runs in a thread."""
+class MetricDestination:
+    """State of the export of metrics (`sidecar.domain.ports.exporter.Destination`).
+
+    It exists before its exporter, because the exported metrics include this state.
+    """
 
     name = "otlp.metrics"
 
-    def __init__(self, otlp: OtlpConfig, metrics: MetricsRegistry, service: str) -> None:
-        self._otlp, self._metrics, self._service = otlp, metrics, service
+    def __init__(self) -> None:
+        self.sent = self.failed = 0
+        self.trouble: str | None = None
+
+    def counts(self) -> tuple[int, int, int]:
+        """Return the numbers of sent, dropped and failed metrics."""
+        return self.sent, 0, self.failed
+
+
+class OtlpMetricExporter:
+    """Collects and sends metrics in a task; the request itself runs in a thread."""
+
+    def __init__(
+        self, otlp: OtlpConfig, metrics: MetricsRegistry, service: str, destination: MetricDestination
+    ) -> None:
+        self._otlp, self._metrics, self._service, self._destination = otlp, metrics, service, destination
         self._interval = read_interval()
         self._exporter: Any = None
         self._reader: MetricsReader | None = None
         self._resource: Any = None
         self._task: asyncio.Task[None] | None = None
-        self._sent = self._failed = 0
         self._in_flight = False
         """True while a request has no response."""
-        self.trouble: str | None = None
 
     def start(self) -> None:
         """Start sending in the background, until `close`."""
@@ -68,8 +83,8 @@ class OtlpMetricExporter:
             try:
                 await self.export()
             except Exception as error:  # a bug, ours or the library's, must not end the task silently
-                self.trouble = str(error) or type(error).__name__
-                log.error("cannot send metrics", exporter=self.name, exc_info=error)
+                self._destination.trouble = str(error) or type(error).__name__
+                log.error("cannot send metrics", exporter=self._destination.name, exc_info=error)
 
     async def export(self) -> None:
         """Collect and send once. Does not raise if the collector does not reply."""
@@ -83,15 +98,15 @@ class OtlpMetricExporter:
         ok = await _run_in_daemon_thread(partial(self._send, metrics))
         self._in_flight = False
         if ok:
-            self._sent += len(metrics)
+            self._destination.sent += len(metrics)
         else:
-            self._failed += len(metrics)
-        if ok is (self.trouble is not None):
-            self.trouble = None if ok else "the collector does not accept metrics"
+            self._destination.failed += len(metrics)
+        if ok is (self._destination.trouble is not None):
+            self._destination.trouble = None if ok else "the collector does not accept metrics"
             if ok:
-                log.info("collector accepts metrics again", exporter=self.name)
+                log.info("collector accepts metrics again", exporter=self._destination.name)
             else:
-                log.warning("collector does not accept metrics; retrying", exporter=self.name)
+                log.warning("collector does not accept metrics; retrying", exporter=self._destination.name)
 
     def _create_exporter(self) -> Any:
         """Create the official exporter."""
@@ -122,10 +137,6 @@ class OtlpMetricExporter:
         outcome: bool = self._exporter.export(data) is MetricExportResult.SUCCESS
         return outcome
 
-    def counts(self) -> tuple[int, int, int]:
-        """Return the numbers of sent, dropped and failed metrics."""
-        return self._sent, 0, self._failed
-
     async def close(self) -> None:
         """Send once more, within a few seconds, unless the collector did not reply to the last request."""
         task, self._task = self._task, None
@@ -140,7 +151,7 @@ class OtlpMetricExporter:
         except TimeoutError:
             pass
         if self._in_flight:
-            log.warning("cannot send the last metrics", exporter=self.name)
+            log.warning("cannot send the last metrics", exporter=self._destination.name)
         if self._exporter is not None:
             await asyncio.to_thread(self._exporter.shutdown)
         if self._reader is not None:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from sidecar.adapters.brokers.source import BrokerSource
 from sidecar.config.schema import Config
 from sidecar.domain.ports.broker import Finding
+from sidecar.domain.ports.metrics import InstrumentSource
 from sidecar.domain.redaction import Redactor
 
 if TYPE_CHECKING:
-    from exporters.telemetry import Telemetry
+    from exporters.telemetry import Telemetry, TelemetrySession
 
 
 def build_telemetry(config: Config, sources: Sequence[BrokerSource], redactor: Redactor) -> Telemetry:
@@ -27,6 +28,13 @@ def build_telemetry(config: Config, sources: Sequence[BrokerSource], redactor: R
     }
     servers = {source.broker.system: source.server for source in sources if source.server is not None}
     return Telemetry(config, targets, servers, redactor)
+
+
+def build_telemetry_session(telemetry: Telemetry, sources: Sequence[InstrumentSource]) -> TelemetrySession:
+    """Build the telemetry that a sidecar starts: with the metrics of these sources."""
+    from exporters.telemetry import TelemetrySession
+
+    return TelemetrySession(telemetry, sources)
 
 
 def check_exporters(config: Config) -> list[Finding]:

@@ -65,7 +65,7 @@ from sidecar.runtime.metrics import (
 from sidecar.runtime.replay_wiring import build_broker_replays, build_replay_service
 from sidecar.runtime.service import SidecarService
 from sidecar.runtime.status import StatusReporter, StatusSources
-from sidecar.runtime.telemetry_wiring import build_telemetry
+from sidecar.runtime.telemetry_wiring import build_telemetry, build_telemetry_session
 
 if TYPE_CHECKING:
     from exporters.telemetry import Telemetry
@@ -254,7 +254,7 @@ def build_service(config: Config) -> SidecarService:
     status = StatusReporter(_build_status_sources(base, pipelines), members=directory, further_trouble=trouble)
     sagas = build_saga_monitor(config, base.index, base.payloads, base.mapper)
     metrics = [*_build_metrics(base, status, directory), SagaMetrics(sagas, now_micros)]
-    base.telemetry.measure(metrics)
+    telemetry = build_telemetry_session(base.telemetry, metrics)
     services = build_api_services(
         config=config,
         build_reducer=partial(build_function_reducer, config),
@@ -271,7 +271,7 @@ def build_service(config: Config) -> SidecarService:
         queries=queries,
         operations=replays,
         status=status,
-        metrics=base.telemetry.metrics,
+        metrics=telemetry.metrics,
         held=HeldStreamControl(pipelines),
         sagas=sagas,
     )
@@ -282,7 +282,7 @@ def build_service(config: Config) -> SidecarService:
         index=base.index,
         history=base.history,
         catalog=base.catalog,
-        telemetry=base.telemetry,
+        telemetry=telemetry,
         membership=build_membership(shared, relay, status, base.counters, base.live, config.service, groups),
         backfill=base.backfill,
         pipelines=pipelines,

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from sidecar.adapters.index.redis import fetcher
+from sidecar.adapters.index.redis.heartbeat import build_empty_message
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.correlation.flows import build_flows
@@ -72,7 +73,7 @@ async def test_the_bound_holds_and_whole_flows_go(making, seed):
         index.add(events[begin : begin + 100])
         await index.wait_until_written()
         await index.sweeper.sweep()
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     remaining = await held(index)
     assert 0 < len(remaining) <= 200
     covered = index.coverage()
@@ -143,7 +144,7 @@ async def test_every_key_expires(making, valkey):
     index.covering(Partition("memory", "a", 0), NOW)
     await index.wait_until_written()
     await index.sweeper.sweep()
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     with Redis(port=valkey.port) as client:
         lives = {key: client.pttl(key) for key in keys_of(valkey, index)}
     assert lives
@@ -177,10 +178,9 @@ async def test_what_one_covers_all_know(making):
     async def says() -> bytes:
         return b'{"a": 1}'
 
-    first.tell(says)
-    await first.beating.beat()
-    await second.beating.beat()
-    await first.beating.beat()
+    await first.beating.beat(says)
+    await second.beating.beat(build_empty_message)
+    await first.beating.beat(says)
     for index in (first, second):
         covered = index.coverage()
         assert (covered.partitions, covered.since, covered.filling) == ([orders, stock], now - 500, True)
@@ -194,18 +194,18 @@ async def test_who_takes_a_partition_over_goes_on_with_what_was_covered(making):
     orders = Partition("kafka", "orders", 0)
     now = time.time_ns() // 1_000_000
     first.covering(orders, now - 5_000_000)
-    await first.beating.beat()
+    await first.beating.beat(build_empty_message)
     first.forget(orders)
     assert "orders" in (first.coverage().note or "")
     second.covering(orders, now - 900_000)
-    await second.beating.beat()
-    await first.beating.beat()
+    await second.beating.beat(build_empty_message)
+    await first.beating.beat(build_empty_message)
     for index in (first, second):
         assert index.coverage().partitions == [orders]
         assert index.coverage().since == now - 5_000_000
         assert index.coverage().note is None
     await second.beating.leave()
-    await first.beating.beat()
+    await first.beating.beat(build_empty_message)
     assert [one.member for one in first.beating.members] == [first.member]
 
 
@@ -247,7 +247,7 @@ async def test_no_more_goes_than_has_to(making):
     index.add([event(number, at=number % 900, trace_id=number + 1) for number in range(400)])
     await index.wait_until_written()
     assert await index.sweeper.sweep() >= 250
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert 0 < index.coverage().events <= 150
     assert len(await held(index)) == index.coverage().events
 
@@ -278,7 +278,7 @@ async def test_the_rights_in_the_docs_are_all_that_it_needs(valkey):
         await index.newest()
         await index.lookup("e1")
         index.beating._told = {Partition("memory", "b", 0)}
-        await index.beating.beat()
+        await index.beating.beat(build_empty_message)
         assert await index.sweeper.sweep() >= 250
         assert await index.sweeper.sweep() == 0
         await index.relay.send(b"x")
@@ -297,7 +297,7 @@ async def test_what_expired_while_nobody_was_there_is_not_counted(making, valkey
     index.add(mixture(200, 50))
     await index.wait_until_written()
     assert await index.sweeper.sweep() == 0
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert index.coverage().events == 200
     with Redis(port=valkey.port) as client:
         # As if every other second had been written long before the rest.
@@ -306,7 +306,7 @@ async def test_what_expired_while_nobody_was_there_is_not_counted(making, valkey
         client.delete(*gone[::2])
     now += 2_000
     assert await index.sweeper.sweep() == 0
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert index.coverage().events == 200 - lost
 
 

@@ -11,6 +11,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from sidecar.adapters.index.redis import writer
+from sidecar.adapters.index.redis.heartbeat import build_empty_message
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.integration.test_index_redis_outages import all_of, at, some
 from tests.support.conditions import until, wait_until
@@ -86,7 +87,7 @@ async def test_the_index_goes_on_where_a_replica_takes_over(monkeypatch):
             assert again
             index.add(some(0, 500))
             await all_of(index, some(0, 1_000))
-            await index.beating.beat()
+            await index.beating.beat(build_empty_message)
             assert index.coverage().events == 1_000
         finally:
             await index.close()

@@ -11,6 +11,7 @@ import pytest
 from redis import Redis
 
 from sidecar.adapters.index.redis.event_counts import parts
+from sidecar.adapters.index.redis.heartbeat import build_empty_message
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.adapters.index.redis.live_relay import RedisRelay
 from sidecar.adapters.index.redis.shards import ShardClients
@@ -47,7 +48,7 @@ async def test_what_is_asked_twice_counts_once(index):
         index.add(events[begin : begin + 100])
         await index.wait_until_written()
         await index.sweeper.sweep()
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     remaining, covered = await held(index), index.coverage()
     assert 0 < len(remaining) <= 200
     assert (covered.events, covered.evicted) == (len(remaining), 600 - len(remaining))
@@ -57,7 +58,7 @@ async def test_no_more_goes_than_has_to_where_it_is_asked_twice(index):
     index.add([event(number, at=number % 900, trace_id=number + 1) for number in range(400)])
     await index.wait_until_written()
     went = await index.sweeper.sweep()
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert index.coverage().evicted == went
     assert 0 < index.coverage().events == 400 - went
 
@@ -96,18 +97,18 @@ async def counted_after_half_expired(index: RedisIndex, ports: Sequence[int]) ->
     now += YEARS / 1000 * 0.6
     index.sweeper._ttl_ms = YEARS  # nothing is old yet
     assert await index.sweeper.sweep() == 0
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert index.coverage().events == left
     # What goes one after the other is no longer counted, whichever shard it was in.
     while left > 100:
         left -= 100
         index.sweeper._max_events = left
         await index.sweeper.sweep()
-        await index.beating.beat()
+        await index.beating.beat(build_empty_message)
         assert index.coverage().events == len(await held(index)) <= left
     index.sweeper._max_events = 0
     await index.sweeper.sweep()
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert index.coverage().events == 0
 
 

@@ -10,6 +10,7 @@ import pytest
 from redis import Redis
 
 from sidecar.adapters.index.redis import writer
+from sidecar.adapters.index.redis.heartbeat import build_empty_message
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.adapters.index.redis.writer import MissedEvents
 from sidecar.adapters.redis_client.errors import RedisOutOfMemory
@@ -83,11 +84,11 @@ async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, m
 
 
 async def test_a_full_server_does_not_silence_the_members(index, client):
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     refuse(client, "full", True)
     (member,) = client.hkeys(index.shards.keys.single(b"m"))
     first = client.hget(index.shards.keys.single(b"m"), member)
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert client.hget(index.shards.keys.single(b"m"), member) != first
     assert [beat.member for beat in index.heartbeats] == [index.member]
 
@@ -108,7 +109,7 @@ async def test_the_oldest_flows_make_room_where_the_server_is_full(index, client
         went += await index.sweeper.sweep()
         await index.writer.wait_until_written(0.2)
         await until(lambda: not index.waiting or index.trouble)
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert went > 500
     assert (await index.newest(limit=1)).nodes[0].event == events[-1]
     covered = index.coverage()

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from redis import Redis
 
 from sidecar.adapters.index.redis import heartbeat
+from sidecar.adapters.index.redis.heartbeat import build_empty_message
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Fenced, NotFoundError, TracecarError
@@ -37,10 +38,9 @@ async def test_who_cannot_say_anything_new_is_heard_of_all_the_same(index, error
             raise error
         return said.pop()
 
-    index.tell(says)
-    await index.beating.beat()
+    await index.beating.beat(says)
     await asyncio.sleep(0.01)
-    await index.beating.beat()
+    await index.beating.beat(says)
     (beat,) = index.heartbeats
     assert (beat.member, beat.says) == (index.member, b'{"first": 1}')
     assert beat.old_ms == 0
@@ -48,13 +48,12 @@ async def test_who_cannot_say_anything_new_is_heard_of_all_the_same(index, error
 
 async def test_a_broker_that_does_not_answer_does_not_silence_the_member(index, monkeypatch):
     monkeypatch.setattr(heartbeat, "MESSAGE_TIMEOUT_S", 0.05)
-    index.tell(asyncio.Event().wait)
-    await index.beating.beat()
+    await index.beating.beat(asyncio.Event().wait)
     assert [beat.member for beat in index.heartbeats] == [index.member]
 
 
 async def test_who_hears_nothing_new_finds_everybody_growing_old(index):
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     (beat,) = index.heartbeats
     assert replace(beat, received_at=beat.received_at - 60).age_ms >= 60_000
 
@@ -62,15 +61,15 @@ async def test_who_hears_nothing_new_finds_everybody_growing_old(index):
 async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, valkey):
     orders = Partition("kafka", "orders", 0)
     index.covering(orders, 5)
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     with Redis(port=valkey.port) as client:
         members, covered = index.shards.keys.single(b"m"), index.shards.keys.single(b"c")
         client.hset(members, "another", "not a heartbeat")
         client.hset(covered, mapping={"something": "", client.hkeys(covered)[0]: "neither"})
-        await index.beating.beat()
+        await index.beating.beat(build_empty_message)
         assert [beat.member for beat in index.heartbeats] == [index.member]
         assert index.coverage().partitions == [orders]
-        await index.beating.beat()
+        await index.beating.beat(build_empty_message)
         assert client.hlen(members) == client.hlen(covered) == 1
 
 

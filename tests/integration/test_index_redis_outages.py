@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 
 from sidecar.adapters.index.redis import fetcher, writer
+from sidecar.adapters.index.redis.heartbeat import build_empty_message
 from sidecar.adapters.index.redis.index import RedisIndex
 from sidecar.adapters.index.redis.writer import MissedEvents
 from sidecar.demo.embedded_valkey import EmbeddedValkey
@@ -147,15 +148,15 @@ async def test_an_emptied_server_is_noticed_also_by_who_reads_nothing_new(index,
     index.writer.on_lost = emptied.append
     index.add(some(0, 100))
     await index.wait_until_written()
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert not emptied
     with Redis(port=server.port) as client:
         client.flushall()
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert emptied == [None]
     index.add(some(0, 100))
     await all_of(index, some(0, 100))
-    await index.beating.beat()
+    await index.beating.beat(build_empty_message)
     assert emptied == [None]
 
 
@@ -184,7 +185,7 @@ async def test_the_index_on_a_cluster():
             await index.wait_until_written()
             await all_of(index, events)
             assert len((await index.newest(limit=700)).nodes) == 700
-            await index.beating.beat()
+            await index.beating.beat(build_empty_message)
             assert index.coverage().events == 2_500
             shares = []
             for node in nodes:
@@ -193,7 +194,7 @@ async def test_the_index_on_a_cluster():
             assert min(shares) > max(shares) / 4
             index.sweeper._max_events = 1_000
             assert await index.sweeper.sweep() > 1_000
-            await index.beating.beat()
+            await index.beating.beat(build_empty_message)
             left, _ = await index.flows(1_000)
             assert index.coverage().events == sum(len(flow.nodes) for flow in left) <= 1_000
         finally:

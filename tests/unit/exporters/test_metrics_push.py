@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics import Counter, Histogram
 from opentelemetry.sdk.metrics.export import AggregationTemporality
 
 from exporters.metrics.instruments import MetricsRegistry
-from exporters.otlp.metric_exporter import OtlpMetricExporter, read_interval
+from exporters.otlp.metric_exporter import MetricDestination, OtlpMetricExporter, read_interval
 from sidecar.config.schema import OtlpConfig
 from sidecar.domain.ports.metrics import Instrument
 from tests.servers.otlp import Receiver, attributes
@@ -32,13 +32,14 @@ async def test_an_unexpected_error_does_not_end_the_export(monkeypatch: pytest.M
     with Receiver() as receiver:
         otlp = OtlpConfig(endpoint=receiver.endpoint("http/protobuf"), protocol="http/protobuf")
         failing = Failing(Instrument("tracecar.one", "gauge", "", read))
-        pushed = OtlpMetricExporter(otlp, MetricsRegistry([failing]), "shop")
+        state = MetricDestination()
+        pushed = OtlpMetricExporter(otlp, MetricsRegistry([failing]), "shop", state)
         pushed.start()
-        while pushed.trouble is None:
+        while state.trouble is None:
             await asyncio.sleep(0.01)
-        assert pushed.trouble == "a mistake"
+        assert state.trouble == "a mistake"
         broken = False
-        while pushed.trouble is not None:
+        while state.trouble is not None:
             await asyncio.sleep(0.01)
         await pushed.close()
         assert "tracecar.one" in receiver.metrics
@@ -54,7 +55,8 @@ async def test_stream_names_that_are_not_utf_8_are_distinguished() -> None:
     for name in ("a\\\\udcff", "a\\\\udcfe"):
         assert f'tracecar_replays_total{{messaging_system="kafka",messaging_destination_name="{name}"}} 0\n' in text
     with Receiver() as receiver:
-        pushed = OtlpMetricExporter(OtlpConfig(endpoint=receiver.endpoint("grpc"), protocol="grpc"), metrics, "shop")
+        otlp = OtlpConfig(endpoint=receiver.endpoint("grpc"), protocol="grpc")
+        pushed = OtlpMetricExporter(otlp, metrics, "shop", MetricDestination())
         pushed.start()
         await pushed.close()
         points = receiver.metrics["tracecar.edge.duration"].histogram.data_points
@@ -68,7 +70,8 @@ async def test_a_collector_receives_the_same_metrics(protocol: Any) -> None:
     found.record_edge(batch(1)[0].event, batch(1, "mail")[0].event, 7, 9)
     with Receiver() as receiver:
         otlp = OtlpConfig(endpoint=receiver.endpoint(protocol), protocol=protocol)
-        pushed = OtlpMetricExporter(otlp, MetricsRegistry([found], found.histograms), "shop")
+        state = MetricDestination()
+        pushed = OtlpMetricExporter(otlp, MetricsRegistry([found], found.histograms), "shop", state)
         pushed.start()
         await pushed.close()
         got = receiver.metrics
@@ -79,8 +82,8 @@ async def test_a_collector_receives_the_same_metrics(protocol: Any) -> None:
     assert (point.count, len(point.exemplars)) == (1, 1)
     assert int.from_bytes(point.exemplars[0].trace_id) == 7
     assert attributes(resource.attributes)["service.name"] == "tracecar"
-    assert pushed.counts()[0] == len(got)
-    assert pushed.trouble is None
+    assert state.counts()[0] == len(got)
+    assert state.trouble is None
 
 
 async def test_a_collector_can_prefer_deltas() -> None:
@@ -109,14 +112,13 @@ async def test_an_unreachable_collector_is_reported(monkeypatch: pytest.MonkeyPa
         receiver.refusing = 400
         found = build_measures()
         found.record_batch(batch(1))
-        pushed = OtlpMetricExporter(
-            OtlpConfig(endpoint=endpoint, protocol="http/protobuf"), MetricsRegistry([found]), "shop"
-        )
+        otlp, state = OtlpConfig(endpoint=endpoint, protocol="http/protobuf"), MetricDestination()
+        pushed = OtlpMetricExporter(otlp, MetricsRegistry([found]), "shop", state)
         pushed.start()
-        while pushed.trouble is None:
+        while state.trouble is None:
             await asyncio.sleep(0.01)
         receiver.refusing = None
-        while pushed.trouble is not None:
+        while state.trouble is not None:
             await asyncio.sleep(0.01)
         await pushed.close()
-        assert pushed.counts()[0] > 0 < pushed.counts()[2]
+        assert state.counts()[0] > 0 < state.counts()[2]

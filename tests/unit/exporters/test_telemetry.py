@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from exporters.preflight import check_backends
-from exporters.telemetry import Telemetry
+from exporters.telemetry import Telemetry, TelemetrySession
 from sidecar.config.schema import (
     Config,
     ExportersConfig,
@@ -122,13 +122,14 @@ async def test_a_backend_that_never_answers_does_not_keep_the_process(
         otlp = OtlpConfig(endpoint=where, protocol=protocol_name, timeout=Duration(3600))
         made = config(otlp=otlp, zipkin=ZipkinConfig(endpoint=f"{where}/api/v2/spans", timeout=Duration(3600)))
         telemetry = Telemetry(made, {}, {})
-        telemetry.start()
+        session = TelemetrySession(telemetry, [])
+        session.start()
         telemetry.offer(events(10))
-        assert telemetry.pushed is not None
-        while not telemetry.pushed._in_flight:
+        assert session.metric_exporter is not None
+        while not session.metric_exporter._in_flight:
             await asyncio.sleep(0.01)
         async with asyncio.timeout(120):
-            await telemetry.close()
+            await session.close()
         assert telemetry.counts()[:2] == (0, 20)
 
 

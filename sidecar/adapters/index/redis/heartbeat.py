@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -27,6 +28,9 @@ MESSAGE_TIMEOUT_S = 2.0
 MEMBER_MAX_SILENCE_MS = 600_000
 """Time without a heartbeat after which a member is removed."""
 _STAMP_DIGITS = 15
+
+MessageBuilder = Callable[[], Awaitable[bytes]]
+"""Builds the message of a member."""
 
 
 class MemberHeartbeat(Struct, frozen=True):
@@ -75,32 +79,31 @@ class HeartbeatLoop:
         self._shards, self._coverage, self._set_count, self._words = shards, coverage, set_count, words
         self._member, self._ttl_ms = member, ttl_ms
         self._told: set[Partition] = set()
-        self._said = b"{}"
-        self.says: Callable[[], Awaitable[bytes]] = _nothing
-        """Builds the message of this member."""
+        self._message = b"{}"
         self.members: list[MemberHeartbeat] = []
         """Latest heartbeats of all members, this one included."""
 
-    async def run(self) -> None:
-        """Run until canceled."""
-        await run_periodically("sending heartbeats to the other members", self.beat, HEARTBEAT_INTERVAL_S)
+    async def run(self, build_message: MessageBuilder) -> None:
+        """Run until canceled. `build_message` builds the message of this member."""
+        beat = partial(self.beat, build_message)
+        await run_periodically("sending heartbeats to the other members", beat, HEARTBEAT_INTERVAL_S)
 
     async def leave(self) -> None:
         """Leave the members. Raises Outage, Refused."""
         await self._tell(b"", {})
         self._told = set()
 
-    async def beat(self) -> None:
+    async def beat(self, build_message: MessageBuilder) -> None:
         """Exchange heartbeats once. Raises Outage, Refused."""
-        await self._say()
+        await self._build_message(build_message)
         before = self._words.words()
-        self._words.compare(before, await self._tell(self._said, dict(self._coverage.own)))
+        self._words.compare(before, await self._tell(self._message, dict(self._coverage.own)))
 
-    async def _say(self) -> None:
+    async def _build_message(self, build_message: MessageBuilder) -> None:
         """Build the message; if that fails, the last one is sent again, because an old message is better than none."""
         try:
             async with asyncio.timeout(MESSAGE_TIMEOUT_S):
-                self._said = await self.says()
+                self._message = await build_message()
         except Exception as error:
             log.warning("cannot build this member's heartbeat; the previous one is sent again", reason=repr(error))
 
@@ -138,7 +141,8 @@ def _beat(now: int, name: bytes, value: bytes) -> MemberHeartbeat | None:
     )
 
 
-async def _nothing() -> bytes:
+async def build_empty_message() -> bytes:
+    """Return the message of a member that has nothing to tell: a `MessageBuilder`."""
     return b"{}"
 
 

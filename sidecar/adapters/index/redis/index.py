@@ -12,12 +12,12 @@ import structlog
 from sidecar.adapters.index.redis.coverage import SharedCoverage
 from sidecar.adapters.index.redis.expiry import IndexSweeper
 from sidecar.adapters.index.redis.fetcher import MAX_PLACES_PER_SET
-from sidecar.adapters.index.redis.heartbeat import HeartbeatLoop, MemberHeartbeat
+from sidecar.adapters.index.redis.heartbeat import HeartbeatLoop, MemberHeartbeat, build_empty_message
 from sidecar.adapters.index.redis.live_relay import RedisRelay
 from sidecar.adapters.index.redis.preflight import inspect
 from sidecar.adapters.index.redis.queries import IndexQueries
 from sidecar.adapters.index.redis.shards import ShardClients
-from sidecar.adapters.index.redis.writer import IndexWriter
+from sidecar.adapters.index.redis.writer import IndexWriter, MissedEvents
 from sidecar.adapters.redis_client.urls import parse
 from sidecar.config.schema import TlsConfig
 from sidecar.domain.errors import Outage, Refused
@@ -51,7 +51,10 @@ class RedisIndex(IndexQueries):
     ) -> None:
         """Create the index. `redact` removes from an event the parts that must not leave the process."""
         shards = ShardClients(parse(url), tls, prefix, "tracecar.index")
-        super().__init__(shards, IndexWriter(shards, ttl_ms), join=join, max_flow=max_flow, patience=patience)
+        writer = IndexWriter(shards, ttl_ms, on_missed=self._report_gap, on_lost=self._report_loss)
+        super().__init__(shards, writer, join=join, max_flow=max_flow, patience=patience)
+        self._on_loss: Callable[[int | None], None] | None = None
+        self._on_gap: Callable[[Partition, int, int], None] | None = None
         self.max_events = max_events
         self.member = secrets.token_hex(8) if member is None else member
         """Name of this sidecar among the members that share the index."""
@@ -94,12 +97,10 @@ class RedisIndex(IndexQueries):
             on_loss: Called with the append time (milliseconds; None: any) from which the server may have lost events.
             on_gap: Called with the first and the last offset of a partition's events that found no room.
         """
-        if heartbeat is not None:
-            self.tell(heartbeat)
-        if on_loss is not None and on_gap is not None:
-            self.losing(on_loss, on_gap)
+        self._on_loss, self._on_gap = on_loss, on_gap
         self._started = True
-        self._tasks = [asyncio.ensure_future(self.beating.run()), asyncio.ensure_future(self.sweeper.run())]
+        beating = self.beating.run(heartbeat or build_empty_message)
+        self._tasks = [asyncio.ensure_future(beating), asyncio.ensure_future(self.sweeper.run())]
         for task in self._tasks:
             task.add_done_callback(_log_failure)
 
@@ -114,6 +115,14 @@ class RedisIndex(IndexQueries):
         if (redact := self._redact) is not None:
             events = [redact(event) for event in events]
         self.writer.add(events)
+
+    def _report_loss(self, since: int | None) -> None:
+        if self._on_loss is not None:
+            self._on_loss(since)
+
+    def _report_gap(self, missed: MissedEvents) -> None:
+        if self._on_gap is not None:
+            self._on_gap(missed.partition, missed.low, missed.high)
 
     async def room(self) -> None:
         """Wait until many more events can be added without losing some."""
@@ -135,10 +144,6 @@ class RedisIndex(IndexQueries):
         """Latest heartbeats of all members, this one included."""
         return self.beating.members
 
-    def tell(self, says: Callable[[], Awaitable[bytes]]) -> None:
-        """Set the function that builds this member's message."""
-        self.beating.says = says
-
     @property
     def waiting(self) -> int:
         """Number of events that wait to be written."""
@@ -157,15 +162,6 @@ class RedisIndex(IndexQueries):
     async def inspect(self) -> list[Finding]:
         """Check the index for `tracecar check`. Changes nothing, and reports problems as findings."""
         return await inspect(self.shards)
-
-    def losing(self, lost: Callable[[int | None], None], missed: Callable[[Partition, int, int], None]) -> None:
-        """Set the callbacks for events that are not in the index.
-
-        `lost` gets the append time (milliseconds; None: all) from which on the server may have lost events; `missed` a
-        partition with the first and last offset that found no room.
-        """
-        self.writer.on_lost = lost
-        self.writer.on_missed = lambda stretch: missed(stretch.partition, stretch.low, stretch.high)
 
     # --- what it covers
 

@@ -50,7 +50,23 @@ class MissedEvents(Struct, frozen=True):
 class IndexWriter:
     """Queue of one sidecar, with the task that empties it."""
 
-    def __init__(self, shards: ShardClients, ttl_ms: int) -> None:
+    def __init__(
+        self,
+        shards: ShardClients,
+        ttl_ms: int,
+        *,
+        on_missed: Callable[[MissedEvents], None] = lambda missed: None,
+        on_lost: Callable[[int | None], None] = lambda since: None,
+    ) -> None:
+        """Create a writer. It starts with the first event.
+
+        Args:
+            shards: The servers of the index.
+            ttl_ms: Time to live of a flow.
+            on_missed: Called with events to read again, once the server is back.
+            on_lost: Called with the append time (milliseconds; None: all) from which on the server may have lost
+                events.
+        """
         self._shards, self._ttl_ms = shards, 2 * ttl_ms
         self.packer = WriteBatchBuilder(shards.keys.shards, ttl_ms // 2)
         self._queue: deque[IndexWriteBatch] = deque()
@@ -69,10 +85,7 @@ class IndexWriter:
         """Reason why the server accepts no events; None if it does."""
         self.full = False
         """True while the server accepts no events because its memory is full."""
-        self.on_missed: Callable[[MissedEvents], None] = lambda missed: None
-        """Called with events to read again, once the server is back."""
-        self.on_lost: Callable[[int | None], None] = lambda since: None
-        """Called with the append time (milliseconds; None: all) from which on the server may have lost events."""
+        self.on_missed, self.on_lost = on_missed, on_lost
         self._away_since = 0.0
         self._unsafe = False
         """The server was unreachable, and did not merely refuse."""
