@@ -47,8 +47,7 @@ from sidecar.pipeline.pending_entry_reaper import PendingEntryBroker, PendingEnt
 from sidecar.pipeline.pipeline import Pipeline, now_micros
 from sidecar.pipeline.stream_counters import StreamCounters
 from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
-from sidecar.replay.edit.editor import RecordEditor
-from sidecar.replay.job_control import ReplaySource, waits_in_replay
+from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.cluster_members import MemberDirectory
@@ -62,7 +61,7 @@ from sidecar.runtime.metrics import (
     MembershipMetrics,
     StatusMetrics,
 )
-from sidecar.runtime.replay_wiring import build_broker_replays, build_replay_service
+from sidecar.runtime.replay_wiring import build_replays
 from sidecar.runtime.service import SidecarService
 from sidecar.runtime.status import StatusReporter, StatusSources
 from sidecar.runtime.telemetry_wiring import build_telemetry, build_telemetry_session
@@ -367,25 +366,16 @@ def _build_dead_letters(
     base: _Foundation, on_dead_letter: DeadLetterCallback
 ) -> tuple[DeadLetterStore, LetterQueryCompiler, ReplayService]:
     queries = build_letter_queries(base.brokers, base.index, base.payloads, base.mapper)
-    redactor, replay_config = base.mapper.redactor, base.config.dead_letters.replay
-    editor = RecordEditor(base.payloads, base.catalog, redactor)
-    broker_replays = build_broker_replays(
-        base.sources, queries=queries, editor=editor, redactor=redactor, groups=base.groups
-    )
-    is_replaying = partial(waits_in_replay, broker_replays)
-    letters = DeadLetterStore(base.sources, replay_config.attempts, is_replaying, base.payloads.open)
-    replays = build_replay_service(
-        broker_replays,
+    letters, replays = build_replays(
+        base.sources,
         queries=queries,
         payloads=base.payloads,
-        editor=editor,
-        redactor=redactor,
-        letters=letters,
+        redactor=base.mapper.redactor,
         catalog=base.catalog,
         groups=base.groups,
         index=base.index,
         build_writer=partial(_build_writer, base),
-        max_letters=replay_config.selection,
+        limits=base.config.dead_letters.replay,
         on_dead_letter=on_dead_letter,
     )
     return letters, queries, replays

@@ -32,12 +32,12 @@ from sidecar.config.schema import (
     LintConfig,
     RedisConfig,
     RegistryConfig,
+    ReplayConfig,
     SagaConfig,
     SourcesConfig,
     TokenConfig,
 )
 from sidecar.config.value_types import StartPosition
-from sidecar.dead_letters.store import DeadLetterStore
 from sidecar.dead_letters.writer import DeadLetterWriter
 from sidecar.decoding.decoder import EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
@@ -49,13 +49,11 @@ from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.pipeline import SkipOutcome
-from sidecar.replay.edit.editor import RecordEditor
-from sidecar.replay.job_control import waits_in_replay
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.insight_wiring import build_saga_monitor
 from sidecar.runtime.metrics import StatusMetrics
-from sidecar.runtime.replay_wiring import build_broker_replays, build_replay_service
+from sidecar.runtime.replay_wiring import build_replays
 from sidecar.runtime.wiring import BrokerSource, build_function_reducer, build_redactor
 from tests.support.faulty_broker import FaultyBroker
 from tests.support.schema_formats import FORMATS
@@ -152,24 +150,17 @@ class Sidecar:
         mapper = EventMapper(self.redactor)
         self.sagas = build_saga_monitor(self.config, self.index, self.payloads, mapper)
         queries = build_letter_queries([self.broker], self.index, self.payloads, mapper)
-        editor = RecordEditor(self.payloads, self.catalog, self.redactor)
-        broker_replays = build_broker_replays(
-            [source], queries=queries, editor=editor, redactor=self.redactor, groups=self.follower
-        )
-        self.desk = DeadLetterStore([source], 5, partial(waits_in_replay, broker_replays))
         self._letters = DeadLetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
-        self.operations = build_replay_service(
-            broker_replays,
+        self.desk, self.operations = build_replays(
+            [source],
             queries=queries,
             payloads=self.payloads,
-            editor=editor,
             redactor=self.redactor,
-            letters=self.desk,
             catalog=self.catalog,
             groups=self.follower,
             index=self.index,
             build_writer=lambda source: self._letters,
-            max_letters=1_000,
+            limits=ReplayConfig(attempts=5, selection=1_000),
         )
         self.services = build_api_services(
             config=self.config,
