@@ -25,14 +25,17 @@ class OffsetRange(Struct, frozen=True):
     """First offset."""
     end: int
     """Offset after the last one."""
+    member: str | None = None
+    """The sidecar that read the range, where members of a group share a partition: the range has the records that this
+    member was given. None: it has every record."""
 
     @property
-    def log(self) -> tuple[Partition, str]:
-        """Partition and incarnation, as a sort key."""
-        return self.partition, self.incarnation or ""
+    def log(self) -> tuple[Partition, str, str]:
+        """Partition, incarnation and member, as a sort key."""
+        return self.partition, self.incarnation or "", self.member or ""
 
 
-def _order(offsets: OffsetRange) -> tuple[tuple[Partition, str], int]:
+def _order(offsets: OffsetRange) -> tuple[tuple[Partition, str, str], int]:
     return offsets.log, offsets.start
 
 
@@ -45,7 +48,7 @@ def join_ranges(ranges: Iterable[OffsetRange]) -> list[OffsetRange]:
         last = joined[-1] if joined else None
         if last is not None and last.log == each.log and each.start <= last.end:
             if each.end > last.end:
-                joined[-1] = OffsetRange(last.partition, last.incarnation, last.start, each.end)
+                joined[-1] = OffsetRange(last.partition, last.incarnation, last.start, each.end, last.member)
         else:
             joined.append(each)
     return joined
@@ -65,10 +68,10 @@ def _parts_outside(whole: OffsetRange, taken: Iterable[OffsetRange]) -> Iterator
         if each.start >= whole.end:
             break
         if each.start > start:
-            yield OffsetRange(whole.partition, whole.incarnation, start, each.start)
+            yield OffsetRange(whole.partition, whole.incarnation, start, each.start, whole.member)
         start = each.end
     if start < whole.end:
-        yield OffsetRange(whole.partition, whole.incarnation, start, whole.end)
+        yield OffsetRange(whole.partition, whole.incarnation, start, whole.end, whole.member)
 
 
 class RangeIndex(Generic[_V]):

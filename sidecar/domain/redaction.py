@@ -134,6 +134,15 @@ class Redactor:
             changes["rejection"] = self.rejection(event.rejection)
         return replace(event, **changes)
 
+    def archived_event(self, event: Event) -> Event:
+        """Return the event as files may keep it for weeks, without any hidden field.
+
+        Ids that join events are left out too where they are hidden, unlike in `stored_event`.
+        """
+        stored = self.stored_event(event)
+        words = self.hidden_words & _JOINING_FIELDS
+        return replace(stored, **dict.fromkeys(words)) if words else stored
+
     def letter(self, letter: DeadLetter) -> DeadLetter:
         """Return the dead letter without hidden fields and keys. Its path and texts quote no hidden value."""
         if not self.active:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
@@ -21,14 +21,16 @@ from sidecar.decoding.decoder import DecodeResult, EventDecoder
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaKey
 from sidecar.domain.errors import Outage, RecordRefused, Refused, TooLarge
-from sidecar.domain.model import Decoded, Outgoing, Rejection
+from sidecar.domain.model import Outgoing, Rejection
 from sidecar.domain.ports.broker import Batch, Broker, Lease
 from sidecar.domain.position import Position
 from sidecar.pipeline.batch_split import find_origin
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.committer import Committer
+from sidecar.pipeline.history_recorder import HistoryRecorder
 from sidecar.pipeline.holds import HeldBy, WorkerHold, explain_breaker, explain_refusal, explain_registry
 from sidecar.pipeline.output_router import OutputRouter
+from sidecar.pipeline.pending_batch import PendingBatch
 from sidecar.pipeline.rewind_deduplicator import EventSink, RewindDeduplicator
 from sidecar.pipeline.stream_counters import StreamCounter
 
@@ -62,20 +64,10 @@ class PipelineContext:
     """Seconds between two commits of one worker."""
     clock: Callable[[], int]
     """Microseconds since 1970."""
+    recorder: HistoryRecorder | None
+    """Records batches for the history; None if no history is kept."""
     on_crash: Callable[[BaseException], None]
     """Called with an unexpected exception, which ends the process rather than one worker in silence."""
-
-
-@dataclass
-class PendingBatch:
-    """A batch that is being decoded."""
-
-    batch: Batch
-    decoded: list[Decoded] = field(default_factory=list)
-    unchecked: bool = False
-    """True if its schemas are not available, so that it is decoded without them."""
-    waiting: bool = False
-    """True while a task fetches its schemas or decodes its large records, and then the rest of it."""
 
 
 class PartitionWorker:
@@ -193,6 +185,8 @@ class PartitionWorker:
         batch, decoded = pending.batch, pending.decoded
         if batch.gap is not None:
             self._report_gap(batch)
+        if self._context.recorder is not None:
+            self._context.recorder.record(batch, decoded)
         if batch.records:
             rejected = [each for each in decoded if each.event.rejection is not None]
             self.deduplicator.publish(decoded, rejected, unchecked=pending.unchecked and self.hold is not None)
@@ -363,6 +357,8 @@ class PartitionWorker:
     def _on_commit(self, published: Sequence[Outgoing]) -> None:
         letters = self._context.router.count_letters(self.lease.partition.stream, published)
         self._counter.dead_lettered += letters
+        if letters and self._context.recorder is not None:
+            self._context.recorder.dead_lettered(published, self._context.clock())
         records, size = self._committer.waiting, self._committer.waiting_bytes
         if records < MAX_UNCOMMITTED_RECORDS // 2 and size < MAX_UNCOMMITTED_BYTES // 2:
             self._unpause("committing")

@@ -17,6 +17,8 @@ from sidecar.domain.ports.broker import Broker, Lease
 from sidecar.domain.position import Partition, Position
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.half_open_probe import would_trip_again
+from sidecar.pipeline.history_filler import HistoryFiller
+from sidecar.pipeline.history_recorder import HistoryRecorder
 from sidecar.pipeline.holds import WorkerHold
 from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.output_router import OutputRouter
@@ -58,6 +60,14 @@ class SkipOutcome:
     """Records that are committed although the broker refused both to pass them on and to dead-letter them."""
 
 
+@dataclass(frozen=True)
+class HistoryFeed:
+    """The parts of the history that a pipeline feeds."""
+
+    recorder: HistoryRecorder
+    filler: HistoryFiller
+
+
 class Pipeline:
     """Runs one broker's batches through a worker for each partition."""
 
@@ -72,9 +82,10 @@ class Pipeline:
         backfill: IndexBackfill,
         config: Config,
         group: str,
+        history: HistoryFeed | None = None,
     ) -> None:
         self.broker, self.group = broker, group
-        self._counters, self._backfill, self._config = counters, backfill, config
+        self._counters, self._backfill, self._config, self._history = counters, backfill, config, history
         self._workers: dict[Partition, PartitionWorker] = {}
         self._deduplicators: dict[Partition, RewindDeduplicator] = {}
         """Deduplicators of partitions whose leases have ended."""
@@ -94,6 +105,7 @@ class Pipeline:
             hold_on_outage=config.registry.on_outage == "hold",
             commit_interval=lambda: max(MIN_COMMIT_INTERVAL_S, COMMIT_INTERVAL_PER_PARTITION_S * len(self._workers)),
             clock=now_micros,
+            recorder=None if history is None else history.recorder,
             on_crash=self._on_crash,
         )
 
@@ -149,6 +161,8 @@ class Pipeline:
             self._context, lease, counter, self._breaker(partition.stream), self._deduplicators.pop(partition, None)
         )
         self._backfill.begin(self.broker, lease)
+        if self._history is not None:
+            self._history.filler.begin(self.broker, lease)
         for lost in [partition for partition, other in self._workers.items() if other.lease.lost]:
             self._backfill.forget(lost)
             await self._close(self._workers.pop(lost))

@@ -26,6 +26,7 @@ from sidecar.pipeline.pipeline import Pipeline
 from sidecar.pipeline.stream_counters import StreamCounters
 from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
 from sidecar.replay.service import ReplayService
+from sidecar.runtime.history_wiring import HistoryRecording
 from sidecar.runtime.memory_trimmer import MemoryTrimmer
 from sidecar.runtime.status import StatusReporter
 
@@ -73,6 +74,8 @@ class SidecarService:
     index: Index
     history: History | None
     """None if none is configured."""
+    recording: HistoryRecording | None
+    """None without a history."""
     catalog: SchemaCache
     telemetry: RunningTelemetry
     membership: Membership | None
@@ -98,6 +101,8 @@ class SidecarService:
                 on_gap=self.backfill.backfill_range,
             )
             self.membership.relay.start()
+        if self.recording is not None:
+            self.recording.start()
         reading = [asyncio.ensure_future(pipeline.run()) for pipeline in self.pipelines]
         self.groups.start()
         if self.unowned_reader is not None:
@@ -134,6 +139,8 @@ class SidecarService:
         if self.membership is not None:
             await self.membership.relay.close()
             await self.membership.index.stop()
+        if self.recording is not None:
+            await self.recording.close()
         for pipeline in self.pipelines:
             await pipeline.broker.close()
         await self.telemetry.close()

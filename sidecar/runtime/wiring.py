@@ -31,7 +31,6 @@ from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.broker_traits import register_traits
 from sidecar.domain.model import Event
 from sidecar.domain.ports.broker import Broker
-from sidecar.domain.ports.history import History
 from sidecar.domain.ports.history_sql import HistorySql
 from sidecar.domain.ports.metrics import InstrumentSource
 from sidecar.domain.ports.reducer import Reducer
@@ -40,6 +39,7 @@ from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.event_fan_out import EventFanOut, EventViewers, UnownedFanOut
 from sidecar.pipeline.held_streams import HeldStreamControl
+from sidecar.pipeline.history_writer import MaintainedHistory
 from sidecar.pipeline.index_backfill import IndexBackfill
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.output_router import OutputRouter
@@ -51,6 +51,7 @@ from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.cluster_members import MemberDirectory
+from sidecar.runtime.history_wiring import HistoryRecording, build_history_recording, describe_history_trouble
 from sidecar.runtime.insight_wiring import SagaMetrics, build_saga_monitor
 from sidecar.runtime.membership_wiring import build_membership, build_relay
 from sidecar.runtime.memory_trimmer import MemoryTrimmer
@@ -80,9 +81,6 @@ BROKER_ADAPTERS: tuple[BrokerAdapter, ...] = (
     RedisAdapter(),
 )
 """Every kind of broker. A new one is a package and one line here."""
-
-
-# --- adapters
 
 
 def register_brokers() -> None:
@@ -145,13 +143,13 @@ def build_shared_index(config: Config) -> RedisIndex | None:
     )
 
 
-def build_history(config: Config) -> tuple[History, HistorySql] | tuple[None, None]:
-    """Build the history and its SQL; None if none is configured. Raises Refused for storage that cannot be used."""
+def build_history(config: Config) -> tuple[MaintainedHistory, HistorySql] | tuple[None, None]:
+    """Build the history and its SQL; None without one. Raises ConfigError, or Refused for unusable storage."""
     if config.history is None:
         return None, None
     from sidecar.adapters.history.builder import build_parquet_history
 
-    return build_parquet_history(config.history.url)
+    return build_parquet_history(config.history)
 
 
 def build_redactor(config: Config) -> Redactor:
@@ -170,9 +168,6 @@ def build_function_reducer(config: Config, name: str) -> Reducer:
     )
 
 
-# --- the sidecar
-
-
 @dataclass(frozen=True)
 class _Foundation:
     """Objects that most others need, and that need none of them."""
@@ -182,8 +177,9 @@ class _Foundation:
     brokers: list[Broker]
     shared_index: RedisIndex | None
     index: MemoryIndex | RedisIndex
-    history: History | None
+    history: MaintainedHistory | None
     sql: HistorySql | None
+    recording: HistoryRecording | None
     catalog: SchemaCache
     decoder: EventDecoder
     counters: StreamCounters
@@ -213,6 +209,7 @@ def _build_foundation(config: Config) -> _Foundation:
         index=index,
         history=history,
         sql=sql,
+        recording=build_history_recording(config, history, decoder, build_redactor(config)),
         catalog=catalog,
         decoder=decoder,
         counters=StreamCounters(),
@@ -249,7 +246,7 @@ def build_service(config: Config) -> SidecarService:
     on_dead_letter = _late_dead_letter_hook(base)
     reapers = _build_reapers(base, on_dead_letter)
     letters, queries, replays = _build_dead_letters(base, on_dead_letter)
-    trouble = [*(reaper.sentences for reaper in reapers), replays.trouble]
+    trouble = [*(reaper.sentences for reaper in reapers), replays.trouble, *describe_history_trouble(base.recording)]
     status = StatusReporter(_build_status_sources(base, pipelines), members=directory, further_trouble=trouble)
     sagas = build_saga_monitor(config, base.index, base.payloads, base.mapper)
     metrics = [*_build_metrics(base, status, directory), SagaMetrics(sagas, now_micros)]
@@ -280,6 +277,7 @@ def build_service(config: Config) -> SidecarService:
         counters=base.counters,
         index=base.index,
         history=base.history,
+        recording=base.recording,
         catalog=base.catalog,
         telemetry=telemetry,
         membership=build_membership(shared, relay, status, base.counters, base.live, config.service, groups),
@@ -330,6 +328,7 @@ def _build_pipeline(base: _Foundation, source: BrokerSource, fan_out: EventFanOu
         base.backfill,
         base.config,
         source.group,
+        None if base.recording is None else base.recording.feed,
     )
 
 

@@ -15,6 +15,7 @@ import pytest
 from sidecar.adapters.history.builder import build_parquet_history
 from sidecar.adapters.history.parquet_history import ParquetHistory
 from sidecar.adapters.history.sql_runner import HistorySqlRunner
+from sidecar.config.schema import HistoryConfig
 from sidecar.domain.errors import QueryError, Refused
 from sidecar.domain.history_rows import HistoryRow, encode_row
 from sidecar.domain.model import Event, Rejection
@@ -51,7 +52,7 @@ def segment(
 
 @pytest.fixture
 async def history(tmp_path: Path) -> AsyncIterator[tuple[ParquetHistory, HistorySqlRunner]]:
-    built = build_parquet_history(str(tmp_path / "history"))
+    built = build_parquet_history(HistoryConfig(url=str(tmp_path / "history")))
     yield built
     await built[0].close()
 

@@ -85,6 +85,7 @@ class Harness:
         self.log, self.registry = log, registry
         breaker = settings.pop("breaker", BreakerConfig(ratio=0.5, window=Duration(60), minimum=1_000_000))
         letters, gate = settings.pop("letters", True), settings.pop("gate", {})
+        history = settings.pop("history", None)
         lookback = float(settings.pop("lookback", 0))  # type: ignore[arg-type]
         self.config = Config(
             service="shop",
@@ -109,6 +110,7 @@ class Harness:
             IndexBackfill(self.shown, judge, lookback=lookback, max_events=1000),  # type: ignore[arg-type]
             self.config,
             GROUP,
+            history(judge) if callable(history) else None,
         )
 
     @asynccontextmanager

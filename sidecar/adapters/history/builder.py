@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+from sidecar.adapters.history.directory_store import DirectoryStore
+from sidecar.adapters.history.file_maintenance import HistoryLimits
 from sidecar.adapters.history.file_store import FileStore
 from sidecar.adapters.history.parquet_history import ParquetHistory
 from sidecar.adapters.history.sql_runner import HistorySqlRunner
+from sidecar.config.schema import HistoryConfig
+from sidecar.config.string_formats import parse_size
+from sidecar.domain.errors import ConfigError, Mistake
 
 
-def build_parquet_history(url: str) -> tuple[ParquetHistory, HistorySqlRunner]:
-    """Build them on a directory, or on a prefix of a bucket. Raises Refused for storage that cannot be used."""
-    is_bucket = "://" in url
-    store: FileStore
-    if is_bucket:
-        from sidecar.adapters.history.object_store import ObjectStore
+def build_file_store(url: str) -> FileStore:
+    """Build a directory, or a prefix of a bucket. Raises ConfigError, or Refused for storage that cannot be used."""
+    if "://" not in url:
+        _check_extra("duckdb")
+        return DirectoryStore(url)
+    _check_extra("duckdb", "obstore")
+    from sidecar.adapters.history.object_store import ObjectStore
 
-        store = ObjectStore(url)
-    else:
-        from sidecar.adapters.history.directory_store import DirectoryStore
+    return ObjectStore(url)
 
-        store = DirectoryStore(url)
-    history = ParquetHistory(store)
-    return history, HistorySqlRunner(history.catalog, store, copies=is_bucket)
+
+def build_parquet_history(config: HistoryConfig) -> tuple[ParquetHistory, HistorySqlRunner]:
+    """Build what is configured. Raises as `build_file_store`."""
+    store = build_file_store(config.url)
+    history = ParquetHistory(store, HistoryLimits(float(config.keep.age), parse_size(config.keep.size)))
+    return history, HistorySqlRunner(history.catalog, store, copies="://" in config.url)
+
+
+def _check_extra(*names: str) -> None:
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        expected = "the extra tracecar[history] to be installed"
+        raise ConfigError([Mistake("history", expected, f"no {' and no '.join(missing)}")])

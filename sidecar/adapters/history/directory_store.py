@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +20,7 @@ from sidecar.adapters.history.file_store import FilePart, StoredFile
 from sidecar.domain.errors import Outage, Refused
 
 _T = TypeVar("_T")
+MAX_SPOOL_AGE_S = 86_400
 _REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG})
 
 
@@ -26,8 +29,8 @@ class DirectoryStore:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._root = Path(root).expanduser()
-        # Each process has a spool of its own: another one's files may be in use.
-        self.spool = self._root / ".spool" / f"{os.uname().nodename}-{os.getpid()}"
+        # Each object has a spool of its own: in a container, a later process has the same number.
+        self.spool = self._root / ".spool" / f"{os.uname().nodename}-{os.getpid()}-{secrets.token_hex(4)}"
 
     async def list_files(self, prefix: str) -> list[StoredFile]:
         """Return the files below a directory, by name."""
@@ -98,6 +101,20 @@ class DirectoryStore:
         path = self._root / file.name
         return path if await self._run(path.exists) else None
 
+    async def clean_spools(self) -> None:
+        """Remove the spools of processes that are gone: of this host at once, of others after a day."""
+        await self._run(self._clean_spools)
+
+    def _clean_spools(self) -> None:
+        self.spool.mkdir(parents=True, exist_ok=True)
+        for folder in self.spool.parent.iterdir():
+            host, process, _ = folder.name.rsplit("-", 2) if folder.name.count("-") >= 2 else ("", "", "")
+            is_here = host == os.uname().nodename and process.isdigit()
+            if folder != self.spool and (
+                not _is_alive(int(process)) if is_here else time.time() - folder.stat().st_mtime > MAX_SPOOL_AGE_S
+            ):
+                shutil.rmtree(folder, ignore_errors=True)
+
     async def close(self) -> None:
         """Remove the spool of this process."""
         await self._run(lambda: shutil.rmtree(self.spool, ignore_errors=True))
@@ -110,6 +127,18 @@ class DirectoryStore:
             if error.errno in _REFUSALS:
                 raise Refused(f"{text}; give it a directory that this user may write (history.url)") from error
             raise Outage(text) from error
+
+
+def _is_alive(process: int) -> bool:
+    if process == os.getpid():
+        return False  # an earlier process with this number, in a container
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:

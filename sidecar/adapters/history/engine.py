@@ -170,4 +170,5 @@ def _describe_range(offsets: StoredRange) -> dict[str, object]:
         "incarnation": offsets.incarnation,
         "start": offsets.start,
         "end": offsets.end,
+        "member": offsets.member,
     }

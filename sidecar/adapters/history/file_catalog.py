@@ -17,6 +17,7 @@ from sidecar.adapters.history.file_header import (
     restore_range,
 )
 from sidecar.adapters.history.file_store import FilePart, FileStore, StoredFile
+from sidecar.adapters.history.id_filter import BLOCK_BYTES
 from sidecar.domain.offset_ranges import OffsetRange, RangeIndex
 
 log = structlog.get_logger()
@@ -41,6 +42,13 @@ class HistoryFile(Struct, frozen=True):
     @property
     def name(self) -> str:
         return self.file.name
+
+    @property
+    def stored_bytes(self) -> int:
+        """Size of the file with its companion."""
+        words = (self.header.filters or {}).values()
+        groups = len(self.header.row_groups)
+        return self.file.size_bytes + self.filters_start + sum(each.blocks for each in words) * groups * BLOCK_BYTES
 
     @property
     def companion(self) -> str:

@@ -6,6 +6,8 @@ file that is about to appear; a data file without a companion is not the history
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 from msgspec import Struct
 
@@ -51,6 +53,7 @@ class StoredRange(Struct, frozen=True, array_like=True):
     start: str
     end: str
     """Offsets as decimal text: those of Redis have 128 bits."""
+    member: str | None = None
 
 
 class FileHeader(Struct):
@@ -80,13 +83,13 @@ def store_range(offsets: OffsetRange) -> StoredRange:
     partition = offsets.partition
     stream = partition.stream.encode("utf-8", "surrogateescape")
     start, end = str(offsets.start), str(offsets.end)
-    return StoredRange(partition.system, stream, partition.number, offsets.incarnation, start, end)
+    return StoredRange(partition.system, stream, partition.number, offsets.incarnation, start, end, offsets.member)
 
 
 def restore_range(stored: StoredRange) -> OffsetRange:
     """Convert a range of a header back."""
     partition = Partition(stored.system, stored.stream.decode("utf-8", "surrogateescape"), stored.partition)
-    return OffsetRange(partition, stored.incarnation, int(stored.start), int(stored.end))
+    return OffsetRange(partition, stored.incarnation, int(stored.start), int(stored.end), stored.member)
 
 
 def encode_companion(header: FileHeader, filters: bytes) -> bytes:
@@ -115,3 +118,9 @@ def decode_header(data: bytes) -> FileHeader:
         return msgspec.msgpack.decode(data[HEADER_PREFIX_BYTES:end], type=FileHeader)
     except msgspec.DecodeError as error:
         raise ValueError(f"a damaged header: {error}") from error
+
+
+def read_header_length(companion: Path) -> int:
+    """Return the length of the header of a local companion, with its prefix."""
+    with companion.open("rb") as file:
+        return header_bytes(file.read(HEADER_PREFIX_BYTES))

@@ -53,5 +53,8 @@ class FileStore(Protocol):
         None if the file does not exist any more.
         """
 
+    async def clean_spools(self) -> None:
+        """Remove what processes that are gone left in the spool."""
+
     async def close(self) -> None:
         """Release connections and temporary files."""

@@ -101,6 +101,9 @@ class ObjectStore:
         except FileNotFoundError:
             return None
 
+    async def clean_spools(self) -> None:
+        """Do nothing: the spool is a temporary directory of this process."""
+
     async def close(self) -> None:
         """Remove the spool with the cache."""
         await asyncio.to_thread(shutil.rmtree, self.spool, ignore_errors=True)

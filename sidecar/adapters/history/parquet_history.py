@@ -37,7 +37,8 @@ from sidecar.adapters.history.engine_client import EngineClient
 from sidecar.adapters.history.engine_requests import FateReadRequest, FateWriteRequest, WriteRequest
 from sidecar.adapters.history.engine_sql import FATE_COLUMNS
 from sidecar.adapters.history.file_catalog import COMPANION, DATA, DEAD_LETTERS, EVENTS, FileCatalog, build_file
-from sidecar.adapters.history.file_header import header_bytes, store_range
+from sidecar.adapters.history.file_header import read_header_length, store_range
+from sidecar.adapters.history.file_maintenance import FileMaintenance, HistoryLimits
 from sidecar.adapters.history.file_store import FileStore, StoredFile
 from sidecar.adapters.history.row_search import RowSearch
 from sidecar.domain.errors import Outage
@@ -64,12 +65,19 @@ MAX_ORIGINS_PER_REQUEST = 500
 class ParquetHistory:
     """A history in a file store."""
 
-    def __init__(self, store: FileStore, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(
+        self,
+        store: FileStore,
+        limits: HistoryLimits | None = None,
+        *,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
         self._store, self._now_us = store, now_us
         self.catalog = FileCatalog(store)
         self.writer = EngineClient(store.spool / "write", memory_bytes=WRITE_MEMORY_BYTES, threads=1)
         self._reader = EngineClient(store.spool / "read", memory_bytes=READ_MEMORY_BYTES, threads=MAX_READ_THREADS)
         self.search = RowSearch(self.catalog, store, self._reader)
+        self.maintenance = FileMaintenance(store, self.catalog, self.writer, limits, now_us)
         self._id = secrets.token_hex(4)
         self._written = 0
         self._staged_rows = 0
@@ -121,7 +129,7 @@ class ParquetHistory:
         assert header is not None
         if segment.fates:
             await self._write_fates(segment.fates, self._fate_folder() + name.rpartition("/")[2])
-        length = await self._in_spool(lambda: _read_header_length(companion))
+        length = await self._in_spool(lambda: read_header_length(companion))
         await self._store.publish(companion, name + COMPANION)
         await self._store.publish(target, name + DATA)
         self.catalog.add(build_file(StoredFile(name + DATA, header.size_bytes), header, length))
@@ -188,28 +196,29 @@ class ParquetHistory:
         times = [moment for file in files for moment in (file.header.min_ms, file.header.max_ms) if moment is not None]
         return HistoryCoverage(
             events=sum(file.header.rows for file in files),
-            bytes=sum(file.file.size_bytes for file in files),
+            bytes=sum(file.stored_bytes for file in files),
             files=len(files),
             oldest_ms=min(times, default=None),
             newest_ms=max(times, default=None),
             covered=covered,
             holes=subtract_ranges((each for file in files for each in file.holes), covered),
+            kept_from_ms=self.maintenance.deleted_before_ms,
         )
 
     async def start(self) -> None:
         """Start the engine that answers, so that the first question does not wait for it."""
+        await self._store.clean_spools()
         await self._reader.start()
+
+    async def maintain(self) -> None:
+        """Merge small files, and delete what is older or larger than the limits."""
+        await self.maintenance.run()
 
     async def close(self) -> None:
         """End the engines and remove the spool."""
         await self.writer.close()
         await self._reader.close()
         await self._store.close()
-
-
-def _read_header_length(companion: Path) -> int:
-    with companion.open("rb") as file:
-        return header_bytes(file.read(64))
 
 
 def _fate_values(fate: DeadLetterFate) -> dict[str, object]:

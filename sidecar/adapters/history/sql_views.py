@@ -41,7 +41,7 @@ def find_overlapping(files: Iterable[HistoryFile]) -> set[str]:
     for file in files:
         if file.header.rows and not file.covered:
             overlapping.add(file.name)
-        ranges += [(each.log, each.start, each.end, file.name) for each in file.covered]
+        ranges += [((each.partition, each.incarnation or ""), each.start, each.end, file.name) for each in file.covered]
     ranges.sort()
     last_end: dict[tuple[object, str], tuple[int, str]] = {}
     for log, start, end, name in ranges:

@@ -17,11 +17,12 @@ from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.grouping import FailureCause
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
 from sidecar.domain.broker_traits import is_time_observed, traits_of
-from sidecar.domain.json_safe import bytes_to_json, encode_json, to_json, to_json_values, to_text, with_all_digits
+from sidecar.domain.json_safe import encode_json, to_json, to_json_values, to_text
 from sidecar.domain.large_records import LARGE_RECORD_BYTES, count_value_bytes
 from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
 from sidecar.domain.ports import index as index_port
 from sidecar.domain.ports.history import HistoryCoverage
+from sidecar.domain.redacted_payload import body_to_json, headers_to_json, redact_exact_body, redact_headers
 from sidecar.domain.redaction import Redactor
 from sidecar.domain.timestamps import format_rfc3339
 
@@ -65,7 +66,7 @@ def rejection(value: Rejection | None) -> models.RejectionModel | None:
 
 def headers(values: Headers) -> list[models.Header]:
     """Map headers; values that are not text become `{"base64": …}`."""
-    return [(to_text(name), bytes_to_json(value)) for name, value in values]
+    return headers_to_json(values)
 
 
 def coverage(held: index_port.Coverage) -> models.CoverageModel:
@@ -172,24 +173,20 @@ class EventMapper:
 
     def headers_of(self, decoded: Decoded) -> Headers:
         """Return the record's headers, redacted, for display and search."""
-        record = decoded.record
-        return self.redactor.headers(record.headers, flat=record.value is None)
+        return redact_headers(self.redactor, decoded)
 
     def body_of(self, decoded: Decoded) -> object:
         """Return the decoded body, redacted, for display and search; None if it could not be decoded."""
         return None if decoded.body is None else self.redactor.body(decoded.body, flat=decoded.record.value is None)
 
     def _body(self, decoded: Decoded) -> object:
-        if decoded.body is None:
-            return bytes_to_json(self.redactor.raw(decoded.record.value))
-        body = to_json(self._exact_body_of(decoded))
+        body = body_to_json(self.redactor, decoded)
         # Many values are encoded here, in the thread where large records are mapped.
         return body if count_value_bytes(decoded.record) <= LARGE_RECORD_BYTES else msgspec.Raw(encode_json(body))
 
     def _exact_body_of(self, decoded: Decoded) -> object:
         """Return the decoded body, redacted, its numbers with all their digits."""
-        record = decoded.record
-        return self.redactor.body(with_all_digits(record.value, decoded.body), flat=record.value is None)
+        return redact_exact_body(self.redactor, decoded)
 
     def flow(
         self, flow: index_port.Flow, held: index_port.Coverage | None = None, *, whole: bool = True

@@ -21,12 +21,15 @@ class Lease:
     the old one cannot be committed.
     """
 
-    __slots__ = ("lost", "partition", "start")
+    __slots__ = ("incarnation", "lost", "partition", "start")
 
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
         self.start = start
         """First offset of this lease's batches: the group's committed offset, or the configured start."""
+        self.incarnation: str | None = None
+        """Identity of the stream, once it is known; None if the broker has none. A stream that is deleted and created
+        again has another one."""
         self.lost = False
         """True once the lease is lost. Only the broker adapter sets it, and never resets it."""
 

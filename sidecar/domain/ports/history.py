@@ -35,8 +35,8 @@ class DeadLetterFate(Struct, frozen=True):
 
     origin: Position
     """Position of the rejected record."""
-    origin_timestamp: int
-    """Broker timestamp of that record in milliseconds."""
+    origin_timestamp: int | None
+    """Broker timestamp of that record in milliseconds; None if it is not known."""
     dead_letter_id: str
     """`GROUP@POSITION`."""
     state: str

@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 
 from sidecar.adapters.history.builder import build_parquet_history
+from sidecar.config.schema import HistoryConfig
 from sidecar.domain.history_rows import HistoryRow, encode_row
 from sidecar.domain.model import Event
 from sidecar.domain.ports.history import HistorySegment
@@ -25,7 +26,7 @@ HOSTILE = "\x1b]0;owned\x07[bold]x\u202e"
 
 @pytest_asyncio.fixture
 async def sidecar(tmp_path: Path) -> AsyncIterator[Sidecar]:
-    history, sql = build_parquet_history(str(tmp_path / "history"))
+    history, sql = build_parquet_history(HistoryConfig(url=str(tmp_path / "history")))
     events = [
         Event(Position("memory", "orders", 0, n), None, 1_790_000_000_000 + n, 0, type=type, event_id=f"e-{n}")
         for n, type in enumerate(("OrderCreated", "OrderCreated", HOSTILE))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
@@ -122,6 +123,7 @@ class PartitionAcquirer:
         lease.topic_id = await self._cluster.retry(
             f"asking for the id of {tp.topic}", lambda: self._cluster.topic_id(tp.topic)
         )
+        lease.incarnation = None if lease.topic_id is None else _format_topic_id(lease.topic_id)
         offsets = await self._cluster.retry(
             f"reading the offset of {lease.partition}", lambda: self._cluster.committed_offsets(group, [tp])
         )
@@ -185,3 +187,8 @@ class PartitionAcquirer:
         since = self._start.value if kind == "at" else self._started_at_ms - self._start.value
         offset = (await self._cluster.offsets([tp], max(0, since)))[tp]
         return offset if offset >= 0 else (await self._cluster.offsets([tp], LATEST_OFFSET))[tp]
+
+
+def _format_topic_id(topic_id: bytes) -> str:
+    """Write a topic's id as Kafka's own tools do."""
+    return base64.urlsafe_b64encode(topic_id).decode().rstrip("=")

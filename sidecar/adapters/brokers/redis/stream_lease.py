@@ -34,6 +34,7 @@ class StreamLease:
         """Name of the group that marks this stream (see `ensure_identity`). A stream that was created again has another
         one."""
         self.lease = Lease(Partition(SYSTEM, stream, 0), start)
+        self.lease.incarnation = identity.decode("utf-8", "replace") or None
         self.held = False
         self.deleted = False
         """True if the stream was deleted: a stream that appears under its name is another one."""

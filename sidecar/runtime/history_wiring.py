@@ -1,0 +1,59 @@
+"""Composition of the writing side of the history."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from sidecar.config.schema import Config
+from sidecar.decoding.decoder import EventDecoder
+from sidecar.domain.redaction import Redactor
+from sidecar.pipeline.history_filler import HistoryFiller
+from sidecar.pipeline.history_recorder import HistoryRecorder, RowEncoder
+from sidecar.pipeline.history_writer import HistoryWriter, MaintainedHistory
+from sidecar.pipeline.pipeline import HistoryFeed
+
+
+@dataclass(frozen=True)
+class HistoryRecording:
+    """The writing side of a running sidecar's history."""
+
+    recorder: HistoryRecorder
+    writer: HistoryWriter
+    filler: HistoryFiller
+
+    @property
+    def feed(self) -> HistoryFeed:
+        """The part that pipelines need."""
+        return HistoryFeed(self.recorder, self.filler)
+
+    def start(self) -> None:
+        """Start to write."""
+        self.writer.start()
+        self.filler.start()
+
+    async def close(self) -> None:
+        """Stop, with everything that is queued in files. Call it once the pipelines are drained."""
+        await self.filler.close()
+        await self.writer.close()
+
+
+def build_history_recording(
+    config: Config, history: MaintainedHistory | None, decoder: EventDecoder, redactor: Redactor
+) -> HistoryRecording | None:
+    """Build the writing side of the history; None if none is configured."""
+    if config.history is None or history is None:
+        return None
+    recorder = HistoryRecorder(RowEncoder(redactor, bodies=config.history.bodies), member=os.uname().nodename)
+    flush_s = float(config.history.flush)
+    return HistoryRecording(
+        recorder,
+        HistoryWriter(history, recorder, flush_s=flush_s),
+        HistoryFiller(history, recorder, decoder, flush_s=flush_s),
+    )
+
+
+def describe_history_trouble(recording: HistoryRecording | None) -> list[Callable[[], Iterable[str]]]:
+    """Return the functions that describe what is wrong with the history."""
+    return [] if recording is None else [recording.writer.sentences]
