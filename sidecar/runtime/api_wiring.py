@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from sidecar.api.http.app import ApiServices
 from sidecar.api.mappers.events import EventMapper
@@ -15,9 +16,14 @@ from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.event_sampler import EventSampler
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
+from sidecar.api.services.id_lookup import IdLookup
 from sidecar.api.services.letter_queries import LetterQueryCompiler
 from sidecar.api.services.origin_payloads import OriginPayloads
 from sidecar.api.services.payloads import PayloadReader
+from sidecar.api.services.picture.broker_fallback import BrokerFallback
+from sidecar.api.services.picture.broker_search import BrokerSearch
+from sidecar.api.services.picture.empty_history import EmptyHistory
+from sidecar.api.services.picture.gatherer import EventGatherer
 from sidecar.api.services.picture.picture import EventPicture
 from sidecar.api.services.ports import DeadLetterSource, HeldStreams, MetricsWriter, StatusProvider
 from sidecar.api.services.saga_monitor import SagaMonitor
@@ -79,10 +85,11 @@ def build_api_services(
     """Build the services of all routes. `build_reducer` builds a reducer from the name of a Python function."""
     visibility = StreamVisibility(status, letters)
     sampler = EventSampler(index, payloads, mapper)
-    picture = _build_picture(config, index, history)
+    picture, ids = _build_picture(config, index, history, brokers, payloads, mapper)
     return ApiServices(
         events=EventService(
             index=picture,
+            ids=ids,
             brokers=brokers,
             search=EventSearch(picture, payloads, mapper),
             payloads=payloads,
@@ -90,8 +97,8 @@ def build_api_services(
             visibility=visibility,
             groups=groups,
         ),
-        flows=FlowService(index=picture, mapper=mapper, groups=groups),
-        time_travel=_build_time_travel(config, build_reducer, picture, payloads, mapper, visibility),
+        flows=FlowService(index=picture, ids=ids, mapper=mapper, groups=groups),
+        time_travel=_build_time_travel(config, build_reducer, picture, ids, payloads, mapper, visibility),
         dead_letters=DeadLetterService(
             letters=letters,
             queries=queries,
@@ -113,16 +120,31 @@ def build_api_services(
     )
 
 
-def _build_picture(config: Config, index: SearchableIndex, history: History | None) -> SearchableIndex:
-    if history is None:
-        return index
-    return EventPicture(index, history, config.correlation.join, config.correlation.max_flow)
+def _build_picture(
+    config: Config,
+    index: SearchableIndex,
+    history: History | None,
+    brokers: Sequence[Broker],
+    payloads: PayloadReader,
+    mapper: EventMapper,
+) -> tuple[SearchableIndex, IdLookup]:
+    """Build the read model: the index, with the history where one is configured, and the brokers behind them."""
+    join, max_flow = config.correlation.join, config.correlation.max_flow
+    inner: SearchableIndex = index
+    build_gatherer: Callable[[], EventGatherer] = partial(EventGatherer, index, EmptyHistory(), join, max_flow)
+    if history is not None:
+        picture = EventPicture(index, history, join, max_flow)
+        inner, build_gatherer = picture, picture.build_gatherer
+    search = BrokerSearch(brokers, payloads, inner)
+    whole = BrokerFallback(inner, search, build_gatherer, join, max_flow)
+    return whole, IdLookup(whole, mapper.redactor, search)
 
 
 def _build_time_travel(
     config: Config,
     build_reducer: Callable[[str], Reducer],
     index: SearchableIndex,
+    ids: IdLookup,
     payloads: PayloadReader,
     mapper: EventMapper,
     visibility: StreamVisibility,
@@ -133,6 +155,7 @@ def _build_time_travel(
     places = [place for word in BUILT_IN_LOCATIONS for place in getattr(config.envelope, word)]
     return AggregateTimeTravel(
         index=index,
+        ids=ids,
         documents=DocumentReader(payloads, mapper, sequence),
         sequence=sequence,
         moments=MomentParser(index, payloads, visibility),

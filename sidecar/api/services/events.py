@@ -30,6 +30,7 @@ class EventService:
         self,
         *,
         index: SearchableIndex,
+        ids: IdLookup,
         brokers: Sequence[Broker],
         search: EventSearch,
         payloads: PayloadReader,
@@ -39,7 +40,7 @@ class EventService:
     ) -> None:
         self._index, self._brokers, self._search = index, list(brokers), search
         self._payloads, self._mapper, self._visibility, self._groups = payloads, mapper, visibility, groups
-        self._ids = IdLookup(index, mapper.redactor)
+        self._ids = ids
 
     async def events(
         self, query: str = "", limit: int = 100, cursor: str | None = None, *, full: bool = False

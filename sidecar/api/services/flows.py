@@ -15,9 +15,9 @@ from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 class FlowService:
     """Queries for flows and aggregates. Methods raise QueryError, NotFoundError, Outage and Refused."""
 
-    def __init__(self, *, index: IndexReader, mapper: EventMapper, groups: ConsumerGroupTracker) -> None:
+    def __init__(self, *, index: IndexReader, ids: IdLookup, mapper: EventMapper, groups: ConsumerGroupTracker) -> None:
         self._index, self._mapper, self._groups = index, mapper, groups
-        self._ids = IdLookup(index, mapper.redactor)
+        self._ids = ids
 
     async def flow(self, id: str) -> models.FlowModel:
         """Return the flow of a trace id, event id, position, aggregate id or correlation id; of several, the latest."""

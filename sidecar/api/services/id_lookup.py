@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sidecar.api import models
 from sidecar.api.mappers.events import coverage
+from sidecar.api.services.picture.broker_search import BrokerSearch
 from sidecar.domain.errors import NotFoundError, QueryError
 from sidecar.domain.ports.index import IndexReader, Node
 from sidecar.domain.position import Position, looks_like_position
@@ -13,8 +14,9 @@ from sidecar.domain.redaction import Redactor
 class IdLookup:
     """Looks ids up in the index without revealing redacted ones."""
 
-    def __init__(self, index: IndexReader, redactor: Redactor) -> None:
-        self._index, self._redactor = index, redactor
+    def __init__(self, index: IndexReader, redactor: Redactor, search: BrokerSearch | None = None) -> None:
+        """Create the look-up. `search`: what was looked at in the brokers, for errors."""
+        self._index, self._redactor, self._search = index, redactor, search
 
     async def position(self, id: str) -> Position:
         """Return `id` if it is a position, else the position of the latest event in the index with this event id.
@@ -53,22 +55,24 @@ class IdLookup:
         """Build the error for an id that no event in the index has, and that need not be a position."""
         held = coverage(self._index.coverage())
         since = f" since {held.since}" if held.since else ""
-        filling = ", and the index is still filling" if held.filling else ""
-        history = describe_history(held.history)
-        return NotFoundError(
-            f"no {kind} has the id {id!r} among the {held.events} events held here{since}{filling}{history}; "
-            "to search older ones, scan the broker (tracecar events --scan)"
-        )
+        filling = ", which is still filling," if held.filling else ""
+        report = None if self._search is None else self._search.report
+        places = [f"the {held.events} events of the index{since}{filling}", *describe_history(held.history)]
+        if report is None:
+            advice = "; to search older ones, scan the broker (tracecar events --scan)"
+            return NotFoundError(f"no {kind} has the id {id!r} among {' and '.join(places)}{advice}")
+        places.append(report.describe())
+        return NotFoundError(f"no {kind} has the id {id!r} among {', '.join(places[:-1])} and {places[-1]}")
 
 
-def describe_history(extent: models.HistoryExtentModel | None) -> str:
-    """Describe the history as a further place that was looked at; empty if there is none."""
+def describe_history(extent: models.HistoryExtentModel | None) -> list[str]:
+    """Describe the history as a further place that was looked at; nothing if there is none."""
     if extent is None:
-        return ""
+        return []
     since = f" since {extent.oldest}" if extent.oldest else ""
-    holes = f", which has {extent.hole_count} holes" if extent.hole_count else ""
+    holes = f" (with {extent.hole_count} holes)" if extent.hole_count else ""
     noun = "event" if extent.events == 1 else "events"
-    return f" and the {extent.events} {noun} of the history{since}{holes}"
+    return [f"the {extent.events} {noun} of the history{since}{holes}"]
 
 
 def canonical_id(id: str) -> str:

@@ -12,6 +12,9 @@ import pytest_asyncio
 
 from sidecar.adapters.history.memory import MemoryHistory
 from sidecar.api.client.client import NotFound
+from sidecar.api.services.picture import broker_search
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id
+from sidecar.domain.errors import Outage
 from sidecar.domain.history_rows import HistoryRow, encode_row
 from sidecar.domain.json_safe import encode_json, to_json_values
 from sidecar.domain.model import Decoded
@@ -115,7 +118,8 @@ async def test_not_found_says_what_was_looked_at(sidecar: Sidecar) -> None:
     await archive(sidecar, [await sidecar.pass_on(order(1))])
     for path in ("/v1/flows/unknown", "/v1/aggregates/unknown", "/v1/events/unknown"):
         detail = (await ask(sidecar, path, 404))["detail"]
-        assert "and the 1 event of the history since" in detail, detail
+        assert "among the 0 events of the index, the 1 event of the history since" in detail, detail
+        assert detail.endswith("and the brokers, which hold no other records")
     async with sidecar.client(READER) as client:
         with pytest.raises(NotFound, match="of the history"):
             await client.flow("unknown")
@@ -127,3 +131,39 @@ async def test_hidden_ids_find_nothing_in_the_history(tmp_path: Path) -> None:
         await ask(sidecar, "/v1/aggregates/o-1", 404)
         await ask(sidecar, "/v1/flows/o-1", 404)
         assert (await ask(sidecar, "/v1/flows/e-1"))["event_count"] == 1
+
+
+async def test_what_neither_index_nor_history_covers_is_found_in_the_broker(sidecar: Sidecar) -> None:
+    await archive(sidecar, [await sidecar.pass_on(order(1, correlationId="c-1"))])
+    unseen = [sidecar.publish(order(n, correlationId="c-1", causationId=f"e-{n - 1}")) for n in (2, 3)]
+    sidecar.publish(order(9, correlationId="c-9"))
+    by_derived_id = await ask(sidecar, f"/v1/flows/{derive_trace_id('c-9'):032x}")
+    assert [event["event_id"] for event in by_derived_id["events"]] == ["e-9"]
+    flow = await ask(sidecar, "/v1/flows/e-3")
+    assert [(event["event_id"], event["source"], event["depth"]) for event in flow["events"]] == [
+        ("e-1", "history", 0), ("e-2", "broker", 1), ("e-3", "broker", 2),
+    ]  # fmt: skip
+    assert (await ask(sidecar, "/v1/aggregates/o-2"))["events"][0]["source"] == "broker"
+    assert (await ask(sidecar, "/v1/events/e-2"))["position"] == str(unseen[0])
+    assert (await ask(sidecar, "/v1/aggregates/o-3", at="now"))["state"] == {"total": 30}
+
+
+async def test_a_search_of_the_broker_is_bounded_and_says_so(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broker_search, "OFFSETS_PER_STEP", 2)
+    monkeypatch.setattr(broker_search, "MAX_SEARCHED_RECORDS", 4)
+    for n in range(10):
+        sidecar.publish(order(n))
+    assert (
+        "the latest 4 records of the brokers that are not covered by these; 6 older ones were not looked at"
+        in (await ask(sidecar, "/v1/flows/e-0", 404))["detail"]
+    )
+    assert (await ask(sidecar, "/v1/flows/e-9"))["event_count"] == 1  # the latest are searched first
+
+
+async def test_brokers_that_are_away_are_said_to_be_so(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away() -> Any:
+        raise Outage("kafka is away")
+
+    monkeypatch.setattr(sidecar.broker, "status", away)
+    detail = (await ask(sidecar, "/v1/flows/unknown", 404))["detail"]
+    assert "the brokers could not be searched: kafka is away" in detail

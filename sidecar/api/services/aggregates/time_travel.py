@@ -74,6 +74,7 @@ class AggregateTimeTravel:
         self,
         *,
         index: IndexReader,
+        ids: IdLookup,
         documents: DocumentReader,
         sequence: SequenceReader,
         moments: MomentParser,
@@ -82,7 +83,7 @@ class AggregateTimeTravel:
     ) -> None:
         self._index, self._documents, self._sequence = index, documents, sequence
         self._moments, self._mapper, self._reducers = moments, mapper, reducers
-        self._ids = IdLookup(index, mapper.redactor)
+        self._ids = ids
         self._snapshots = StateSnapshots()
         self._turns = asyncio.Semaphore(MAX_CONCURRENT_RUNS)
 

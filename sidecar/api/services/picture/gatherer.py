@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Protocol
 
 from sidecar.api.services.search import SearchableIndex
 from sidecar.domain.correlation.causality import Stream, stream_of
@@ -24,8 +25,9 @@ from sidecar.domain.correlation.duplicates import MAX_EVENTS_PER_ID
 from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.correlation.flows import FlowEventStatus, flow_event_status
 from sidecar.domain.event_keys import carried_ids, format_trace_id
+from sidecar.domain.history_rows import HistoryRow
 from sidecar.domain.model import Event
-from sidecar.domain.ports.history import MAX_PAGE_ROWS, History, HistoryKey, HistorySelection, HistoryWord
+from sidecar.domain.ports.history import MAX_PAGE_ROWS, HistoryKey, HistoryPage, HistorySelection, HistoryWord
 from sidecar.domain.ports.index import EventSource, Node
 from sidecar.domain.position import Position
 
@@ -41,10 +43,20 @@ _JOINING_WORDS: dict[str, tuple[HistoryWord, ...]] = {
 }
 
 
+class StoredEvents(Protocol):
+    """The part of the history that a gatherer reads."""
+
+    async def find(self, selection: HistorySelection, *, limit: int = 1_000, cursor: str | None = None) -> HistoryPage:
+        """Return a page of rows."""
+
+    async def at(self, positions: Sequence[Position]) -> list[HistoryRow]:
+        """Return the rows at these positions, newest first."""
+
+
 class EventGatherer:
     """The events that one question has gathered."""
 
-    def __init__(self, index: SearchableIndex, history: History, join: Collection[str], max_flow: int) -> None:
+    def __init__(self, index: SearchableIndex, history: StoredEvents, join: Collection[str], max_flow: int) -> None:
         self._index, self._history = index, history
         self._join, self._max_flow = join, max_flow
         self.events: dict[Position, Event] = {}

@@ -45,7 +45,7 @@ class EventPicture:
 
     async def at(self, position: Position) -> Node | None:
         """Return the event at a position, without its place in its flow."""
-        gatherer = self._gatherer()
+        gatherer = self.build_gatherer()
         await gatherer.fetch_positions([position])
         event = gatherer.events.get(position)
         if event is None:
@@ -59,7 +59,7 @@ class EventPicture:
 
     async def lookup(self, id: str) -> list[Node]:
         """Return the events with an id, newest first, without their places in their flows."""
-        gatherer = self._gatherer()
+        gatherer = self.build_gatherer()
         carriers: dict[Position, Event] = {}
         for events in (await self._find_by_kind(gatherer, id)).values():
             carriers.update({event.position: event for event in events})
@@ -69,7 +69,7 @@ class EventPicture:
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
         """Return the latest `limit` events of an aggregate, by occurred time, then position."""
-        gatherer = self._gatherer()
+        gatherer = self.build_gatherer()
         await gatherer.fetch([HistoryKey("aggregate_id", id)], max(limit, MAX_FOUND_EVENTS))
         latest = heapq.nlargest(limit, gatherer.under("aggregate_id", id), key=moment)
         await gatherer.learn(latest)
@@ -104,7 +104,7 @@ class EventPicture:
 
     async def flow(self, id: str) -> Flow | None:
         """Return the flow of an id, with all its events of both places; of several the latest."""
-        gatherer = self._gatherer()
+        gatherer = self.build_gatherer()
         for events in (await self._find_by_kind(gatherer, id)).values():
             if events:
                 (flow,) = await self._build(gatherer, [max(events, key=append_moment)])
@@ -122,7 +122,7 @@ class EventPicture:
         seen: set[Position] = set()
         while True:
             page = await self.newest(cursor, max(limit, FLOWS_PER_STEP))
-            gatherer = self._gatherer()
+            gatherer = self.build_gatherer()
             for node in page.nodes:
                 gatherer.add([node.event], node.source)
             fresh = [node.event for node in page.nodes if node.event.position not in seen]
@@ -163,7 +163,7 @@ class EventPicture:
         end = until if before is None else before[0] + 1 if until is None else min(until, before[0] + 1)
         selection = HistorySelection(since_ms=since, until_ms=end, streams=sorted(streams or ()))
         stored = [] if streams is not None and not streams else await self._read_stored(selection, before, limit)
-        gatherer = self._gatherer()
+        gatherer = self.build_gatherer()
         gatherer.add(stored, "history")
         gatherer.add((node.event for node in held.nodes), "index")
         events = sorted(gatherer.events.values(), key=append_moment, reverse=True)
@@ -209,15 +209,16 @@ class EventPicture:
 
     async def find_carriers(self, keys: Sequence[HistoryKey], limit: int) -> list[Event]:
         """Return the events of both places that carry one of these ids themselves."""
-        gatherer = self._gatherer()
+        gatherer = self.build_gatherer()
         await gatherer.fetch(keys, limit)
         return [event for key in keys for event in gatherer.under(key.word, key.value)]
 
     async def find_consumption(self, producers: Collection[str]) -> dict[str, set[tuple[str, str]]]:
         """Return the streams that each producer is seen to consume."""
-        return await self._gatherer().find_consumption(producers)
+        return await self.build_gatherer().find_consumption(producers)
 
-    def _gatherer(self) -> EventGatherer:
+    def build_gatherer(self) -> EventGatherer:
+        """Build the gatherer of one question."""
         return EventGatherer(self._index, self._history, self._join, self._max_flow)
 
 
