@@ -225,6 +225,6 @@ class HistoryContract:
         other = DeadLetterFate(row(2).event.position, NOW + 2, "g@2", "open", NOW * 1000)
         await history.append(segment(rejected, fates=[replayed]))
         await history.append(segment(fates=[letter, other]))
-        await history.append(segment(fates=[letter]))  # told twice
+        await history.append(segment(fates=[letter]))  # listed twice
         assert await history.fates([origin]) == [letter, replayed]
         assert await history.fates([row(9).event.position]) == []

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.zipkin
 
 
 class ZipkinRig(Rig):
-    """A Zipkin. A test that stops it gets a server of its own, because others share the session's."""
+    """A Zipkin. `stop` replaces it by a server of its own, because other tests use the session's."""
 
     def __init__(self, server: Zipkin) -> None:
         self._server = server

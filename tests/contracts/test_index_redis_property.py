@@ -82,7 +82,7 @@ LOOP = [
     event(2, event_id="c", causation_id="b", correlation_id="x"),
     event(3, causation_id="a"),
 ]
-"""Two events that cause each other, and a third one caused by them, on one page."""
+"""A loop of three events that cause one another, and an event that one of them caused."""
 
 
 @example(events=LOOP, join=frozenset({"correlation", "trace"}), max_flow=2, seed=0)

@@ -35,7 +35,7 @@ Manifest = dict[str, Any]
 
 
 def helm(*arguments: str | Path, stdin: str = "", ok: bool = True) -> str:
-    """What Helm prints; with `ok=False` what it complains of, for it must fail."""
+    """Run Helm and return its output. With `ok=False` it must fail, and its error is returned."""
     done = subprocess.run(
         [kubernetes_tools.program("helm"), *map(str, arguments)],
         input=stdin,
@@ -49,12 +49,12 @@ def helm(*arguments: str | Path, stdin: str = "", ok: bool = True) -> str:
 
 
 def template(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok: bool = True) -> str:
-    """The chart as text, for the release `r` in the namespace `events`."""
+    """Render the chart as text, for the release `r` in the namespace `events`."""
     versions = ("--kube-version", kubernetes.VERSION) if "--kube-version" not in arguments else ()
     where = ("template", "r", chart, "-n", "events", "-f", "-")
     if chart == CHART and "image" not in values:
         values = {"image": {"repository": "tracecar"}, **values}
-        if "${" in json.dumps(values):  # references need something that supplies them
+        if "${" in json.dumps(values):  # references need a Secret or a variable
             values = {"existingSecret": "tracecar", **values}
         if "/etc/tracecar/schemas" in json.dumps(values):
             values = {"schemasConfigMap": "schemas", **values}
@@ -62,12 +62,12 @@ def template(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok
 
 
 def rendered(values: Mapping[str, Any], *arguments: str, chart: Path = CHART) -> list[Manifest]:
-    """The manifests of the chart."""
+    """Return the rendered manifests."""
     return [one for one in yaml.safe_load_all(template(values, *arguments, chart=chart)) if one]
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> Manifest:
-    """The only one of a kind."""
+    """Return the only manifest of a kind."""
     (found,) = [one for one in manifests if one["kind"] == kind and "helm.sh/hook" not in _annotations(one)]
     return found
 
@@ -82,13 +82,13 @@ def workload(manifests: list[Manifest]) -> Manifest:
 
 
 def container(pod: Manifest) -> Manifest:
-    """Tracecar's, wherever in the pod it is."""
+    """Return Tracecar's container, wherever in the pod it is."""
     (found,) = [one for one in (*pod["containers"], *pod.get("initContainers", ())) if one["name"] == "tracecar"]
     return found
 
 
 def example(directory: Path) -> Path:
-    """A copy of the example with its dependencies in place."""
+    """Copy the example with its dependencies."""
     shutil.copytree(HELM, directory, ignore=shutil.ignore_patterns("*.tgz", "Chart.lock"))
     umbrella = directory / "example"
     for service in ("orders", "payments"):

@@ -104,4 +104,4 @@ MATRIX: dict[str, dict[str, Any]] = {
     "injection-only": {"mode": "injection", "podMonitor": ON, "injection": {**ON, "configs": {"shop": REDIS}}},
 }
 NEEDS_DEFINITIONS = ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject")
-"""Kinds that operators define: clusters without those do not know them."""
+"""Kinds that operators define; other clusters do not know them."""

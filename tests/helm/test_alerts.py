@@ -1,4 +1,4 @@
-"""The alert rules and the dashboard as Prometheus' own tool has them, and what `/metrics` says."""
+"""The alert rules and the dashboard in Prometheus' own tool, and with the metrics of `/metrics`."""
 
 from __future__ import annotations
 

@@ -145,7 +145,7 @@ def _maps() -> list[str]:
 
 @pytest.mark.parametrize("name", [*_maps(), "config"])
 def test_a_map_that_is_null_is_never_a_raw_error(name: str) -> None:
-    """As `--reuse-values` gives of a map that the release before did not have."""
+    """`--reuse-values` gives null for a map that the previous release did not have."""
     done = template({"config": REDIS, "image": IMAGE, name: None}, ok=name not in ("image", "config"))
     assert "nil pointer" not in done
 

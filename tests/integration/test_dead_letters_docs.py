@@ -1,4 +1,4 @@
-"""What docs/dead-letters.md shows works as it stands: its commands, and its examples against a real sidecar."""
+"""The commands and examples of docs/dead-letters.md work on a real sidecar."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ CALLS = {
     "go": 'func main() {\n\tanswer, err := report(os.Getenv("POSITION"), fmt.Errorf("no \\"price\\"\\n"), 3)\n'
     "\tif err != nil {\n\t\tpanic(err)\n\t}\n\tfmt.Println(answer)\n}\n",
 }
-"""What calls the examples: their functions stand in the documentation, the failure is ours."""
+"""Code that calls the functions of the documentation with a failure of ours."""
 JAVA_MAIN = """
     public static void main(String[] arguments) throws Exception {
         System.out.println(report(System.getenv("POSITION"), new IllegalStateException("no \\"price\\"\\n"), 3));
@@ -66,7 +66,7 @@ def program(language: str) -> str:
 
 
 def here() -> list[str]:
-    """The languages that this machine can run: Python and curl always, the others where they are."""
+    """Return the languages that this machine can run: always Python and curl, others if installed."""
     return [language for language in RUN if language in ("sh", "python") or shutil.which(NEEDS[language])]
 
 

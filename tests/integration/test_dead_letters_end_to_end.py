@@ -1,5 +1,8 @@
-"""The dead-letter desk as a person uses it, on a real Kafka: every framework's letters read as their causes, a service
-hands over its own failures, and their cause is fixed by an edit and replayed in growing batches."""
+"""Dead letters end to end on a real Kafka.
+
+Letters of every framework are grouped by cause, a service reports its own failures, and their cause is repaired by an
+edit and replayed in growing batches.
+"""
 
 from __future__ import annotations
 
@@ -30,13 +33,13 @@ SCHEMA = {
     "fields": [{"name": "total", "type": "int"}, {"name": "currency", "type": "string"}],
 }
 GOOD, BAD = 3, 8
-"""Orders with a currency, which the foreign letters are of, and then those without."""
+"""Orders with a currency, which the foreign letters are about, and orders without."""
 REPORTER = "billing-token"
 HEADERS = [("h", b"1"), ("h", b"\xff\x00")]
 
 
 class Taken(NamedTuple):
-    """An event as the service took it."""
+    """An event as the service received it."""
 
     key: bytes
     value: bytes
@@ -44,7 +47,7 @@ class Taken(NamedTuple):
 
 
 class Billing:
-    """A service's consumer group: what it cannot process it hands over by one call, and goes on."""
+    """The consumer group of a service. It reports each event that it cannot process, and continues."""
 
     def __init__(self, servers: str, topic: str, url: str) -> None:
         self.group, self._topic, self._url = f"billing.{topic}", topic, url
@@ -98,7 +101,7 @@ class Billing:
 
 @pytest.fixture
 def topic(kafka: EmbeddedKafka) -> str:
-    """A stream, and one dead-letter topic of it that every framework has written into."""
+    """A stream, and its dead-letter topic with letters of every framework."""
     servers = kafka.bootstrap_servers
     topic = create_topic(servers, unique("orders"))
     letters = create_topic(servers, f"{topic}-dlt")
@@ -138,7 +141,7 @@ def order(number: int, currency: str) -> bytes:
 
 
 def failed(sidecar: Sidecar) -> dict[str, Any] | None:
-    """The cause that billing's letters are of."""
+    """Return the cause of billing's letters."""
     return next((one for one in sidecar.rows("dlq", "groups") if one["dialects"] == ["tracecar"]), None)
 
 

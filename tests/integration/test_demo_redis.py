@@ -103,7 +103,7 @@ async def test_on_a_terminal_it_opens_the_dashboard_and_says_how_to_look_further
 
 
 def _read_until(terminal: int, wanted: bytes) -> bytes:
-    """What a terminal shows up to `wanted`, without its control sequences."""
+    """Return the terminal's output up to `wanted`, without its control sequences."""
     seen = b""
     while wanted not in seen:
         seen = re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen + os.read(terminal, 65_536))

@@ -1,5 +1,7 @@
-"""One dead-letter topic of a real Kafka, filled by every framework, and others under names of their own: they read as
-their causes; and our own letter there as other frameworks' tools read it."""
+"""A dead-letter topic of a real Kafka with letters of every framework, and others under names of their own.
+
+They are grouped by cause, and our own letters are readable by the tools of other frameworks.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ FRAMEWORKS: dict[str, Headers] = {
 
 
 def of(headers: Headers, topic: str, offset: int) -> Headers:
-    """The sample's headers for another origin."""
+    """Return the headers of the sample for another origin."""
 
     def told(name: str, value: bytes | None) -> bytes | None:
         if name.endswith("offset"):

@@ -1,4 +1,4 @@
-"""Dead letters on a real Valkey: other frameworks' among ours, as their causes; and streams that `check` suggests."""
+"""Dead letters of other frameworks among ours on a real Valkey, by cause; and the streams that `check` suggests."""
 
 from __future__ import annotations
 

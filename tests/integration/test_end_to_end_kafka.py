@@ -1,5 +1,7 @@
-"""The main job, end to end: twenty lines of configuration against a real Kafka and a real registry, events that another
-client library produced, and sidecars that are killed again and again."""
+"""End to end: twenty lines of configuration with a real Kafka and a real registry.
+
+Another client library produces the events, and sidecars are killed repeatedly.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def register(registry: Apicurio, subject: str, schema: dict[str, Any]) -> int:
 
 
 def dead_letters(kafka: EmbeddedKafka, topic: str) -> list[Any]:
-    """Every dead letter that a reader at `read_committed` finds."""
+    """Return every dead letter that a reader at `read_committed` finds."""
     consumer = Consumer(
         {
             "bootstrap.servers": kafka.bootstrap_servers,

@@ -1,4 +1,4 @@
-"""The main job, end to end, on a real Valkey: what Kafka's tests prove holds on Redis Streams too."""
+"""End to end on a real Valkey: the guarantees of Kafka's tests hold on Redis Streams too."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cleanup() -> Iterator[ExitStack]:
 
 
 def everything_committed(client: Redis, group: str, *streams: str) -> bool:
-    """Look at this group only: the group that gives a stream its identity delivers nothing."""
+    """Return True once this group has committed everything. The identity group of the stream delivers nothing."""
     for stream in streams:
         newest = client.xinfo_stream(stream)["last-generated-id"]
         states = [state for state in client.xinfo_groups(stream) if state["name"] == group.encode()]

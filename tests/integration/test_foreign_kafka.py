@@ -1,4 +1,4 @@
-"""Records as real libraries wrote them, in a real Kafka: what the sidecar's API says of every one."""
+"""Records that real libraries wrote, in a real Kafka, as the sidecar's API shows them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILLER = b'{"eventType": "Filler"}'
 
 @pytest.fixture(scope="module")
 def sidecar(kafka: EmbeddedKafka, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
-    """One sidecar that reads the topics of all files."""
+    """A sidecar that reads the topics of all files."""
     folder = tmp_path_factory.mktemp("foreign")
     schemas = folder / "schemas"
     schemas.mkdir()
@@ -73,7 +73,7 @@ async def _refs(schemas: Path) -> dict[str, SchemaRef]:
 
 
 def _publish(servers: str, lines: list[ForeignRecord], refs: dict[str, SchemaRef]) -> list[str]:
-    """Write every record at its own offset; others fill the gaps between them."""
+    """Write every record at its own offset; filler records are between them."""
     by_topic: dict[str, dict[int, Record]] = {}
     for line in lines:
         record = line.record
@@ -103,7 +103,7 @@ def _field(row: dict[str, Any], name: str) -> Any:
         root = row["root_cause"]
         return root and (f"{root['type']}: {root['message']}" if root["message"] else root["type"])
     if name == "status" and row["status"] == "duplicate":
-        return "ok"  # two records of a file may have one id
+        return "ok"  # two records of a file may have the same id
     return row[name]
 
 
@@ -137,7 +137,7 @@ def test_ids_of_the_record_inside_find_its_dead_letter(sidecar: Sidecar) -> None
 
 
 def test_a_replay_has_the_origins_bytes_and_time_and_every_replay_is_one(sidecar: Sidecar) -> None:
-    # By stream: the broker also holds dead letters of other tests, which this sidecar reads as well.
+    # By stream, because the broker also has dead letters of other tests, which this sidecar reads too.
     payments = sidecar.rows("dlq", "list", "stream:sp.payments")
     letter = next(row for row in payments if row["position"] == "kafka://sp.payments-dlt/0/1")
     planned = sidecar.cli("dlq", "replay", letter["id"], "--dry-run", "--again")

@@ -1,4 +1,4 @@
-"""Entries as real libraries wrote them, in a real Valkey: what the sidecar's API says of every one."""
+"""Entries that real libraries wrote, in a real Valkey, as the sidecar's API shows them."""
 
 from __future__ import annotations
 

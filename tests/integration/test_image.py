@@ -19,7 +19,7 @@ from tests.support.ports import free_port
 
 pytestmark = [pytest.mark.system, pytest.mark.valkey]
 LARGEST = 150_000_000
-"""Bytes above the base: what it is made of, as `du` counts them."""
+"""Bytes above the base, as `du` counts them."""
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_what_it_is_made_of(tracecar_image, root):
 
 
 def test_each_stage_stands_on_the_one_base_which_is_pinned_by_its_digest():
-    """The image under test stands on another, given by the argument."""
+    """The image under test has another base, given by the argument."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     (base,) = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE=")]
     assert re.fullmatch(r"docker\.io/library/python:[\w.-]+@sha256:[0-9a-f]{64}", base)
@@ -56,7 +56,7 @@ def test_each_stage_stands_on_the_one_base_which_is_pinned_by_its_digest():
 
 
 def test_how_big_it_is(root, record_property):
-    """Above its base."""
+    """The size above the base."""
     files = [one for one in (root / "opt/tracecar").rglob("*") if one.is_file() and not one.is_symlink()]
     size = sum(one.stat().st_size for one in files)
     record_property("bytes", size)

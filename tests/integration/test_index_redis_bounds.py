@@ -1,4 +1,4 @@
-"""What the shared index lets go: the oldest flows, whole, by age and by number; and what its members tell of it."""
+"""Bounds of the shared index: it evicts whole flows, oldest first, by age and number, and its members report it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tests.contracts.index_contract import JOIN, NOW, event, positions
 
 pytestmark = pytest.mark.valkey
 YEARS = 10 * 365 * 86_400_000
-"""Milliseconds: what is from `NOW` is not too old yet."""
+"""Milliseconds; events from `NOW` are not too old yet."""
 Making = Callable[..., RedisIndex]
 
 
 @pytest.fixture
 async def making(valkey: EmbeddedValkey) -> AsyncIterator[Making]:
-    """Indexes that share one place."""
+    """Creates indexes that share one server."""
     prefix, made = uuid.uuid4().hex, list[RedisIndex]()
 
     def make(**options: object) -> RedisIndex:
@@ -46,14 +46,14 @@ async def held(index: RedisIndex) -> list[Event]:
 
 
 def whole(events: list[Event], remaining: list[Event]) -> bool:
-    """No flow of `events` remains in part."""
+    """Assert that no flow of `events` is in the index in part."""
     left = {one.position for one in remaining}
     flow_positions = [set(positions(flow.nodes)) for flow in build_flows(events, JOIN, 10_000)]
     return all(flow <= left or not flow & left for flow in flow_positions)
 
 
 def mixture(count: int, flows: int, seed: int = 1) -> list[Event]:
-    """Events a tenth of a second apart, of so many flows, joined by one kind of key or another."""
+    """Build events 100 ms apart in this number of flows, joined by one kind of key or another."""
     dice = random.Random(seed)
     found = []
     for number in range(count):
@@ -83,7 +83,7 @@ async def test_the_bound_holds_and_whole_flows_go(making, seed):
 
 async def test_flows_go_by_their_latest_event(making):
     index = making(max_events=10)
-    # Four flows in turn, three events each, one a second, and the second one goes on.
+    # Four flows in turn with three events each, one a second; the second one continues.
     events = [event(number, at=number * 1000, trace_id=number % 4 + 1) for number in range(12)]
     events.append(event(12, at=12_000, trace_id=2))
     index.add(events)
@@ -98,7 +98,7 @@ async def test_flows_go_when_they_are_old_and_living_ones_stay_whole(making):
     now = NOW / 1000 + 100
     index = making(ttl_ms=60_000)
     index.sweeper._clock = lambda: now
-    # The second flow has its first event as early as the other, and a late one.
+    # The first event of the second flow is as old as that of the first flow, and its last one is late.
     old = [event(number, at=number * 1000, trace_id=1) for number in range(20)]
     living = [event(number + 100, at=number * 5000, trace_id=2, event_id=f"l{number}") for number in range(20)]
     index.add([*old, *living])
@@ -125,7 +125,7 @@ async def test_nothing_is_left_behind_of_what_went(making, valkey):
     await index.sweeper.sweep()
     assert await held(index) == []
     left = sorted(key[len(index.shards.keys.heads[0]) :][:1] for key in keys_of(valkey, index))
-    # The partitions, the counters, the word, whose turn it was, what was evicted, and who consumed what.
+    # Partitions, counters, the epoch, the member that evicts, the evicted count, and consumption.
     assert set(left) <= {b"l", b"n", b"d", b"g", b"q", b"x", b"y", b"m", b"c"}
 
 
@@ -162,7 +162,7 @@ async def test_one_member_sweeps_at_a_time_and_another_goes_on(making, valkey):
     await first.wait_until_written()
     assert await second.sweeper.sweep() == 0
     with Redis(port=valkey.port) as client:
-        client.delete(first.shards.keys.single(b"q"))  # as if the first had been silent for long
+        client.delete(first.shards.keys.single(b"q"))  # as if the first member had been silent for long
     assert await second.sweeper.sweep() > 0
     assert await first.sweeper.sweep() == 0
 
@@ -243,7 +243,7 @@ async def test_check_says_what_its_user_may_not(making, valkey):
 
 async def test_no_more_goes_than_has_to(making):
     index = making(max_events=150)
-    # All within one second, of flows with one event each.
+    # All within one second, in flows of one event each.
     index.add([event(number, at=number % 900, trace_id=number + 1) for number in range(400)])
     await index.wait_until_written()
     assert await index.sweeper.sweep() >= 250
@@ -300,7 +300,7 @@ async def test_what_expired_while_nobody_was_there_is_not_counted(making, valkey
     await index.beating.beat(build_empty_message)
     assert index.coverage().events == 200
     with Redis(port=valkey.port) as client:
-        # As if every other second had been written long before the rest.
+        # As if every second one had been written long before the others.
         gone = [key for key in keys_of(valkey, index) if key[len(index.shards.keys.heads[0]) :][:1] == b"w"]
         lost = sum(client.scard(key) for key in gone[::2])
         client.delete(*gone[::2])
@@ -320,7 +320,7 @@ async def test_what_is_told_of_an_id_that_is_on_too_much_is_called_an_estimate(m
     assert index.coverage().note is None
     assert len(await index.aggregate("busy")) == 50
     assert "estimate" in index.coverage().note
-    # It is forgotten as soon as it can be looked at whole.
+    # It is forgotten once it can be seen in full.
     monkeypatch.setattr(fetcher, "MAX_PLACES_PER_SET", 101)
     assert len(await index.lookup("busy")) == 100
     assert index.coverage().note is None

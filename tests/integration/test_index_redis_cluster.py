@@ -1,4 +1,4 @@
-"""The shared index on a Valkey Cluster of six: three masters with a replica each, one of which takes over."""
+"""The shared index on a Valkey Cluster of three masters with a replica each, one of which takes over."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.valkey
 
 @contextlib.contextmanager
 def cluster_of_six() -> Iterator[list[EmbeddedValkey]]:
-    """Three masters, then their replicas, in step with them."""
+    """Three masters, then their replicas, in sync."""
     with contextlib.ExitStack() as stack:
         nodes = [
             stack.enter_context(

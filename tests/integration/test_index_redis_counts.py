@@ -1,5 +1,5 @@
-"""How many events the shared index holds and let go: right also where a reply is lost and the same is asked again,
-where keys expired by themselves, and on a Cluster."""
+"""Counts of indexed and evicted events are right after lost replies and repeated requests, after expired keys, and
+on a Cluster."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.valkey
 
 
 class Repeated(ShardClients):
-    """Every first reply is lost: all is carried out twice."""
+    """Loses every first reply, so that each request is carried out twice."""
 
     async def _once(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
         await super()._once(commands)
@@ -80,7 +80,7 @@ async def test_what_is_handed_on_twice_is_heard_once(index, valkey):
 async def counted_after_half_expired(index: RedisIndex, ports: Sequence[int]) -> None:
     now = NOW / 1000 + 100
     index.sweeper._clock = lambda: now
-    # Each a flow of its own, ten to a second, over all shards.
+    # Each in a flow of its own, ten a second, over all shards.
     events = [event(number * 40, at=number * 100, trace_id=number + 1) for number in range(800)]
     for begin in range(0, 800, 100):
         index.add(events[begin : begin + 100])
@@ -90,16 +90,16 @@ async def counted_after_half_expired(index: RedisIndex, ports: Sequence[int]) ->
     for port in ports:
         with Redis(port=port) as client:
             windows = [key for key in client.scan_iter(count=1000) if key.partition(b"}")[2][:1] == b"w"]
-            # As if every other second had been written long before the rest.
+            # As if every second one had been written long before the others.
             for key in sorted(windows)[::2]:
                 left -= client.scard(key)
                 client.delete(key)
     now += YEARS / 1000 * 0.6
-    index.sweeper._ttl_ms = YEARS  # nothing is old yet
+    index.sweeper._ttl_ms = YEARS  # no flow is old yet
     assert await index.sweeper.sweep() == 0
     await index.beating.beat(build_empty_message)
     assert index.coverage().events == left
-    # What goes one after the other is no longer counted, whichever shard it was in.
+    # Evicted flows are no longer counted, whichever shard they were in.
     while left > 100:
         left -= 100
         index.sweeper._max_events = left

@@ -1,5 +1,8 @@
-"""A shared index whose server takes nothing: its memory is full, it has too few replicas, or it is a replica itself.
-Who adds never waits, members stay known, and what came meanwhile is there once it is taken again."""
+"""A shared index whose server refuses writes: its memory is full, it has too few replicas, or it is a replica
+itself.
+
+Adding events never blocks, members stay known, and events are indexed once the server accepts writes again.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, m
     assert index.waiting <= 1_100
     assert index.not_indexed == 3_100 - 100 - index.waiting
     assert "unreachable" in index.coverage().note
-    # Who looks is answered with what is there.
+    # Queries are answered with what is indexed.
     assert len((await index.newest(limit=10)).nodes) == 10
     refuse(client, how, False)
     await until(lambda: missed)
@@ -79,7 +82,7 @@ async def test_events_wait_and_what_finds_no_room_is_read_again(index, client, m
     await index.wait_until_written()
     assert index.trouble is None
     await all_of(index, some(0, 3_100))
-    # A server that only said no has lost nothing; one that was a replica may have been another.
+    # A server that only refused has lost nothing; one that was a replica may have been another.
     assert bool(lost) == (how != "full")
 
 
@@ -114,7 +117,7 @@ async def test_the_oldest_flows_make_room_where_the_server_is_full(index, client
     assert (await index.newest(limit=1)).nodes[0].event == events[-1]
     covered = index.coverage()
     assert (covered.events + covered.evicted, covered.evicted) == (12_000, went)
-    # Whole flows went.
+    # Whole flows were evicted.
     flows, _ = await index.flows(3_000)
     assert {len(flow.nodes) for flow in flows} == {5}
     client.config_set("maxmemory", 1)

@@ -31,7 +31,7 @@ SECONDS = 60.0
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedValkey]:
-    """One of its own, that may be ill-treated."""
+    """A server of its own, which the test may stop and flush."""
     with EmbeddedValkey() as server:
         yield server
 
@@ -97,7 +97,7 @@ async def test_what_finds_no_room_is_counted_and_handed_over(index, server, monk
     (one,) = missed
     assert (one.partition, one.high) == (Partition("memory", "orders", 0), 3_009)
     assert one.low == 3_010 - index.writer.not_indexed
-    # Read again, from the broker; and what the killed server had forgotten.
+    # Read again from the broker, also what the killed server had lost.
     index.add(some(0, 10))
     for start in range(one.low, one.high + 1, 100):
         index.add(some(start, 100))
@@ -169,7 +169,7 @@ async def test_other_keys_under_our_names_harm_nobody(index, server):
             client.hset(key, b"\x05", b"not an event")
         client.hset(head + b"l", b"abcdef", b"neither")
         client.sadd(head + b"a" + b"1234", b"xx")
-    # Sane questions are answered.
+    # Well-formed queries are answered.
     assert len((await index.newest()).nodes) == 9
     await index.flows(100)
 
@@ -214,7 +214,7 @@ async def test_the_index_goes_on_after_a_failover(monkeypatch):
             index.add(some(100, 100))
             await until(lambda: index.writer.away)
             await until(lambda: not index.writer.away)
-            # What was confirmed last may not have reached the replica.
+            # The last confirmed writes may not have reached the replica.
             assert again
             index.add(some(0, 100))
             await all_of(index, some(0, 200))

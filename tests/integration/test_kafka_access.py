@@ -1,4 +1,4 @@
-"""Kafka behind TLS and SASL, with rights and without: the real handshakes, and what `tracecar check` says."""
+"""Kafka with TLS, SASL and ACLs: real handshakes, and the results of `tracecar check`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 async def brokers() -> AsyncIterator[Any]:
-    """Makes brokers, and closes them in the end."""
+    """Creates brokers, and closes them after the test."""
     made: list[KafkaBroker] = []
 
     def make(servers: str, *topics: str, group: str = "", **more: Any) -> KafkaBroker:
@@ -57,7 +57,7 @@ async def brokers() -> AsyncIterator[Any]:
 
 
 async def _reads_and_settles(broker: KafkaBroker, topic: str) -> None:
-    """One record, read and dead-lettered."""
+    """Read a record and dead-letter it."""
     await broker.start()
     async with Reader(broker) as reader:
         (record,) = await reader.read(1)
@@ -69,7 +69,7 @@ async def _reads_and_settles(broker: KafkaBroker, topic: str) -> None:
     async def found() -> list[bytes | None]:
         return [one.value async for page in broker.scan(partition) for one in page]
 
-    await until(found)  # a transaction that is decided becomes visible a moment later
+    await until(found)  # a committed transaction becomes visible a moment later
     assert await found() == [b"v"]
 
 
@@ -108,7 +108,7 @@ async def test_a_listener_that_wants_other_manners_is_told_with_what_to_look_at(
 
 
 def _unsecured_token() -> str:
-    """A token as Kafka's unsecured validator takes it (KIP-255)."""
+    """Return a token for Kafka's unsecured validator (KIP-255)."""
 
     def part(value: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
@@ -119,7 +119,7 @@ def _unsecured_token() -> str:
 
 @pytest.fixture
 def token_endpoint() -> Any:
-    """Gives tokens to the client `tracecar` with the secret `hush`; `asked` counts."""
+    """Issues tokens to the client `tracecar` with the secret `hush`, and counts them in `asked`."""
 
     class Endpoint(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -214,7 +214,7 @@ async def test_check_names_each_missing_right(kafka, brokers, topic):
 
 
 async def test_check_says_what_replaying_needs_and_does_not_fail_for_it(kafka, brokers, topic):
-    """The rights are those of `alice`, whom no other test gives any on the ledger."""
+    """The rights are those of `alice`, to whom no other test grants any on the ledger."""
     servers, group = kafka.bootstrap_servers, unique("tracecar.alice")
     scram_user(servers, "alice", "SCRAM-SHA-256")
     alice = SaslConfig(mechanism="SCRAM-SHA-256", username="alice", password=PASSWORD)

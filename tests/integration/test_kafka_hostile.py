@@ -1,4 +1,4 @@
-"""Records that are large, many, damaged or refused, on a real Kafka; and the client's options."""
+"""Large, many, damaged and refused records on a real Kafka; and options of the client."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _produce(servers: str, topic: str, *values: bytes, **settings: object) -> No
 
 
 async def test_a_gate_writes_compressed_as_the_source_did(harness, topic, group):
-    """30 MiB of one letter fit the broker's limit of 2 MiB only compressed."""
+    """A letter of 30 MiB fits the broker's limit of 2 MiB only if it is compressed."""
     target = server.create_topic(harness.servers, server.unique("checked"), max_message_bytes=2 * MEBIBYTE)
     await asyncio.to_thread(_produce, harness.servers, topic, b"a", b"x" * (30 * MEBIBYTE), b"b")
     async with AsyncExitStack() as stack:

@@ -34,7 +34,7 @@ REQUESTS = (
 
 
 class Worker(subprocess.Popen[str]):
-    """The process, and what it has said so far."""
+    """A process, and its output so far."""
 
     def __init__(self, *arguments: str) -> None:
         command = [sys.executable, "-m", "tests.support.kafka_worker", *arguments]
@@ -62,7 +62,7 @@ class Worker(subprocess.Popen[str]):
 
 
 class Story:
-    """A topic, a group, and the processes that work on it."""
+    """A topic, a group, and the processes of the group."""
 
     def __init__(self, kafka: EmbeddedKafka, partitions: int) -> None:
         self.servers, self.partitions = kafka.bootstrap_servers, partitions
@@ -73,7 +73,7 @@ class Story:
         self._workers: list[Worker] = []
 
     def publish(self, count: int) -> None:
-        """Records in all partitions, two in five of which are bad."""
+        """Publish records to all partitions, two in five of them bad."""
         sent = [
             Outgoing(self.topic, None, b"bad" if n % 5 < 2 else b"good", (), partition=n % self.partitions)
             for n in range(count)
@@ -95,7 +95,7 @@ class Story:
         return committed(self.servers, self.group, self.topic, self.partitions) == self.ends
 
     async def letters_are_right(self) -> None:
-        """Exactly one for each rejected record, and none for any other."""
+        """Assert that there is exactly one letter for each rejected record, and none for others."""
         harness = KafkaHarness(self.servers)
 
         async def found() -> list[str]:
@@ -122,7 +122,7 @@ def stories(kafka: EmbeddedKafka) -> Iterator[list[Story]]:
 
 
 async def test_killed_at_each_step_of_a_transaction(kafka, stories):
-    """One story for each step, all at the same time: the worker dies there, and the next one goes on."""
+    """One scenario for each step, all at the same time: the worker dies there, and the next one continues."""
     steps = [*((request, "before") for request in REQUESTS), ("EndTxnRequest", "after")]
 
     async def play(request: str, moment: str) -> None:
@@ -141,7 +141,7 @@ async def test_killed_at_each_step_of_a_transaction(kafka, stories):
 
 @pytest.mark.parametrize("request_type", ["ProduceRequest", "TxnOffsetCommitRequest", "EndTxnRequest"])
 async def test_a_member_that_was_paused_in_a_transaction_and_wakes_up(kafka, stories, request_type):
-    """Paused for longer than its session, while another one takes its partition and commits all of it."""
+    """Paused for longer than its session, while another member takes its partition and commits all of it."""
     story = Story(kafka, 1)
     stories.append(story)
     story.publish(100)
@@ -164,11 +164,11 @@ async def test_two_members_killed_again_and_again(kafka, stories):
     for _ in range(6):
         victim = members.pop(0)
         async with asyncio.timeout(PATIENCE):
-            # One that joined late finds nothing left to commit of what was published before.
+            # A late member finds no uncommitted record of the earlier ones.
             while not victim.said("committed"):
                 await asyncio.to_thread(story.publish, 200)
                 await asyncio.sleep(0.1)
-        await asyncio.sleep(random.random() * 0.05)  # anywhere in its work
+        await asyncio.sleep(random.random() * 0.05)  # at any point of its work
         victim.end()
         members.append(story.worker())
     await story.all_settled()

@@ -1,4 +1,5 @@
-"""Kafka's ledger in trouble: what is cut short, at any request, is found once by a reader of what was committed."""
+"""Failures of Kafka's ledger: a transaction that is cut short at any request is found once by readers of committed
+records."""
 
 from __future__ import annotations
 
@@ -69,7 +70,7 @@ async def test_an_act_that_is_cancelled_is_done_once_when_asked_for_again(harnes
 
 
 def _stuck(ask: Callable, request_name: str, moment: str, there: asyncio.Event) -> Callable:
-    """`KafkaCluster.ask` that never returns from such a request."""
+    """Return a `KafkaCluster.ask` that never returns from such a request."""
 
     async def asking(self: KafkaCluster, node: int, sent: object, *more: object) -> object:
         mine = type(sent).__name__ == request_name
@@ -125,7 +126,7 @@ async def test_what_is_lost_under_a_claim_is_put_back_and_nothing_is_done_twice(
     view._sure_until = math.inf if sure else 0.0
     try:
         done = await broker.ledger.act(acts(stream, 5))
-    except Outage:  # the topic was not there any more when it began
+    except Outage:  # the topic no longer existed when it began
         done = await broker.ledger.act(acts(stream, 5))
     assert [len(one.positions) for one in done] == [0, 0, 0, 1, 1]
     assert await values(harness, stream) == [b"0", b"1", b"2", b"3", b"4"]
@@ -136,13 +137,13 @@ async def test_what_is_lost_under_a_claim_is_put_back_and_nothing_is_done_twice(
 
 @pytest.mark.parametrize("looks_first", [True, False])
 async def test_a_ledger_that_was_made_anew_and_grew_is_not_mixed_with_the_old_one(harness, looks_first):
-    made_anew(harness.servers)  # short
+    made_anew(harness.servers)  # a short ledger
     broker, stream = await started(harness)
     await broker.ledger.act(acts(stream, 3))
     made_anew(harness.servers)
     other, theirs = await started(harness)
     assert await other.ledger.entries(stream, [f"{stream} 0"]) == [None], "it cannot know"
-    for _ in range(4):  # far beyond where the first one had read to
+    for _ in range(4):  # far beyond the end of the first one's reading
         await other.ledger.act([LedgerTransaction(None, (LedgerWrite(unique(theirs), None, b"x" * 10),))])
     await other.ledger.act(acts(theirs, 3))
     if looks_first:
@@ -157,7 +158,7 @@ async def test_a_ledger_that_was_made_anew_and_grew_is_not_mixed_with_the_old_on
 
 
 async def test_a_new_ledger_of_the_same_length_is_noticed(harness):
-    """As long, and nothing comes any more: a reader's view is wrong for a second at most."""
+    """The new ledger is as long as the old one, and no record follows: a reader is wrong for a second at most."""
     broker, stream = await started(harness)
     made_anew(harness.servers)
     await broker.ledger.act(acts(stream, 1))
@@ -173,7 +174,7 @@ async def test_a_new_ledger_of_the_same_length_is_noticed(harness):
 
 
 async def _at(broker: KafkaBroker, end: int) -> bool:
-    """Everything is known up to here: an entry, and behind it the mark that ends its transaction, and so on."""
+    """Build a view that is complete up to this offset: entries, each followed by the end of its transaction."""
     await broker.ledger.entries(None, [])
     return broker._running.ledger._cache.next == end
 
@@ -222,7 +223,7 @@ async def test_a_topic_that_somebody_made_gets_its_first_entry(harness):
 
 
 class Process(subprocess.Popen[str]):
-    """Acts on numbers below `count`, once it is let go."""
+    """A process that acts on the numbers below `count`, once it is told to start."""
 
     def __init__(self, servers: str, stream: str, count: int, step: int, *armed: str) -> None:
         arguments = [servers, stream, str(count), str(step), *(("--signal", *armed) if armed else ())]
@@ -239,7 +240,7 @@ class Process(subprocess.Popen[str]):
         self.stdin.flush()
 
     def end(self) -> str:
-        """What it said."""
+        """Return its output."""
         try:
             return self.communicate(timeout=60)[0]
         finally:
@@ -247,8 +248,8 @@ class Process(subprocess.Popen[str]):
 
 
 async def test_a_process_that_is_killed_anywhere_in_an_act_leaves_all_of_it_or_nothing(harness):
-    """One process for each step, all at the same time, but for the one that ends with its act decided; another one asks
-    for the same acts again."""
+    """One process for each step, all at the same time, except the one whose act is decided at its end. Another
+    process repeats the same acts."""
     decided = ("EndTxnRequest", "after")
     broker, stream = await started(harness)
     await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(f"{stream} first", None, b"1"),))])
@@ -296,7 +297,7 @@ async def test_connections_that_are_cut_anywhere_lose_and_double_nothing(harness
     port = int(kafka.bootstrap_servers.rpartition(":")[2])
     async with CuttingProxy(port) as proxy:
         with monkeypatch.context() as patch:
-            # The server says where it is to be reached: the proxy stands before that too.
+            # The server advertises its own address, so the proxy is in front of that too.
             metadata = ClusterMetadata.broker_metadata
             patch.setattr(
                 ClusterMetadata, "broker_metadata", lambda self, node: metadata(self, node)._replace(port=proxy.port)

@@ -1,4 +1,4 @@
-"""A topic that is deleted and created again while a sidecar watches it: nothing of the two is mixed."""
+"""A topic that is deleted and created again while a sidecar watches it: old and new records are never mixed."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""A sidecar whose shared index takes nothing: committing and dead letters go on, what finds no room is counted,
-and is in the index once it takes events again."""
+"""A sidecar whose shared index refuses writes: commits and dead letters continue.
+
+Events that find no room are counted, and are indexed once the server accepts writes again.
+"""
 
 from __future__ import annotations
 

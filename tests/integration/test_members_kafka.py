@@ -1,5 +1,8 @@
-"""Four sidecars of one group on a real Kafka, with one shared index: killed and restarted one by one under load, while
-the index's server is stopped, killed and emptied. At the end each gives the same, whole answers."""
+"""Four sidecars of a group on a real Kafka with a shared index.
+
+They are killed and restarted one by one under load, while the server of the index is stopped, killed and flushed. In
+the end each one gives the same complete answers.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ MEMBERS = 4
 
 
 class Load:
-    """Flows of five events over two topics, one after the other, until stopped. Now and then an event is broken."""
+    """Publishes flows of five events to two topics, one after the other, until stopped. Some events are broken."""
 
     def __init__(self, kafka: EmbeddedKafka, topics: list[str]) -> None:
         self._producer = Producer({"bootstrap.servers": kafka.bootstrap_servers})
@@ -112,7 +115,7 @@ def fleet(
 
 
 def dead_letters(kafka: EmbeddedKafka, topics: list[str], partitions: int) -> list[Any]:
-    """Every dead letter that a reader at `read_committed` finds."""
+    """Return every dead letter that a reader at `read_committed` finds."""
     consumer = Consumer(
         {
             "bootstrap.servers": kafka.bootstrap_servers,
@@ -205,7 +208,7 @@ def test_each_of_four_gives_the_same_whole_answers_while_all_are_killed_in_turn(
         )
         assert set(owned.values()) == {1}
         assert len(owned) == 8
-    # No rejected event is dead-lettered twice, and none is forgotten.
+    # No rejected event is dead-lettered twice, and none is missing.
     letters = [header(letter, "tracecar.event-id") for letter in dead_letters(kafka, topics, 4)]
     assert Counter(letters) == Counter(load.broken)
 
@@ -230,7 +233,7 @@ def test_without_a_shared_index_everyone_may_see_all_and_one_settles(kafka: Embe
             assert whole(member, load.flows[::10])
         committed = [sum(s["settled_here"] for s in member.get("/v1/status")["streams"]) for member in members]
         assert committed == [2, 2]
-        # The one that is left commits all, and its coverage stays what it was.
+        # The remaining sidecar commits everything, and its coverage does not change.
         second.stop()
         first.wait(lambda: sum(s["settled_here"] for s in first.get("/v1/status")["streams"]) == 4, "all partitions")
         first.wait(lambda: all_of(first), "the same coverage")
@@ -282,7 +285,7 @@ def test_members_with_names_that_stay_keep_their_partitions_over_restarts(kafka:
         first.wait(lambda: [settled_here(member) for member in (first, second)] == [2, 2], "equal shares")
         with Load(kafka, topics) as load:
             second.stop()
-            # Without a name, its leaving would have given all partitions to the other at once.
+            # Without a static name, its restart would have moved all partitions to the other one at once.
             first.wait(lambda: len(load.flows) > 20, "some load")
             assert settled_here(first) == 2
             second.start()

@@ -29,7 +29,7 @@ SCHEMA = {
 
 
 def dumped(client: Redis) -> bytes:
-    """Everything that a server holds."""
+    """Return everything that a server stores."""
     return b"\n".join(key + (client.dump(key) or b"") for key in client.scan_iter(count=1000))
 
 

@@ -1,5 +1,8 @@
-"""Two sidecars of one group on Redis Streams: members share each stream, entry by entry, and each shows all of it, by a
-shared index or by reading what the other was given."""
+"""Two sidecars of a group on Redis Streams.
+
+Members share each stream entry by entry. Each shows all of it, through a shared index or by reading the entries of the
+other.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rolling restart of ten members under load, with one shared index: no event is left out, none is there twice."""
+"""A rolling restart of ten members under load, with a shared index: no event is missing or doubled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new broker is a package and a line in the wiring: one that lives in the tests runs through the whole sidecar."""
+"""A new broker is a package and a line in the wiring: one that only tests have runs through the whole sidecar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/permissions.md on real servers: a user with exactly what a step gives can do what the step says, and no more."""
+"""docs/permissions.md on real servers: a user with exactly the rights of a step can do that step, and no more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAD = {"eventType": "OrderPlaced"}
 
 
 def steps(part: str, stream: str, service: str, user: str) -> list[list[str]]:
-    """The commands of a part of the page, a list for each step, for other names than the page's."""
+    """Return the commands of a section of the page, a list for each step, with the names of the test."""
     text = PAGE.partition(f"\n## {part}\n")[2].partition("\n## ")[0]
     found = []
     for block in re.findall(r"\n\*\*(?=\d)(.*?)(?=\n\*\*\d|\Z)", text, re.DOTALL):
@@ -37,7 +37,7 @@ def steps(part: str, stream: str, service: str, user: str) -> list[list[str]]:
 
 
 def _grant_kafka(servers: str, user: str, lines: list[str]) -> None:
-    """What `kafka-acls.sh` does with these lines."""
+    """Grant rights as `kafka-acls.sh` does with these lines."""
     for line in lines:
         words = shlex.split(line)
         assert words[0] == "acl"
@@ -57,7 +57,7 @@ def _sidecar(folder: Path, service: str, sources: dict[str, Any], **more: Any) -
 
 
 def _failed(sidecar: Sidecar, code: int) -> list[dict[str, Any]]:
-    """What `tracecar check` finds missing."""
+    """Return what `tracecar check` finds missing."""
     found = sidecar.cli("check", "-c", str(sidecar.directory / sidecar._file.name), "--json", code=code)
     return [one for one in map(json.loads, found.splitlines()) if not one["ok"]]
 
@@ -76,7 +76,7 @@ def _settled(sidecar: Sidecar) -> bool:
 
 
 class OfKafka:
-    """A user of a real Kafka who may do nothing yet, and a topic."""
+    """A user of a real Kafka without rights yet, and a topic."""
 
     def __init__(self, kafka: Any, part: str) -> None:
         self.servers, self.user, self.service = kafka.bootstrap_servers, unique("reader"), unique("shop")
@@ -104,7 +104,8 @@ def _end(servers: str, topic: str) -> int:
 
 
 def _replayed(sidecar: Sidecar, grant: Callable[[], None]) -> None:
-    """Its one letter is refused to be sent again until that is granted, and then comes back, for it is still bad."""
+    """Assert that the letter is refused until the right is granted, and then is sent and returns, because it is
+    still bad."""
     (letter,) = _letters(sidecar, 1)
     sidecar.cli("dlq", "replay", letter["id"], "--yes", code=1)
     grant()
@@ -183,7 +184,7 @@ def test_kafka_with_a_pattern(kafka, tmp_path):
 def _redis_steps(
     grants: list[Callable[[], None]], publish: Callable[[dict[str, str]], object], letters: str, *made: Any
 ) -> None:
-    """A sidecar that is `made` of a folder, a service and sources: each step gives what it says, and no more."""
+    """Run a sidecar with the rights of each step, and assert that it can do that step and no more."""
     observe, write, replay, more = grants
     folder, service, sources = made
     observe()

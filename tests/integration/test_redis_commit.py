@@ -1,4 +1,4 @@
-"""Committing on Redis when something goes wrong in the middle of it."""
+"""Commits on Redis when something fails in between."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ async def test_entries_that_were_deleted_after_they_were_delivered_are_reported(
     async with Reader(first) as reader:
         await reader.read(10)
         await harness.trim(positions[0].log, positions[4].offset)
-        # Our own, after a rewind.
+        # Own entries, after a rewind.
         seen = len(reader.batches)
         await first.rewind(reader.batches[0].lease)
         await reader.until(lambda r: sum(len(b.records) for b in r.batches[seen:]) == 6)
@@ -239,7 +239,7 @@ async def test_a_server_out_of_memory_is_an_outage_that_loses_nothing(stream: st
         async with Reader(broker) as reader:
             await reader.until(lambda r: any(batch.records for batch in r.batches))
             await harness.client.config_set("maxmemory", 1)
-            records = await reader.read(50)  # reading goes on
+            records = await reader.read(50)  # reading continues
             (batches,) = by_lease(reader.batches)
             with pytest.raises(Outage):
                 await broker.commit(batches, letters_of(harness, group, records))
@@ -261,7 +261,7 @@ async def test_a_full_disk_is_an_outage_that_loses_nothing(stream: str, group: s
         async with Reader(broker) as reader:
             records = await reader.read(1)
             (batches,) = by_lease(reader.batches)
-            # A snapshot that cannot be written makes the server refuse writes, as a full disk does.
+            # A snapshot that cannot be written makes the server refuse writes, like a full disk.
             obstacle = server.directory / "dump.rdb"
             obstacle.mkdir()
             await harness.client.config_set("save", "3600 1")

@@ -1,4 +1,4 @@
-"""Members of a Redis group are killed again and again: each rejected entry is dead-lettered once, nothing stays
+"""Members of a Redis group are killed repeatedly: each rejected entry is dead-lettered once, and no entry stays
 pending."""
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ async def harness(valkey: EmbeddedValkey) -> AsyncIterator[RedisHarness]:
 
 
 class Member:
-    """A process of `tests.support.redis_worker` that comes back whenever it is killed."""
+    """A process of `tests.support.redis_worker` that is restarted whenever it was killed."""
 
     def __init__(self, *arguments: str) -> None:
         self._command = [sys.executable, "-m", "tests.support.redis_worker", *arguments]

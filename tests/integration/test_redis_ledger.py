@@ -1,5 +1,8 @@
-"""The ledger on Redis, and entries that are taken from groups, where everything breaks: processes, connections, the
-server, the master behind Sentinels; and on a Cluster. All of an act or nothing, and never twice."""
+"""The ledger on Redis, and dead-lettering of other groups' entries, while everything fails.
+
+Processes, connections, the server and the master behind Sentinels break; also on a Cluster. Each act is carried out
+completely and once, or not at all.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ async def steadily(act: Callable[[], Awaitable[Sequence[LedgerOutcome]]]) -> Seq
 
 
 async def is_whole(harness: RedisHarness, broker: Broker, stream: str, count: int) -> None:
-    """Each of these acts was carried out once, and no other; entry and record, never one of them alone."""
+    """Assert that each of these acts was carried out once, and no other; entry and record together."""
     sent = [int(record.value or b"") for record in await harness.contents(stream)]
     assert sorted(sent) == list(range(count))
     keys = [f"{stream} {n}" for n in range(count + 1)]
@@ -80,7 +83,7 @@ async def test_a_process_that_is_killed_at_any_step_of_an_act_leaves_all_of_it_o
 
 
 def killed(url: str, stream: str, moment: str) -> int:
-    """The exit code of a process that kills itself at its third act."""
+    """Return the exit code of a process that kills itself at its third act."""
     command = [sys.executable, "-m", "tests.support.redis_ledger_worker", url, stream, "5", "--kill", "3", moment]
     return subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode
 
@@ -143,13 +146,13 @@ async def test_a_failover_loses_nothing_that_was_replicated_and_doubles_nothing(
         assert all(one.carried_out for one in await broker.ledger.act(acts(stream, 20)))
         taken = await shop.add(1)
         await shop.give(3)
-        await asyncio.sleep(0.01)  # it was left alone
+        await asyncio.sleep(0.01)  # it was not touched
         (seen,) = await broker.stuck(GROUP, 1)
         assert await exhausting.poll() == 1
         await shop.client.execute_command("WAIT", 1, 10_000)
         master.kill()
 
-        # What was asked for, and perhaps not answered, is asked for again.
+        # An act without a reply is repeated.
         again = await steadily(partial(broker.ledger.act, acts(stream, 40)))
         assert [len(one.positions) for one in again] == [0] * 20 + [1] * 20
         assert all(one.carried_out for one in again)
@@ -185,7 +188,7 @@ async def clustered(cluster: list[EmbeddedValkey]) -> AsyncIterator[ClusterHarne
 
 
 class TestLedgerOnACluster(LedgerContract):
-    """The whole contract, with streams whose names carry a hash tag."""
+    """The whole contract, with streams whose names have a hash tag."""
 
     @pytest.fixture
     async def harness(self, clustered: ClusterHarness) -> ClusterHarness:
@@ -239,7 +242,7 @@ async def test_two_who_watch_a_group_on_a_cluster_letter_each_exhausted_entry_on
     await run("XGROUP", "SETID", shop.stream, GROUP, ids[-1])
     for id in ids:
         await run("XCLAIM", shop.stream, GROUP, "worker-1", 0, id, "FORCE", "RETRYCOUNT", 5)
-    await asyncio.sleep(0.01)  # they were left alone
+    await asyncio.sleep(0.01)  # they were not touched
     taken = await asyncio.gather(*(shop.exhausting(broker, NOW).poll() for broker in brokers))
     assert sum(taken) == 20
     letters = await clustered.contents(f"{{{shop.stream}}}.dlt")

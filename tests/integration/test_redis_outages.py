@@ -22,7 +22,7 @@ pytestmark = pytest.mark.valkey
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[EmbeddedValkey]:
-    """One of our own: these tests flush it and stop it."""
+    """A server of its own, which the tests flush and stop."""
     with EmbeddedValkey(appendonly="yes", appendfsync="always") as server:
         yield server
 
@@ -251,7 +251,7 @@ async def test_a_restarted_server_is_an_outage_and_then_all_goes_on(
         with pytest.raises(Outage):
             await broker.status()
         server.start()
-        # The same call again, before anything else was done about it.
+        # The same call again, before anything else happened.
         await broker.commit(second, letters_of(harness, group, records[5:]))
     await broker.close()
     await broker.start()

@@ -58,7 +58,7 @@ def values(stream: str, count: int) -> list[Outgoing]:
 
 
 async def drain(broker: RedisBroker, got: list[Batch]) -> None:
-    """Read and commit until canceled; after an outage begin again, as the pipeline does."""
+    """Read and commit until canceled; after an outage start again, as the pipeline does."""
     while True:
         try:
             await broker.start()
@@ -82,7 +82,7 @@ async def all_committed(harness: RedisHarness, group: str, *streams: str) -> boo
 
 
 async def test_members_that_start_together_forget_nothing(harness):
-    """Groups exist, entries of a dead consumer are pending, and two members start at the same moment."""
+    """Groups exist, entries of a dead consumer are pending, and two members start at the same time."""
     group, streams = named("group"), [named("orders") for _ in range(4)]
     for stream in streams:
         await harness.create(stream)
@@ -110,9 +110,9 @@ async def test_a_member_that_holds_a_stream_is_given_nothing_of_it(harness):
     async with Reader(broker) as reader:
         await reader.until(lambda r: r.batches)
         broker.hold(reader.batches[0].lease)
-        await asyncio.sleep(0.3)  # a read that was under way has ended
+        await asyncio.sleep(0.3)  # a read that was in progress has ended
         await harness.produce(values(stream, 5))
-        await asyncio.sleep(0.5)  # many signs of life
+        await asyncio.sleep(0.5)  # many heartbeats
         assert (await harness.client.xpending(stream, group))[0] == 0
         broker.release(reader.batches[0].lease)
         assert len(await reader.read(5)) == 5
@@ -127,7 +127,7 @@ async def test_an_entry_that_is_pending_and_in_no_work_is_read_again(harness):
         (first,) = await harness.produce(values(stream, 1))
         await reader.read(1)
         assert broker._consumer is not None
-        # A reply that never reached the member: the server has given the entry to it all the same.
+        # A reply that never reached the member: the server has delivered the entry nevertheless.
         broker.hold(reader.batches[0].lease)
         await asyncio.sleep(0.3)
         (second,) = await harness.produce(values(stream, 1))
@@ -137,7 +137,7 @@ async def test_an_entry_that_is_pending_and_in_no_work_is_read_again(harness):
         broker.release(reader.batches[0].lease)
         await reader.read(2)
         await asyncio.sleep(0.5)
-        assert reader.positions == [first, second]  # and what is in work is not
+        assert reader.positions == [first, second]  # and entries in work are not
 
 
 class Disturbance:
@@ -209,7 +209,7 @@ async def test_whatever_call_is_disturbed_every_entry_is_committed(harness, monk
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 async def test_a_stream_that_was_created_again_is_read_from_its_beginning(harness, count):
-    """The new stream has the old one's entry ids, and is there before the member looks."""
+    """The new stream has the entry ids of the old one, and exists before the member looks."""
     group, stream = named("group"), named("orders")
     for number in (1, 2):
         await harness.client.execute_command("XADD", stream, f"1-{number}", "payload", f"old {number}")
@@ -252,7 +252,7 @@ async def test_a_stream_that_comes_back_after_a_while_is_told_as_a_new_one(harne
 
 
 async def test_a_batch_of_a_deleted_stream_commits_nothing_in_the_new_one(harness):
-    """Another member has read the new stream's entries, which have the same ids."""
+    """Another member has read the entries of the new stream, which have the same ids."""
     group, stream = named("group"), named("orders")
     await harness.client.execute_command("XADD", stream, "1-1", "payload", "old")
     broker = harness.broker(stream, group=group)

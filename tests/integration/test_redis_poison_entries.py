@@ -37,7 +37,7 @@ GROUP = "billing"
 
 
 class Shop:
-    """A stream, a group that reads it badly, and sidecars that watch the group."""
+    """A stream, a group that fails to process it, and sidecars that watch the group."""
 
     def __init__(self, harness: RedisHarness) -> None:
         self.harness, self.client = harness, harness.client
@@ -61,7 +61,7 @@ class Shop:
         return id
 
     async def give(self, times: int = 1) -> None:
-        """Give all that is pending to the group again and again."""
+        """Deliver all pending entries to the group repeatedly."""
         for _ in range(times):
             await self.client.xreadgroup(GROUP, "worker-1", {self.stream: ">"})
             await self.client.xclaim(self.stream, GROUP, "worker-1", 0, await self.pending(), retrycount=None)

@@ -1,4 +1,4 @@
-"""Redis as people run it: behind TLS and ACLs, with Sentinels that fail over, as a Cluster."""
+"""Redis in the topologies that users run: with TLS and ACLs, with Sentinels that fail over, as a Cluster."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.valkey
 READS = ["+ping", "+time", "+type", "+scan", "+hello", "+client|setname", "+xread", "+xrange", "+xinfo", "+xpending"]
 SETTLES = ["+xgroup", "+xreadgroup", "+xclaim", "+xack", "+xadd", "+eval", "+evalsha", "+script|load"]
 ALLOWED = [*READS, *SETTLES]
-"""What docs/redis.md says that a user needs."""
+"""The rights that docs/redis.md lists."""
 
 
 def broker_of(url: str, *streams: str, group: str, tls: TlsConfig | None = None, claim_idle: float = 60) -> RedisBroker:
@@ -191,7 +191,7 @@ async def test_sentinels_that_do_not_know_are_an_outage(stream: str, group: str)
 
 
 class ClusterClient:
-    """As much of a client as the harness uses, raw."""
+    """The part of a client that the harness uses, with raw replies."""
 
     def __init__(self, url: str) -> None:
         self._servers = RedisPool(parse(url), None, "test")
@@ -248,7 +248,7 @@ async def clustered(cluster: list[EmbeddedValkey]) -> AsyncIterator[ClusterHarne
 
 
 class TestRedisCluster(BrokerContract):
-    """The whole contract, with streams whose names carry a hash tag."""
+    """The whole contract, with streams whose names have a hash tag."""
 
     @pytest.fixture
     async def harness(self, clustered: ClusterHarness) -> ClusterHarness:

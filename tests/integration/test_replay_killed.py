@@ -1,5 +1,8 @@
-"""A replay whose sidecar is killed again and again sends each letter once, in order; two sidecars asked for the same
-one send each once. On a real Kafka and a real Valkey."""
+"""A replay whose sidecar is killed repeatedly sends each letter once and in order; so do two sidecars with the same
+request.
+
+On a real Kafka and a real Valkey.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,11 @@ from tests.support.sidecar_process import TOKEN, Sidecar
 
 LETTERS = 1_500
 Sent = list[tuple[int, str]]
-"""For each record that was sent: its partition, and the dead letter that it is a replay of."""
+"""For each sent record: its partition, and the dead letter that it replays."""
 
 
 class Place:
-    """A broker with a stream, its dead letters, and a stream to send them to."""
+    """A broker with a stream, its dead letters, and a target stream."""
 
     def __init__(self, stream: str, source: dict[str, Any], sent: Callable[[], Sent]) -> None:
         self.stream, self.target = stream, f"{stream}.retry"
@@ -144,7 +147,7 @@ def test_two_sidecars_asked_at_once_send_each_letter_once(place: Place, tmp_path
         jobs = [(sidecar, post(sidecar, "/v1/replays", to=place.target)["id"]) for sidecar in (one, two)]
         for sidecar, id in jobs:
             sidecar.wait(lambda: sidecar.get(f"/v1/replays/{id}")["state"] == "done", "a replay to end")  # noqa: B023
-        # Either sidecar knows both, and what each of them sent.
+        # Each sidecar knows both jobs, and what each of them sent.
         counts = [two.get(f"/v1/replays/{id}") for _, id in jobs]
         assert sum(job["published"] for job in counts) == LETTERS
         assert all(job["published"] + job["skipped"] == LETTERS for job in counts)

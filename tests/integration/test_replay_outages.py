@@ -1,5 +1,5 @@
-"""Replays in trouble on a real Kafka and a real Valkey: each ends in something that a person can act on, and what was
-sent is sent once."""
+"""Failures of replays on a real Kafka and a real Valkey: each ends in a state that an operator can act on, and every
+record is sent once."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from tests.support.replay import (
 )
 
 THEN = 1_700_000_000_000
-"""When the letters' records were written, milliseconds."""
+"""Time of the letters' records in milliseconds."""
 
 
 class Seen(Queries):
-    """Everything is in sight."""
+    """Every stream is visible."""
 
     async def in_sight(self, system: str, stream: str) -> bool:
         return True
@@ -57,7 +57,7 @@ Harness = KafkaHarness | ValkeyHarness
 
 
 class Place:
-    """A stream with dead letters on a real broker, and sidecars that act on them."""
+    """A stream with dead letters on a real broker, and sidecars that replay them."""
 
     def __init__(self, harness: Harness) -> None:
         self.harness, self.system = harness, harness.system
@@ -66,7 +66,7 @@ class Place:
         self._made: list[ReplayService] = []
 
     async def letters(self, count: int, partitions: int = 1, *, sizes: dict[int, int] | None = None) -> None:
-        """Letters of records `0`, `1`, …, whose keys are their partitions' numbers."""
+        """Write letters of the records `0`, `1`, …, whose keys are the numbers of their partitions."""
         await self.harness.create(self.stream, partitions)
         await self.harness.create(self.letters_in, partitions)
         await self.harness.produce([self._letter(n, partitions, (sizes or {}).get(n, 0)) for n in range(count)])
@@ -154,7 +154,7 @@ def numbers(records: list[Record]) -> list[int]:
 
 
 async def stopped_at(sidecar: Any, job: ReplayJob, published: int) -> ReplayJob:
-    """Paused once it has sent so many, and its runner has noticed."""
+    """Pause the job once it has sent this number, and wait until its runner has noticed."""
 
     async def enough() -> bool:
         return bool((await sidecar.job(job.id)).published >= published)
@@ -284,7 +284,7 @@ async def test_a_ledger_that_is_deleted_while_a_replay_is_paused(place: Place) -
     sidecar = await place.sidecar()
     job = await stopped_at(sidecar, await sidecar.replay(ReplayRequest(to=place.target, rate=20), ANN), 10)
     if place.system == "kafka":
-        # The sidecar knows what stood there, and writes it again.
+        # The sidecar knows the old content and writes it again.
         delete_topic(cast("KafkaHarness", place.harness).servers, LEDGER)
         paused, resumed = job.id, list[ReplayJob]()
 
@@ -297,7 +297,7 @@ async def test_a_ledger_that_is_deleted_while_a_replay_is_paused(place: Place) -
         job = await ended(sidecar, resumed[0])
         assert job.published == 30
     else:
-        # What was asked for is lost; what was sent is known beside the letters.
+        # The request is lost; what was sent is known beside the letters.
         await cast("ValkeyHarness", place.harness).client.delete(LEDGER)
         with pytest.raises(NotFoundError, match="no replay"):
             await sidecar.resume(job.id, ANN)
@@ -309,7 +309,8 @@ async def test_a_ledger_that_is_deleted_while_a_replay_is_paused(place: Place) -
 
 
 async def test_clocks_that_differ_change_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sidecar is ten years late, the other, which goes on when it dies, ten years early."""
+    """The clock of one sidecar is ten years slow; that of the other one, which continues after its death, ten years
+    fast."""
     monkeypatch.setattr("sidecar.replay.supervisor.RUNNER_LOST_AFTER_S", 0.2)
     years = 10 * 365 * 86_400 * 1_000_000
     await place.letters(30)
@@ -323,7 +324,7 @@ async def test_clocks_that_differ_change_nothing(place: Place, monkeypatch: pyte
 
     await until(some)
     for task in list(late._broker_replays[0].supervisor._tasks.values()):
-        task.cancel()  # as a kill: nothing is handed over
+        task.cancel()  # like a kill: no job is handed over
     early.start()
     job = await ended(early, job)
     assert (job.state, job.published) == ("done", 30)
@@ -334,7 +335,7 @@ async def test_clocks_that_differ_change_nothing(place: Place, monkeypatch: pyte
 
 @pytest.mark.kafka
 async def test_times_that_the_target_does_not_take_are_left_behind(on_kafka: Place) -> None:
-    """A topic that takes no old records (or ours is not the broker's time) gets them with the present time."""
+    """A topic that accepts no old records, or uses the broker's time, gets them with the present time."""
     place = on_kafka
     await place.letters(5)
     servers = cast("KafkaHarness", place.harness).servers
@@ -349,7 +350,7 @@ async def test_times_that_the_target_does_not_take_are_left_behind(on_kafka: Pla
 async def test_a_broker_that_gives_nothing_for_a_while_is_not_taken_for_the_end(
     on_kafka: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one does that throttles us: what lies behind would be said to be gone."""
+    """A broker that throttles returns no records for a while; the records behind must not be reported as deleted."""
     place = on_kafka
     await place.letters(20)
     await place.harness.create(place.target)

@@ -1,5 +1,7 @@
-"""Reports, exports, imports and edits on the real brokers and the real registry: exact bytes, durable, and once,
-however many sidecars do the same at the same time."""
+"""Reports, exports, imports and edits on real brokers and a real registry: exact bytes, durable, and once.
+
+Also with several sidecars that do the same at the same time.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,7 @@ class Source:
 
 
 class Sidecar:
-    """What a sidecar does all this with."""
+    """The services of a sidecar that reports, exports, imports and edits."""
 
     def __init__(self, broker: Broker, naming: StreamNames, stream: str, registry: Registry) -> None:
         self.broker, self.catalog = broker, SchemaCache(registry, FORMATS)

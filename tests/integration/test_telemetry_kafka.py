@@ -1,4 +1,4 @@
-"""Telemetry beside a real Kafka: what spans say of records there, and sidecars that share the work."""
+"""Telemetry with a real Kafka: spans of its records, and sidecars that share the work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def otlp() -> Iterator[Receiver]:
 
 
 def seen(otlp: Receiver) -> set[tuple[bytes, str]]:
-    """Which span came from which group. After a rebalance some come again, as the same."""
+    """Return which span came from which group. After a rebalance, some come again with equal ids."""
     return {(span.span_id, attributes(span.attributes)["messaging.consumer.group.name"]) for span in otlp.spans}
 
 

@@ -1,4 +1,4 @@
-"""Telemetry of a real sidecar on a real Valkey, as a real collector and a real Zipkin get it."""
+"""Telemetry of a real sidecar on a real Valkey, received by a real collector and a real Zipkin."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def otlp() -> Iterator[Receiver]:
 
 
 class Shop:
-    """Streams of one test, and a sidecar beside them."""
+    """The streams of a test, and a sidecar."""
 
     def __init__(self, valkey: EmbeddedValkey, directory: Path, exporters: dict[str, Any], **more: Any) -> None:
         self.client = Redis.from_url(valkey.url)
@@ -138,8 +138,10 @@ def _read_from_zipkin(zipkin: Zipkin, trace: int, spans: int) -> dict[str, dict[
 def test_a_kill_loses_what_waited_for_its_flow_and_the_rest_of_the_flow_is_connected_all_the_same(
     valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
 ) -> None:
-    """Committing does not wait for telemetry: what was committed is not read again, and its span is gone with who
-    held it. Stopping, on the other hand, sends what waits."""
+    """Commits do not wait for telemetry: committed events are not read again, and a kill loses their waiting spans.
+
+    An orderly stop sends them.
+    """
     exporters = {"otlp": {"endpoint": otlp.endpoint("grpc"), "protocol": "grpc", "signals": ["traces"]}, "hold": "1h"}
     shop = Shop(valkey, tmp_path, exporters)
     plain = uuid.uuid4().hex
@@ -165,7 +167,7 @@ def test_a_kill_loses_what_waited_for_its_flow_and_the_rest_of_the_flow_is_conne
 def test_a_kill_before_settling_sends_the_same_spans_again(
     valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
 ) -> None:
-    """What is held (here: the registry cannot be asked) is shown, and told about, but not committed."""
+    """Held events (here because the registry is unreachable) are shown and exported, but not committed."""
     exporters = {"otlp": {"endpoint": otlp.endpoint("grpc"), "protocol": "grpc", "signals": ["traces"]}}
     shop = Shop(valkey, tmp_path, exporters, registry={"url": "http://127.0.0.1:1"})
     one, two = (shop.publish("orders", id, traceparent(uuid.uuid4().int, 7)) for id in ("a", "b"))
@@ -183,7 +185,7 @@ def test_a_kill_before_settling_sends_the_same_spans_again(
 def test_spans_hang_among_those_of_instrumented_services(
     valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
 ) -> None:
-    """The services send their own spans with the SDK; ours is in the same trace, below the one that sent the event."""
+    """The services send spans of their own with the SDK; ours is in the same trace, below the span of the sender."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     endpoint = otlp.endpoint("http/protobuf")
@@ -239,8 +241,10 @@ def test_a_backend_that_is_down_harms_nothing_and_gets_what_fits_once_it_is_back
 
 
 def test_every_dead_letter_counts_whoever_asked_for_it(valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path) -> None:
-    """Of a rejection, of a report (made twice), and of an entry that a group gave up. Each is a rejection by its
-    code and a log record too."""
+    """Of a rejection, of a report (made twice), and of an entry that a group gave up.
+
+    Each is also a rejection by its code, and a log record.
+    """
     shop = Shop(valkey, tmp_path, {"otlp": {"endpoint": otlp.endpoint("grpc"), "protocol": "grpc"}})
     source = shop.sidecar.config["sources"]["redis"] | {"exhausted": {"billing": {"deliveries": 1, "idle": "100ms"}}}
     sidecar = Sidecar(tmp_path, shop.sidecar.config | {"sources": {"redis": source}})

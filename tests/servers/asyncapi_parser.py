@@ -1,4 +1,5 @@
-"""AsyncAPI's own parser, which judges documents: two npm packages, installed once into the user's cache directory."""
+"""AsyncAPI's own parser, which validates documents: two npm packages, installed once into the user's cache
+directory."""
 
 from __future__ import annotations
 
@@ -24,13 +25,13 @@ console.log(JSON.stringify({ parsed: Boolean(document), diagnostics: list }));
 
 
 def missing() -> str | None:
-    """Why the parser cannot be had here; None where it can."""
+    """Return why the parser is not available here, or None."""
     absent = [name for name in ("node", "npm") if shutil.which(name) is None]
     return f"{' and '.join(absent)} missing: install Node.js" if absent else None
 
 
 def bring() -> Path:
-    """Return the directory of the parser, installed first where it is not there yet."""
+    """Return the directory of the parser, installed first if needed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracecar"
     home = cache / f"asyncapi-parser-{PACKAGES[0].rpartition('@')[2]}"
     cache.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,7 @@ def bring() -> Path:
 
 
 def parse(document: str) -> dict[str, Any]:
-    """Parse a document; return whether it was `parsed`, and its `diagnostics` (severity 0: an error)."""
+    """Parse a document. Returns whether it was `parsed`, and its `diagnostics` (severity 0: an error)."""
     output = subprocess.run(
         ["node", "parse.mjs"], cwd=bring(), input=document.encode(), capture_output=True, check=True
     )

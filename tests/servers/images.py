@@ -1,4 +1,4 @@
-"""Images built by buildah, without a daemon: the real Dockerfile on a base that is made here of Debian's packages."""
+"""Images built by buildah without a daemon: the real Dockerfile, on a base made of Debian packages."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ TRUSTED = "/etc/ssl/certs/ca-certificates.crt"
 
 
 class Images:
-    """A store of images, with what runs from them."""
+    """A store of images and containers."""
 
     def __init__(self, store: Path) -> None:
         self._store = store
         self._environment = {**os.environ, "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 
     def buildah(self, *arguments: str | Path, seconds: float = 280) -> str:
-        """What buildah prints."""
+        """Run buildah and return its output."""
         done = subprocess.run(
             self.command(*arguments),
             env=self._environment,
@@ -47,7 +47,7 @@ class Images:
         return ["buildah", *store, *map(str, arguments)]
 
     def mounted(self, image: str) -> Path:
-        """A container's files, which are the image's and may be changed."""
+        """Mount a container and return its folder, whose files may be changed."""
         return Path(self.buildah("mount", self.buildah("from", "--pull-never", image)))
 
     @property
@@ -55,7 +55,7 @@ class Images:
         return self._environment
 
     def base(self) -> str:
-        """A Debian with Python, as an image."""
+        """Create an image of a Debian with Python."""
         working = self.buildah("from", "scratch")
         self.buildah("add", "--quiet", working, rootfs(), "/")
         bundle = ssl.get_default_verify_paths().cafile or TRUSTED
@@ -66,13 +66,13 @@ class Images:
         return BASE
 
     def build(self, name: str, base: str, *arguments: str) -> None:
-        """The Dockerfile, as Docker reads it. What it downloads is kept by its own cache mounts."""
+        """Build the Dockerfile, as Docker does. Downloads are kept by its cache mounts."""
         from_here = ("--network", "host", "--pull-never", "--format", "docker")
         self.buildah("bud", *from_here, "--build-arg", f"BASE={base}", *arguments, "--tag", name, ROOT)
 
 
 def rootfs() -> Path:
-    """A Debian with Python and nothing more, made once and kept in the user's cache."""
+    """Return the file system of a Debian with Python alone, created once in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracecar"
     kept = cache / f"rootfs-{SUITE}.tar"
     cache.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def rootfs() -> Path:
 
 
 def missing() -> str | None:
-    """Why no image can be built here; None where it can."""
+    """Return why images cannot be built here, or None."""
     lacking = [name for name in ("buildah", "mmdebstrap") if shutil.which(name) is None]
     if lacking:
         return f"the system packages {' and '.join(lacking)} are not there"
@@ -97,7 +97,7 @@ def missing() -> str | None:
 
 
 class Built(NamedTuple):
-    """Tracecar's image: its files, what it says of itself, and the sources that there were when it was built."""
+    """Tracecar's image: its files, its configuration, and the sources at the time of the build."""
 
     images: Images
     root: Path
@@ -107,7 +107,7 @@ class Built(NamedTuple):
 
 @pytest.fixture(scope="session")
 def tracecar_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
-    """The real Dockerfile's image on the base made here, once for the session."""
+    """The image of the real Dockerfile on the base made here, built once for the session."""
     reason = missing()
     if reason is not None:
         pytest.skip(reason)
@@ -117,10 +117,11 @@ def tracecar_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     store.build(IMAGE, store.base(), "--build-arg", "REVISION=abc")
     about = json.loads(store.buildah("inspect", "--type", "image", IMAGE))["Docker"]["config"]
     yield Built(store, store.mounted(IMAGE), about, before)
-    shutil.rmtree(folder)  # plain folders are all that this driver makes: the same as to remove each layer, and quicker
+    # This driver makes plain folders only; removing them at once is quicker than removing each layer.
+    shutil.rmtree(folder)
 
 
 def sources(root: Path) -> set[Path]:
-    """The files of the product's packages under a folder."""
+    """Return the files of the product's packages below a folder."""
     files = (file for name in PACKAGES for file in (root / name).rglob("*") if file.is_file())
     return {file.relative_to(root) for file in files if "__pycache__" not in file.parts}

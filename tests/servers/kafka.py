@@ -1,5 +1,4 @@
-"""A real Kafka for the session, with a plain, a SASL and a TLS listener, and what tests do to it with a client that is
-not ours."""
+"""A real Kafka for the session, with a plain, a SASL and a TLS listener, and calls of another client library."""
 
 from __future__ import annotations
 
@@ -73,7 +72,7 @@ def kafka(kafka_tls: Path) -> Iterator[EmbeddedKafka]:
 
 
 def unique(stem: str) -> str:
-    """A name that no other test uses."""
+    """Return a name that no other test uses."""
     return f"{stem}-{os.getpid()}-{next(_names)}"
 
 
@@ -84,7 +83,7 @@ def admin(servers: str) -> Any:
 
 
 def create_topic(servers: str, name: str, partitions: int = 1, copies: int = 1, **config: object) -> str:
-    """Make a topic (config names with underscores for dots) and wait until it is there. Returns its name."""
+    """Create a topic and wait for it. Names of settings have underscores for dots. Returns the topic's name."""
     from confluent_kafka.admin import NewTopic
 
     settings = {key.replace("_", "."): str(value) for key, value in config.items()}
@@ -95,16 +94,16 @@ def create_topic(servers: str, name: str, partitions: int = 1, copies: int = 1, 
 
 
 def delete_topic(servers: str, name: str) -> None:
-    client = admin(servers)  # it ends its requests when it is let go of
+    client = admin(servers)  # it ends its requests when it is deleted
     for done in client.delete_topics([name]).values():
         done.result(30)
 
 
 def delete_records(servers: str, topic: str, partition: int, before: int) -> None:
-    """Trim a partition: offsets below `before` are gone."""
+    """Delete the records of a partition before an offset."""
     from confluent_kafka import TopicPartition
 
-    client = admin(servers)  # it ends its requests when it is let go of
+    client = admin(servers)  # it ends its requests when it is deleted
     for done in client.delete_records([TopicPartition(topic, partition, before)]).values():
         done.result(30)
 
@@ -115,7 +114,7 @@ def scram_user(servers: str, name: str, mechanism: str) -> None:
 
     kind = getattr(ScramMechanism, mechanism.replace("-", "_"))
     change = UserScramCredentialUpsertion(name, ScramCredentialInfo(kind, 4096), PASSWORD.encode())
-    client = admin(servers)  # it ends its requests when it is let go of
+    client = admin(servers)  # it ends its requests when it is deleted
     for done in client.alter_user_scram_credentials([change]).values():
         done.result(30)
 
@@ -131,7 +130,7 @@ def produce(
     timestamp: int = 0,
     **client: object,
 ) -> None:
-    """Publish with librdkafka and wait until all is durable."""
+    """Publish with librdkafka and wait until all records are durable."""
     from confluent_kafka import Producer
 
     settings: Mapping[str, Any] = {"bootstrap.servers": servers, "log_level": 0, "linger.ms": 5, **client}
@@ -157,7 +156,7 @@ def produce(
 
 
 def published(servers: str, records: Sequence[Outgoing]) -> list[Position]:
-    """Publish these with librdkafka, in order; returns where each lies once all are durable."""
+    """Publish records with librdkafka, in order. Returns their positions once all are durable."""
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": servers, "log_level": 0, "linger.ms": 1, "max.in.flight": 1})
@@ -195,13 +194,13 @@ def allow(servers: str, user: str, kind: str, name: str, operation: str, *, pref
         AclOperation[operation],
         AclPermissionType.ALLOW,
     )
-    client = admin(servers)  # it ends its requests when it is let go of
+    client = admin(servers)  # it ends its requests when it is deleted
     for done in client.create_acls([binding]).values():
         done.result(30)
 
 
 def committed(servers: str, group: str, topic: str, partitions: int) -> dict[int, int]:
-    """The group's committed offsets of a topic, by partition; those without one are left out."""
+    """Return the group's committed offsets of a topic by partition."""
     from confluent_kafka import Consumer, TopicPartition
 
     consumer = Consumer({"bootstrap.servers": servers, "group.id": group, "log_level": 0})
@@ -213,10 +212,10 @@ def committed(servers: str, group: str, topic: str, partitions: int) -> dict[int
 
 
 def add_partitions(servers: str, topic: str, count: int) -> None:
-    """Let a topic have this many partitions from now on."""
+    """Set the number of partitions of a topic."""
     from confluent_kafka.admin import NewPartitions
 
-    client = admin(servers)  # it ends its requests when it is let go of
+    client = admin(servers)  # it ends its requests when it is deleted
     for done in client.create_partitions([NewPartitions(topic, count)]).values():
         done.result(30)
 
@@ -225,14 +224,14 @@ def commit(servers: str, group: str, topic: str, offset: int) -> None:
     """Set an idle group's offset of partition 0."""
     from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
-    client = admin(servers)  # it ends its requests when it is let go of
+    client = admin(servers)  # it ends its requests when it is deleted
     offsets = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, offset)])]
     for done in client.alter_consumer_group_offsets(offsets).values():
         done.result(30)
 
 
 def delete_group(servers: str, group: str) -> None:
-    """Delete a group that has no members, with its offsets. Raises confluent_kafka.KafkaException where it has some."""
-    client = admin(servers)  # it ends its requests when it is let go of
+    """Delete a group without members, and its offsets. Raises confluent_kafka.KafkaException if it has members."""
+    client = admin(servers)  # it ends its requests when it is deleted
     for done in client.delete_consumer_groups([group]).values():
         done.result(30)

@@ -1,5 +1,7 @@
-"""A real Kubernetes API server on a real etcd, as child processes: what it admits, a cluster admits. There are no
-controllers and no nodes, so Deployments make no pods: tests create those themselves."""
+"""A real Kubernetes API server on a real etcd, as child processes. It admits what a cluster admits.
+
+There are no controllers and no nodes, so Deployments create no pods; tests create them.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +29,12 @@ from tests.support.ports import free_port
 VERSION = "1.34"
 _START_SECONDS = 180.0
 _WATCH = 'read -r _ || kill -KILL "$0"'
-"""Waits for a line from the parent (all is well) or the end of the pipe (the parent died, however)."""
+"""A shell command that waits for a line from the parent, which ends normally, or for the end of the pipe, when the
+parent has died."""
 
 
 class Kubernetes:
-    """One API server, with pod security, and mutating admission policies switched on."""
+    """An API server with Pod Security admission and mutating admission policies."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="tracecar-kubernetes-"))
@@ -86,7 +89,7 @@ class Kubernetes:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For helm and kubectl, which come first on the PATH."""
+        """Environment for helm and kubectl, which come first on the PATH."""
         path = f"{kubernetes_tools.directory()}:{os.environ['PATH']}"
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig), "PATH": path, "HOME": str(self._directory)}
 
@@ -95,20 +98,20 @@ class Kubernetes:
         return "\n".join(file.read_text(errors="replace")[-3_000:] for file in self._directory.glob("*.log"))
 
     def run(self, program: str, *arguments: str, stdin: str = "", ok: bool = True) -> str:
-        """What helm or kubectl prints; with `ok=False` what it complains of, for it must fail."""
+        """Run helm or kubectl and return its output. With `ok=False` it must fail, and its error is returned."""
         done = self.tried(program, *arguments, stdin=stdin)
         assert (done.returncode == 0) == ok, f"{done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout if ok else done.stderr
 
     def tried(self, program: str, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        """helm or kubectl, whether it does it or not."""
+        """Run helm or kubectl; it may fail."""
         command = [kubernetes_tools.program(program), *arguments]
         return subprocess.run(
             command, env=self.environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
         )
 
     def namespace(self, name: str, **labels: str) -> str:
-        """Make a namespace, with the account that a controller would make, that enforces the restricted standard."""
+        """Create a namespace that enforces the restricted standard, with the account that a controller would create."""
         labels = {"pod-security.kubernetes.io/enforce": "restricted", **labels}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
         account = {"name": "default", "namespace": name}
@@ -122,12 +125,12 @@ class Kubernetes:
         return json.loads(self.run("kubectl", "get", *what, "-n", namespace, "-o", "json"))
 
     def client(self) -> httpx2.AsyncClient:
-        """As an administrator."""
+        """Return a client with an administrator's rights."""
         bearer = {"Authorization": f"Bearer {self._token}"}
         return httpx2.AsyncClient(base_url=f"https://127.0.0.1:{self.port}", headers=bearer, verify=False, timeout=60)
 
     def start(self, program: str, *arguments: str) -> None:
-        """Run one more program beside it, for as long as it runs."""
+        """Run a further program until the block ends."""
         with (self._directory / f"{program}.log").open("ab") as log:
             process = subprocess.Popen(
                 [kubernetes_tools.program(program), *arguments],
@@ -177,6 +180,6 @@ class Kubernetes:
 
 @pytest.fixture(scope="session")
 def kubernetes() -> Iterator[Kubernetes]:
-    """One for the session: tests keep apart by their namespaces."""
+    """The server of the session. Tests use namespaces of their own."""
     with Kubernetes() as server:
         yield server

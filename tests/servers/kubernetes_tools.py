@@ -1,6 +1,8 @@
-"""Helm, kubectl, kubectl-validate, a real API server with its etcd, and a node for it: built by Go from the modules
-that `kubernetes_tools/go.mod` and `go.sum` pin, once, into the user's cache directory (some minutes,
-then never again)."""
+"""Helm, kubectl, kubectl-validate, a real API server with etcd, and a node, built by Go.
+
+`kubernetes_tools/go.mod` and `go.sum` pin the modules. They are built once into the user's cache directory, which takes
+some minutes.
+"""
 
 from __future__ import annotations
 
@@ -24,15 +26,15 @@ PROGRAMS = {
 RELEASE = "v1.34.2"
 _VERSION = "k8s.io/component-base/version"
 FLAGS = f"-s -w -X {_VERSION}.gitVersion={RELEASE} -X {_VERSION}.gitMajor=1 -X {_VERSION}.gitMinor=34"
-"""Kubernetes says which release it is by what its build puts in; Helm asks for it."""
+"""Kubernetes takes its version from build flags; Helm asks for it."""
 FASTER = "-gcflags=all=-dwarf=false"
-"""What a debugger reads is stripped from the programs anyway: not writing it takes a sixth off the building."""
+"""Debug information is stripped anyway; not writing it saves a sixth of the build time."""
 OLDEST_GO = "1.21"
-"""It fetches a newer toolchain by itself where go.mod asks for one."""
+"""It downloads a newer toolchain by itself if go.mod needs one."""
 
 
 def directory() -> Path:
-    """Where the programs are; built first where they are not there yet. Raises RuntimeError where Go cannot do that."""
+    """Return the directory of the programs, built first if needed. Raises RuntimeError if Go cannot build them."""
     home = _home()
     cache = home.parent
     if not home.exists():
@@ -57,19 +59,19 @@ def _go() -> str | None:
 
 
 def missing() -> str | None:
-    """Why the programs cannot be had here; None where they are there or can be built."""
+    """Return why the programs are not available here, or None."""
     if _home().exists() or _go() is not None:
         return None
     return f"Go {OLDEST_GO} or later is not there, which builds Helm and the API server"
 
 
 def program(name: str) -> str:
-    """The path of one of `PROGRAMS`."""
+    """Return the path of one of `PROGRAMS`."""
     return str(directory() / name)
 
 
 def definitions() -> list[Path]:
-    """The CustomResourceDefinitions of the Prometheus operator and of KEDA, out of the modules that
+    """Return the CustomResourceDefinitions of the Prometheus operator and of KEDA, from the modules that
     `kubernetes_tools/definitions` pins."""
     go = _go()
     if go is None:
@@ -98,10 +100,10 @@ def _build(home: Path) -> None:
     making = home.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir()
-    # The compiler's own collector is a fifth of the work, unless it may let garbage lie.
+    # Garbage collection is a fifth of the compiler's work unless its target is raised.
     quicker = {"GOGC": "400", "GOMEMLIMIT": "2GiB"}
     environment = {**os.environ, **quicker, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false"}
-    # All of a module at once: one is linked, on one processor, while the next is compiled.
+    # All programs of a module at once: one is linked on one processor while the next is compiled.
     for module in dict.fromkeys(module for module, _ in PROGRAMS.values()):
         packages = [package for where, package in PROGRAMS.values() if where == module]
         command = [go, "build", "-trimpath", FASTER, f"-ldflags={FLAGS}", "-o", f"{making}/", *packages]

@@ -1,5 +1,8 @@
-"""A node for the real API server: Kubernetes' own controllers make pods of workloads, and pods in the namespaces that a
-test gives it are run here, as root, in networks of their own. kubectl's exec, port-forward and logs reach them."""
+"""A node for the real API server.
+
+Kubernetes' own controllers create pods of workloads, and the pods in the namespaces of a test run here, as root, in
+networks of their own. kubectl's exec, port-forward and logs reach them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ _PATCH = "application/merge-patch+json"
 
 
 class Node:
-    """Runs the pods of its namespaces until the end of the block."""
+    """Runs the pods of its namespaces until the block ends."""
 
     def __init__(self, kubernetes: Kubernetes, folder: Path, images: Mapping[str, Image]) -> None:
         self.images = dict(images)
@@ -61,7 +64,7 @@ class Node:
             raise self._failure
 
     def namespace(self, name: str, outside: Mapping[Address, Address]) -> str:
-        """A namespace whose pods are run, and reach what is outside of the cluster by a name and a port: such as
+        """Create a namespace whose pods run, and reach hosts outside of the cluster by a name and a port: such as
         `("valkey", 6379)` for `("127.0.0.1", 41234)`."""
         self._outside[name] = outside
         return self._kubernetes.namespace(name)
@@ -139,7 +142,7 @@ class Node:
             hosts.append(f"{address} {short} {short}.{namespace} {short}.{namespace}.svc {full}")
             network.add(address)
             for one in service["spec"]["ports"]:
-                if one["port"] in own:  # the address is on the pod's loopback, where it listens itself
+                if one["port"] in own:  # the address is on the pod's loopback, where the pod itself listens
                     continue
                 connect = partial(self._to_service, namespace, service["spec"]["selector"], one["targetPort"])
                 await network.relay((address, one["port"]), connect)
@@ -149,7 +152,7 @@ class Node:
             return answer.json() if answer.status_code == 200 else None
 
         async def patch(change: Manifest) -> None:
-            # A pod that is gone needs no status.
+            # A deleted pod needs no status.
             await client.patch(f"{place}/status", content=json.dumps(change), headers={"Content-Type": _PATCH})
 
         folder = self._folder / namespace / name
@@ -158,7 +161,7 @@ class Node:
     async def _to_service(
         self, namespace: str, selector: Mapping[str, str], target: str | int
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To a ready pod of the service, at its address, as in a cluster. Raises OSError."""
+        """Connect to a ready pod of the service at its address, as in a cluster. Raises OSError."""
         for one in self._running.values():
             if one.namespace == namespace and selector.items() <= one.labels.items() and one.pod.ready:
                 return await one.pod.network.connect(one.pod.port(target))
@@ -166,7 +169,7 @@ class Node:
 
 
 class _Running:
-    """A pod of this node, being run."""
+    """A running pod of this node."""
 
     def __init__(self, namespace: str, labels: Mapping[str, str], pod: Pod) -> None:
         self.namespace, self.labels, self.pod = namespace, labels, pod

@@ -1,5 +1,8 @@
-"""A real OTLP receiver in both protocols: gRPC's own server with the services of `opentelemetry-proto`, and HTTP with
-protobuf. It parses what comes and keeps it; it can be told to refuse, to be stopped, and to come back on its ports."""
+"""A real OTLP receiver in both protocols: gRPC's server with the services of `opentelemetry-proto`, and HTTP with
+protobuf.
+
+It parses and keeps every request. It can refuse requests, be stopped, and start again on its ports.
+"""
 
 from __future__ import annotations
 
@@ -32,18 +35,20 @@ _KINDS: dict[str, tuple[Any, Any]] = {
 
 
 class Receiver:
-    """Keeps every request it took. `tls`: a folder with `server.pem` and `ca.pem`; `mutual`: who comes must have a
-    certificate of that authority."""
+    """Keeps every accepted request.
+
+    `tls` is a folder with `server.pem` and `ca.pem`; with `mutual`, clients need a certificate of that authority.
+    """
 
     def __init__(self, tls: Path | None = None, *, mutual: bool = False) -> None:
         self._tls, self._mutual = tls, mutual
         self.requests: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
         self.headers: list[dict[str, str]] = []
-        """Of every request, names in lower case."""
+        """Headers of every request, names in lower case."""
         self.refusing: int | None = None
-        """An HTTP status (and its like in gRPC) that everything is answered with."""
+        """HTTP status (or its gRPC equivalent) that every request is answered with."""
         self.tried = 0
-        """Requests that were refused."""
+        """Number of refused requests."""
         self._lock = threading.Lock()
         self._grpc: Any = None
         self._http: ThreadingHTTPServer | None = None
@@ -62,7 +67,7 @@ class Receiver:
         return f"{scheme}://{'localhost' if self._tls else '127.0.0.1'}:{port}"
 
     def start(self) -> None:
-        """Listen; after a stop on the same ports."""
+        """Listen; after a stop, on the same ports."""
         self._grpc = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         traces_grpc.add_TraceServiceServicer_to_server(_Service(self, "traces"), self._grpc)
         metrics_grpc.add_MetricsServiceServicer_to_server(_Service(self, "metrics"), self._grpc)
@@ -139,7 +144,7 @@ class Receiver:
 
     @property
     def metrics(self) -> dict[str, Any]:
-        """The latest of each name."""
+        """Latest metric of each name."""
         with self._lock:
             requests = list(self.requests["metrics"])
         return {
@@ -163,7 +168,7 @@ class _Service:
     def __init__(self, receiver: Receiver, kind: str) -> None:
         self._receiver, self._kind = receiver, kind
 
-    def Export(self, request: Any, context: Any) -> Any:  # gRPC's name
+    def Export(self, request: Any, context: Any) -> Any:  # the name is gRPC's
         headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
         if not self._receiver.take(self._kind, request, headers):
             busy = (self._receiver.refusing or 0) in (429, 502, 503, 504)
@@ -175,7 +180,7 @@ class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that is gone is no news."""
+        """Ignore clients that have disconnected."""
 
     def server_close(self) -> None:
         super().server_close()
@@ -217,13 +222,13 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(answer)
 
         def log_message(self, format: str, *args: object) -> None:
-            """Quiet."""
+            """Log nothing."""
 
     return Handler
 
 
 def attributes(found: Any) -> dict[str, Any]:
-    """Attributes as Python has them."""
+    """Convert attributes to Python values."""
     return {one.key: _plain(one.value) for one in found}
 
 

@@ -1,5 +1,7 @@
-"""Networks of pods, each with a loopback and an address of its own, apart from this machine's. What has to be reached
-from within or from without is joined by relays, so that nothing is listened on but in the pod's network."""
+"""Networks of pods, each with its own loopback and address.
+
+Relays connect them with addresses outside, so that servers listen in the pod's network only.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ Connect = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWrite
 
 
 class Network:
-    """A pod's own network, for as long as it is open. To be used in one thread: it goes there and comes back."""
+    """A pod's network while it is open. Use it from one thread: that thread enters the network and returns."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -39,11 +41,11 @@ class Network:
 
     @property
     def path(self) -> str:
-        """By which another process goes there."""
+        """Path by which another process enters the network."""
         return f"/proc/{os.getpid()}/fd/{self._file}"
 
     def add(self, address: str) -> None:
-        """One more address that is the pod's own."""
+        """Add an address to the pod."""
         self._aliases += 1
         name = f"lo:{self._aliases}".encode()
         with self.socket() as any_socket:
@@ -52,13 +54,13 @@ class Network:
                 fcntl.ioctl(any_socket, request, struct.pack("16s16s8x", name, sockaddr))
 
     def socket(self) -> socket.socket:
-        """A TCP socket of the pod, wherever it is used."""
+        """Create a TCP socket of the pod, to be used from anywhere."""
         with _back():
             _go(self._file)
             return socket.socket()
 
     async def connect(self, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """To the pod's address, as others connect to it. Raises OSError."""
+        """Connect to the pod's address, as clients do. Raises OSError."""
         made = self.socket()
         made.setblocking(False)
         try:
@@ -85,7 +87,7 @@ class Network:
                 writers.append(far_writer)
                 await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
             except (OSError, asyncio.CancelledError):
-                pass  # as a network does that loses a connection
+                pass  # like a network that loses a connection
             finally:
                 for one in writers:
                     one.transport.abort()
@@ -118,7 +120,7 @@ def _go(file: int) -> None:
 
 @contextmanager
 def _back() -> Iterator[None]:
-    """The thread is where it was afterwards."""
+    """Return the thread to its previous network."""
     home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield

@@ -1,5 +1,7 @@
-"""One pod, run as a kubelet runs it: its volumes, environment, users, read-only roots, order of start, probes and end.
-What a container may take of the machine is not limited."""
+"""Runs a pod like a kubelet: volumes, environment, users, read-only roots, order of start, probes and end.
+
+Resource limits are not applied.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,14 @@ from tests.servers.pod_network import Network
 
 Manifest = Mapping[str, Any]
 Get = Callable[[str, str], Awaitable[Manifest | None]]
-"""An object of the pod's namespace by kind and name, such as `secrets`, `tracecar`."""
+"""Returns an object of the pod's namespace by kind and name, such as `secrets`, `tracecar`."""
 AGAIN_SECONDS = 0.5
-"""Until what could not be started, or ended, is tried again."""
+"""Delay before a container that could not be started, or that ended, is started again."""
 
 
 @dataclass(frozen=True)
 class Image:
-    """Files, and what of an image's configuration a kubelet heeds."""
+    """Files of an image, and the part of its configuration that a kubelet uses."""
 
     root: Path
     entrypoint: Sequence[str]
@@ -37,7 +39,7 @@ class Image:
 
 
 class Refused(Exception):
-    """A container that cannot be made: the reason as a kubelet gives it, and what is wrong."""
+    """A container that cannot be created: the kubelet's reason, and the fault."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -45,7 +47,7 @@ class Refused(Exception):
 
 
 class Container:
-    """One container of a pod: started, probed, started again."""
+    """A container of a pod: started, probed, restarted."""
 
     def __init__(self, pod: Pod, spec: Manifest) -> None:
         self.spec, self.name = spec, str(spec["name"])
@@ -66,7 +68,7 @@ class Container:
         return {**known, **state, "restartCount": self._restarts}
 
     async def run(self, policy: str) -> int:
-        """Until it has ended for good: its exit code."""
+        """Run until it has ended for good. Returns its exit code."""
         while not self._stopping:
             try:
                 process = await self._start()
@@ -191,7 +193,7 @@ class Container:
             await self._until(probe, well=False)
 
     async def _until(self, probe: Manifest, *, well: bool) -> None:
-        """It is well, or has failed as often as the probe allows and was killed."""
+        """Wait until it is healthy, or was killed after the probe's limit of failures."""
         await asyncio.sleep(probe.get("initialDelaySeconds", 0))
         failures = 0
         while failures < probe.get("failureThreshold", 3):
@@ -247,7 +249,7 @@ class Pod:
         self.main = [Container(self, one) for one in self.spec["containers"]]
 
     async def run(self) -> None:
-        """Until all of it has ended."""
+        """Run until all containers have ended."""
         while True:
             try:
                 for volume in self.spec.get("volumes", ()):
@@ -269,7 +271,7 @@ class Pod:
         await self._ended("Succeeded" if not any(codes) else "Failed")
 
     async def stop(self) -> None:
-        """As at a pod's deletion: the sidecars last, the first one last of all."""
+        """Stop it like a deleted pod: sidecars last, in reverse order of their start."""
         grace = self.spec.get("terminationGracePeriodSeconds", 30)
         await asyncio.gather(*(one.stop(grace) for one in self.main))
         await self._stop_natives(grace)
@@ -302,7 +304,7 @@ class Pod:
                 os.chown(one, -1, group)
 
     async def data(self, kind: str, reference: Manifest) -> dict[str, str]:
-        """What is in a ConfigMap or a Secret. Raises Refused."""
+        """Return the data of a ConfigMap or a Secret. Raises Refused."""
         found = await self._get(kind, reference["name"])
         if found is None:
             if reference.get("optional"):
@@ -317,7 +319,7 @@ class Pod:
         return self._phase == "Running" and all(one.ready for one in (*self.main, *natives))
 
     def port(self, target: str | int) -> int:
-        """A port by its name, or by itself. Raises OSError where no container names it."""
+        """Return a port by its name or number. Raises OSError if no container names it."""
         if isinstance(target, int):
             return target
         for one in (port for spec in containers(self.spec) for port in spec.get("ports", ())):
@@ -326,7 +328,7 @@ class Pod:
         raise ConnectionRefusedError(f"no container of {self.name} has a port {target}")
 
     async def report(self) -> None:
-        # One after the other, for what is sent last must be what arrives last.
+        # One after the other, because the status that is sent last must arrive last.
         async with self._reporting:
             await self._patch({"status": self._status()})
 
@@ -358,7 +360,7 @@ class Pod:
 
 
 def containers(spec: Manifest) -> list[Manifest]:
-    """All of a pod's, in no particular order."""
+    """Return all containers of a pod, in no particular order."""
     return [*spec["containers"], *spec.get("initContainers", ())]
 
 

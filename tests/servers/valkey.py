@@ -1,4 +1,4 @@
-"""A real Valkey, one for the session: tests keep apart by the names of their streams."""
+"""A real Valkey for the session. Tests use streams of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several Valkeys as one: a master with a replica and a Sentinel, a Cluster of three, one behind TLS."""
+"""Valkeys in other topologies: a master with a replica and a Sentinel, a Cluster of three, one behind TLS."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SECONDS = 60.0
 
 
 class EmbeddedSentinel(EmbeddedValkey):
-    """A Sentinel that watches one master, alone."""
+    """A single Sentinel that watches one master."""
 
     def __init__(self, name: str, master_port: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class EmbeddedSentinel(EmbeddedValkey):
 
 @contextlib.contextmanager
 def watched_by_a_sentinel(name: str) -> Iterator[tuple[EmbeddedValkey, EmbeddedValkey, EmbeddedSentinel]]:
-    """A master, its replica, in step with it, and a Sentinel that knows both."""
+    """A master, its replica in sync, and a Sentinel that knows both."""
     with contextlib.ExitStack() as stack:
         master = stack.enter_context(EmbeddedValkey(repl_diskless_sync_delay=0))
         replica = stack.enter_context(EmbeddedReplica(master.port))
@@ -91,7 +91,7 @@ def _whole(client: Redis) -> bool:
 
 @contextlib.asynccontextmanager
 async def behind_tls(port: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """A port that speaks TLS in front of a server that does not."""
+    """A TLS port in front of a server without TLS."""
 
     async def passes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, ssl.SSLError):

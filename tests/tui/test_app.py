@@ -47,7 +47,7 @@ async def test_a_closed_dialog_frees_its_memory() -> None:
     async with driven(Shop()) as (app, pilot):
 
         async def painted() -> int:
-            """Widgets whose lines are kept, after one more dialog."""
+            """Open and close a dialog. Returns the number of cached widgets."""
             await pilot.press("question_mark")
             await until(pilot, lambda: isinstance(app.screen, HelpDialog))
             await pilot.press("escape")
@@ -68,7 +68,7 @@ async def test_a_lost_connection_is_shown_and_recovers_by_itself() -> None:
         shop.failing = Unreachable("the connection was refused")
         shop.coming.put_nowait(LiveRetry("the connection was refused", 0.2))
         await until(pilot, lambda: "✗ disconnected" in shown(app).split("\n")[0])
-        assert rows(app, "entries").items  # what was known stays
+        assert rows(app, "entries").items  # known data stays on the screen
         shop.failing = None
         await until(pilot, lambda: app.link.state == "connected")
         assert "● shop" in shown(app).split("\n")[0]

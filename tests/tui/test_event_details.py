@@ -1,4 +1,4 @@
-"""One event in full as lines: where the error lies, what folds, bytes, and that nothing is too large."""
+"""Details of an event as lines: the failing field, folding, bytes, and large values."""
 
 from __future__ import annotations
 

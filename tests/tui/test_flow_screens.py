@@ -20,7 +20,7 @@ async def test_a_flow_shows_causes_and_failures() -> None:
         app.open_flow(TRACE)
         await until(pilot, lambda: "schema.mismatch items[1].qty" in shown(app))
         said = shown(app)
-        assert "╌" in said  # an inferred link is drawn otherwise
+        assert "╌" in said  # an inferred link has dashed lines
         assert "PaymentAuthorized ≡1" in said
         assert "6 events in 1.10 s" in said
         tree = rows(app, "tree")
@@ -112,7 +112,7 @@ async def test_one_key_sorts_failing_and_slow_flows_first() -> None:
         await until(pilot, lambda: "OrderPlaced" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
-        assert rows(app, "tree").chosen_key == "kafka://shipping/0/3"  # where it failed
+        assert rows(app, "tree").chosen_key == "kafka://shipping/0/3"  # the rejected event
 
 
 async def test_redacted_values_stay_redacted() -> None:

@@ -19,7 +19,7 @@ PATIENCE = 60.0
 
 
 class Terminal:
-    """A window of a tmux server of its own."""
+    """A window of its own tmux server."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -37,7 +37,7 @@ class Terminal:
         await self.tmux("send-keys", "-t", "demo", *keys)
 
     async def shows(self, *words: str) -> str:
-        """Returns the screen once it has all of the words."""
+        """Return the screen once it shows all of the words."""
         deadline = time.monotonic() + PATIENCE
         while True:
             screen = await self.tmux("capture-pane", "-p", "-t", "demo")
@@ -77,7 +77,7 @@ async def test_the_failing_order_is_found_repaired_and_passes_by_what_the_screen
         await screen.shows("1 letter", "state", "◀ ✗ here")
         await screen.press("e")
         await screen.shows("Edit shop.ParcelDispatched", "Continue to replay")
-        # What is wrong is selected, such as `"two"`: what is typed takes its place.
+        # The failing value, such as `"two"`, is selected; typing replaces it.
         await screen.press("2")
         await screen.shows("✓ passes the check", "→ 2")
         await screen.press("C-s")

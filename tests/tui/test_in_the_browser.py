@@ -1,4 +1,4 @@
-"""`tracecar tui --web` as a browser sees it: who brings no token sees nothing."""
+"""`tracecar tui --web` in a browser: without a token it shows nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def served(sidecar: Sidecar) -> AsyncIterator[str]:
 
 
 async def _draws(socket: aiohttp.ClientWebSocketResponse, wanted: bytes) -> None:
-    """Returns once the terminal in the page was sent these bytes."""
+    """Return once the terminal in the page was sent these bytes."""
     seen = b""
     async with asyncio.timeout(PATIENCE):
         while wanted not in seen:
@@ -107,7 +107,7 @@ async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
 
 
 async def _types_the_token(profile: Path, sidecar: Sidecar) -> None:
-    """Wait for the page's first picture, type, and see the sidecar get a listener."""
+    """Wait for the page's first picture, type the token, and wait until the sidecar has a live subscriber."""
     async with asyncio.timeout(PATIENCE), aiohttp.ClientSession() as session:
         while not (port := profile / "DevToolsActivePort").exists() or not port.read_text().strip():
             await asyncio.sleep(0.05)
@@ -135,7 +135,7 @@ async def _types_the_token(profile: Path, sidecar: Sidecar) -> None:
                 await ask("Input.dispatchKeyEvent", type="keyDown", key="Enter", code="Enter", text="\r",
                           windowsVirtualKeyCode=13)  # fmt: skip
                 await ask("Input.dispatchKeyEvent", type="keyUp", key="Enter", code="Enter")
-                for _ in range(30):  # the page may not have asked yet, then it is typed once more
+                for _ in range(30):  # the page may not have asked yet; then the token is typed once more
                     await asyncio.sleep(0.1)
                     if sidecar.live.subscribers:
                         return

@@ -38,7 +38,7 @@ async def test_a_moved_cursor_keeps_its_row_when_events_arrive_at_the_same_momen
         live = rows(app, "live")
         live.action_move(-1)
         stood = live.chosen_key
-        live.show([*live.items, *live.items])  # before anything else is done
+        live.show([*live.items, *live.items])  # before anything else happens
         assert (live.cursor, live.chosen_key) == (4, stood)
         await until(pilot, lambda: "stopped" in shown(app))
 

@@ -1,5 +1,4 @@
-"""How the screens look: pictures to be looked at when they change (pytest --snapshot-update). What they say is tested
-elsewhere."""
+"""Snapshots of the screens. Look at them when they change (pytest --snapshot-update); other tests check their texts."""
 
 from __future__ import annotations
 
@@ -36,7 +35,7 @@ async def _calm(pilot: Pilot[None], holds: Callable[[Any], Any]) -> None:
     app: Any = pilot.app
     await until(pilot, lambda: holds(app))
     await until(pilot, lambda: not [worker for worker in app.workers if worker.group != "listen"])
-    for hints in app.screen.query(KeyHints):  # they follow the rows with the next refresh, which may come later
+    for hints in app.screen.query(KeyHints):  # the hints follow the rows at the next refresh, which may come later
         hints.refresh()
     await pilot.pause()
 

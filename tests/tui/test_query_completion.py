@@ -1,4 +1,4 @@
-"""What the dashboard offers while a query is typed is what the query language has."""
+"""The fields that the dashboard completes are those of the query language."""
 
 from __future__ import annotations
 

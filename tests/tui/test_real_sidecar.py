@@ -1,4 +1,4 @@
-"""The dashboard over the real API: the memory broker, the real judge, index and dead-letter desk behind it."""
+"""The dashboard over the real API, with the real decoder, index and dead letters on a memory broker."""
 
 from __future__ import annotations
 

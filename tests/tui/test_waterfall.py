@@ -1,4 +1,4 @@
-"""A flow as lines: the tree, what is folded, where bars begin and end."""
+"""Layout of a flow: the tree, folded duplicates, and where bars begin and end."""
 
 from __future__ import annotations
 

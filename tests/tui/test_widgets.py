@@ -1,4 +1,4 @@
-"""Times, columns, the feed, schemas as outlines, and what importing the dashboard loads."""
+"""Times, columns, the live buffer, outlines of schemas, and imports of the dashboard."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_the_feed_leaves_out_what_it_has_and_forgets_the_oldest() -> None:
     for number in (2, 3, 4):
         feed.add(event(number, "orders", "A", 0))
     assert [seen.event.position[-1] for seen in feed.rows()] == ["2", "3", "4"]
-    feed.add(event(1, "orders", "A", 0))  # it was forgotten, and comes as new
+    feed.add(event(1, "orders", "A", 0))  # the buffer has forgotten it, so it is new
     assert [seen.number for seen in feed.rows()] == [3, 4, 5]
 
 
@@ -113,7 +113,7 @@ def test_the_dashboard_loads_no_broker_client_and_no_schema_library() -> None:
 
 def test_how_far_a_group_is_behind_in_time_is_told_as_far_as_the_sample_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_format, "now", lambda: NOW)
-    came = [event(number, "orders", "A", 1_000 * number) for number in range(50, 0, -1)]  # newest first, a second apart
+    came = [event(number, "orders", "A", 1_000 * number) for number in range(50, 0, -1)]  # newest first
     groups = models.GroupPage(items=[
         models.GroupModel(group=f"g{lag}", system="kafka", members=1, lag=lag, rate=1, stuck_at=None,
                      streams=[models.GroupStreamModel(stream="orders", partitions=1, lag=lag, rate=1)])
