@@ -26,6 +26,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sidecar.decoding.formats.avro.json_acceptor import compile_acceptor
 from sidecar.decoding.formats.avro.json_scalars import (
     Check,
     TypeMismatch,
@@ -77,7 +78,9 @@ def compile_check(root: Type, recursive: bool) -> Check:
 
     if recursive:
         return check_bounded
-    return remembering if making.has_structured_unions else check
+    careful = remembering if making.has_structured_unions else check
+    accepts = compile_acceptor(root, making.of)
+    return careful if accepts is None else lambda value: None if accepts(value) else careful(value)
 
 
 class _TooManyAttempts(Exception):

@@ -93,7 +93,7 @@ def check_agreement(declared: Any, fields: list[str], payload: bytes, time: str 
 def test_projection_and_full_decoder_agree_on_every_input(
     types: list[Any], wanted: set[int], many: list[bytes], random: Random
 ) -> None:
-    declared = _with_own_names(record_of(*types))
+    declared = with_own_names(record_of(*types))
     fields = [f"f{number}" for number in sorted(wanted) if number < len(types)]
     time = fields[0] if fields else None
     for payload in many:
@@ -111,12 +111,12 @@ def test_projection_and_full_decoder_agree_on_every_input(
         check_agreement(declared, fields, damaged, time)
 
 
-def _with_own_names(declared: Any, count: list[int] | None = None) -> Any:
+def with_own_names(declared: Any, count: list[int] | None = None) -> Any:
     """Rename every named type of the schema, because drawn schemas share names; recursion is removed."""
     count = count if count is not None else [0]
     match declared:
         case list():
-            return [_with_own_names(each, count) for each in declared]
+            return [with_own_names(each, count) for each in declared]
         case str() if declared.startswith("n"):
             return "null" if declared == "null" else "string"
         case dict():
@@ -126,10 +126,10 @@ def _with_own_names(declared: Any, count: list[int] | None = None) -> Any:
                 renamed["name"] = f"T{count[0]}"
             for part in ("items", "values", "type"):
                 if part in renamed:
-                    renamed[part] = _with_own_names(renamed[part], count)
+                    renamed[part] = with_own_names(renamed[part], count)
             if "fields" in renamed:
                 renamed["fields"] = [
-                    {**each, "type": _with_own_names(each["type"], count)} for each in declared["fields"]
+                    {**each, "type": with_own_names(each["type"], count)} for each in declared["fields"]
                 ]
             return renamed
     return declared
