@@ -24,7 +24,9 @@ from tui.screens.base_screen import BaseScreen
 from tui.screens.dead_letters import DeadLettersScreen
 from tui.screens.flow import FlowScreen
 from tui.screens.flows import FlowsScreen
+from tui.screens.lint import LintScreen
 from tui.screens.live import LiveScreen
+from tui.screens.sagas import SagasScreen
 from tui.screens.schemas import SchemasScreen
 from tui.screens.status import StatusScreen
 from tui.screens.topology import TopologyScreen
@@ -110,6 +112,8 @@ class Dashboard(App[None]):
             TopologyScreen(),
             SchemasScreen(),
             StatusScreen(),
+            SagasScreen(),
+            LintScreen(),
             AggregateScreen(),
         )
         self._pages = {page.PLACE: page for page in pages}

@@ -31,9 +31,13 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "root_cause": ("the innermost exception behind a dead letter", ()),
     "stacktrace": ("the stack trace of a dead letter", ()),
     "state": (
-        "the state of a dead letter",
-        ("open", "replaying", "replayed", "returned", "parked", "discarded"),
+        "the state of a dead letter, or of a saga",
+        (
+            "open", "replaying", "replayed", "returned", "parked", "discarded", "running", "completed", "compensated",
+            "failed", "stuck",
+        ),
     ),
+    "saga": ("the name of a declared process, for sagas", ()),
     "dialect": ("the dialect of a dead letter", ()),
     "schema": ("the schema: SUBJECT, SUBJECT:v3, an id or a GUID", ()),
     "key": ("the record's key", ()),

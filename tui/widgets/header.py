@@ -20,8 +20,13 @@ PLACES = (
     ("map", "Map"),
     ("schemas", "Schemas"),
     ("status", "Status"),
+    ("sagas", "Sagas"),
+    ("lint", "Lint"),
 )
 """Screens in the order of their number keys."""
+SHORT_NAMES = {"letters": "Letters"}
+"""Names in a narrow terminal."""
+NARROW_CELLS = 100
 UNNUMBERED = {"aggregate": "Aggregate"}
 """Screens without a number key; shown if there is room."""
 
@@ -64,18 +69,20 @@ class TopBar(Widget):
     def render(self) -> Text:
         colors, width = palette(self.app.theme), self.size.width
         text = Text(no_wrap=True, overflow="crop")
-        if width >= 100:
+        is_narrow = width < NARROW_CELLS
+        if width >= 120:
             text.append(" ◆ tracecar ", colors.accent)
         self._spans = []
         for number, (place, name) in enumerate(PLACES, 1):
             begin = text.cell_len
+            shown, margin = (SHORT_NAMES.get(place, name), "") if is_narrow else (name, " ")
             if place == self._here:
-                text.append(f" {number} {name} ", "reverse bold")
+                text.append(f"{margin}{number} {shown} ", "reverse bold")
             else:
-                text.append(f" {number} ", colors.accent)
-                text.append(f"{name} ", colors.text)
+                text.append(f"{margin}{number} ", colors.accent)
+                text.append(f"{shown} ", colors.text)
             self._spans.append((begin, text.cell_len, place))
-        if self._here in UNNUMBERED and width >= 100:
+        if self._here in UNNUMBERED and width >= 120:
             text.append(f" {UNNUMBERED[self._here]} ", "reverse bold")
         state = self._state(width - text.cell_len - 1)
         text.append(" " * max(0, width - text.cell_len - state.cell_len - 1))

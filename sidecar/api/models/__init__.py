@@ -47,6 +47,7 @@ from sidecar.api.models.sagas import (
     SagaModel,
     SagaObstacleModel,
     SagaPage,
+    SagaStateName,
     SagaStepModel,
     SagaVariantModel,
 )
@@ -127,6 +128,7 @@ __all__ = [
     "SagaModel",
     "SagaObstacleModel",
     "SagaPage",
+    "SagaStateName",
     "SagaStepModel",
     "SagaVariantModel",
     "ScanEndModel",
