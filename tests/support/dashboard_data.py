@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -13,17 +12,11 @@ from msgspec import UNSET
 from sidecar.api import models
 from sidecar.api.client.client import BadRequest, Client, LiveConnected, LiveItem, NotFound
 from sidecar.api.models import replays
+from tests.support.dashboard_insights import InsightAnswers
+from tests.support.dashboard_times import TRACE, at, coverage
 
-NOW = 1_795_516_800_000_000
-"""2026-11-24T10:40:00Z, in microseconds."""
-TRACE = "a3afb5d756d2a834c851184f1801e671"
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m[bold]x[/bold][@click=app.quit]q[/]\u202eright\r\n\t\x00\U000e0041{{x}}"
 """Control sequences, markup, a mark that changes the direction of writing, line ends, a template."""
-
-
-def at(milliseconds: int) -> str:
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"2026-11-24T10:39:{seconds:02d}.{rest:03d}Z"
 
 
 def event(number: int, stream: str, type: str | None, when: int, **more: Any) -> models.FlowEventModel:
@@ -169,12 +162,6 @@ def stream_status(name: str, **more: Any) -> models.StreamStatusModel:
     return models.StreamStatusModel(**(fields | more))
 
 
-def coverage() -> models.CoverageModel:
-    return models.CoverageModel(
-        events=6, evicted=0, since="2026-11-24T10:25:00Z", partitions=["kafka://orders/0"], filling=False
-    )
-
-
 def service_status(**more: Any) -> models.ServiceStatus:
     fields: dict[str, Any] = {
         "service": "shop",
@@ -206,31 +193,7 @@ def job(**more: Any) -> replays.ReplayModel:
     return replays.ReplayModel(**(fields | more))
 
 
-def saga(number: int, state: models.SagaStateName) -> models.SagaModel:
-    """A saga of three steps that waits for the second one, unless it has ended."""
-    is_stuck, is_whole = state == "stuck", state == "completed"
-    step = functools.partial(models.SagaStepModel, optional=False, expected_from=None)
-    steps = [
-        step(name="OrderPlaced", event="kafka://orders/0/1", at=at(0), count=1),
-        step(
-            name="dispatch", event="kafka://shipping/0/3" if is_whole else None, at=at(40) if is_whole else None,
-            count=int(is_whole), expected_from="shipping",
-        ),
-        step(name="gift", event=None, at=None, count=0, optional=True),
-    ]  # fmt: skip
-    obstacle = models.SagaObstacleModel(
-        step="dispatch", expected_from="shipping", before="kafka://orders/0/1", consumed=True, rejected=[],
-        dead_letters=[], message="dispatch is missing; shipping should have produced it",
-    )  # fmt: skip
-    return models.SagaModel(
-        id=f"order@kafka://orders/0/{number}", name="order", state=state, started_at=at(0),
-        ended_at=at(50) if is_whole else None, deadline_at=at(900), overdue_since=at(900) if is_stuck else None,
-        trace_id=TRACE, aggregate_id=f"order-{number}", steps=steps, missing=[] if is_whole else ["dispatch"],
-        obstacle=obstacle if is_stuck else None,
-    )  # fmt: skip
-
-
-class Shop(Client):
+class Shop(InsightAnswers, Client):
     """A client with fixed answers, which tests change. It records every request in `asked`."""
 
     def __init__(self) -> None:
@@ -263,8 +226,6 @@ class Shop(Client):
         )  # fmt: skip
         self.coming: asyncio.Queue[LiveItem | Exception] = asyncio.Queue()
         self.the_acts: list[replays.AuditEntryModel] = []
-        self.the_sagas: list[models.SagaModel] | None = None
-        self.the_findings: list[models.LintFindingModel] = []
         self.failing: Exception | None = None
 
     def _note(self, *what: Any) -> None:
@@ -342,37 +303,6 @@ class Shop(Client):
             if one.id == id:
                 return msgspec.structs.replace(one, headers=[("x", "y")], body=self.the_body, payload_note=None)
         raise NotFound(id)
-
-    async def sagas(self, query: str = "", *, limit: int = 100, cursor: str | None = None) -> models.SagaPage:
-        self._note("sagas", query)
-        if self.the_sagas is None:
-            raise NotFound("no sagas are declared")
-        items = [saga for saga in self.the_sagas if "state:stuck" not in query or saga.state == "stuck"]
-        states = {
-            name: sum(saga.state == name for saga in self.the_sagas)
-            for name in ("running", "completed", "compensated", "failed", "stuck")
-        }
-        return models.SagaPage(items=items, states=states, evicted=0, coverage=coverage())
-
-    async def saga(self, id: str) -> models.SagaModel:
-        self._note("saga", id)
-        found = next((saga for saga in self.the_sagas or () if saga.id == id), None)
-        if found is None:
-            raise NotFound(f"no saga has the id {id}")
-        if found.obstacle is None:
-            return found
-        obstacle = msgspec.structs.replace(found.obstacle, dead_letters=["tracecar.shop@kafka://shipping/0/3"])
-        return msgspec.structs.replace(found, obstacle=obstacle)
-
-    async def lint(self, query: str = "") -> models.LintPage:
-        self._note("lint", query)
-        rule = models.LintRuleModel(
-            name="missing-id", severity="warning", summary="Events have no id.", reason="Nobody can name them.",
-            remedy="Set the header `event-id`.",
-        )  # fmt: skip
-        return models.LintPage(
-            items=self.the_findings, events=1_234, flows=5, payloads=6, rules=[rule], coverage=coverage()
-        )
 
     async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
         self._note("schemas", subject)

@@ -6,7 +6,8 @@ import pytest
 
 from sidecar.api import models
 from tests.support.dashboard import driven, on, rows, shown, until
-from tests.support.dashboard_data import Shop, saga
+from tests.support.dashboard_data import Shop
+from tests.support.dashboard_insights import saga
 
 SIZES = [(80, 24), (120, 36), (200, 60)]
 

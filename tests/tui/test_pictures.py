@@ -9,7 +9,8 @@ import pytest
 from textual.pilot import Pilot
 
 from tests.support.dashboard import until
-from tests.support.dashboard_data import NOW, TRACE, Shop, cause
+from tests.support.dashboard_data import TRACE, Shop, cause
+from tests.support.dashboard_times import NOW
 from tests.tui.test_aggregate_history import story
 from tui.app import Dashboard
 from tui.text import time_format

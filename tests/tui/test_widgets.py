@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rich.text import Text
 
 from sidecar.api import models
-from tests.support.dashboard_data import AVRO, NOW, event, service_status, stream_status
+from tests.support.dashboard_data import AVRO, event, service_status, stream_status
+from tests.support.dashboard_times import NOW
 from tui.live_buffer import LiveBuffer
 from tui.open_browser import has_browser
 from tui.text import time_format
