@@ -125,7 +125,7 @@ def short(name: str | None) -> str:
 
 
 MARKS = {
-    "ok": "●", "unchecked": "○", "replayed": "↻", "duplicate": "≡", "rejected": "✗",
+    "ok": "●", "unchecked": "○", "replayed": "↻", "duplicate": "≡", "rejected": "✗", "repaired": "↻",
     "open": "✗", "replaying": "»", "returned": "⟲", "parked": "‖", "discarded": "-",
     "running": "»", "paused": "‖", "done": "✓", "cancelled": "-", "failed": "✗",
 }  # fmt: skip
@@ -139,7 +139,7 @@ def tone(status: str, colors: Palette) -> str:
             return colors.bad
         case "duplicate" | "parked" | "paused":
             return colors.warn
-        case "replayed" | "replaying" | "running":
+        case "replayed" | "replaying" | "running" | "repaired":
             return colors.info
         case "unchecked" | "discarded" | "cancelled":
             return colors.dim

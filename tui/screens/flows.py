@@ -238,6 +238,9 @@ class FlowsScreen(BaseScreen):
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         text.append(f"{len(self._flows)} flows", colors.strong)
         text.append(f"   ✗ {rejected} rejected", colors.bad if rejected else colors.dim)
+        repaired = sum(1 for flow in self._flows if flow.status == "repaired")
+        if repaired:
+            text.append(f"   ↻ {repaired} repaired", colors.info)
         text.append("   order: ", colors.dim)
         text.append(ORDERS[self._order], colors.info)
         if self._hold:

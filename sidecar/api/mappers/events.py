@@ -17,6 +17,7 @@ from sidecar.dead_letters.deduplication import DeadLetterGroup
 from sidecar.dead_letters.grouping import FailureCause
 from sidecar.dead_letters.ledger_entries import LedgerAction, PathChange
 from sidecar.domain.broker_traits import is_time_observed, traits_of
+from sidecar.domain.correlation.repair import REPAIRED, is_repaired
 from sidecar.domain.json_safe import encode_json, to_json, to_json_values, to_text
 from sidecar.domain.large_records import LARGE_RECORD_BYTES, count_value_bytes
 from sidecar.domain.model import DeadLetter, Decoded, Event, Headers, Rejection, SchemaRef
@@ -200,7 +201,7 @@ class EventMapper:
             started_at=format_rfc3339(started),
             ended_at=format_rfc3339(ended),
             duration_ms=None if started is None or ended is None else (ended - started) / 1000,
-            status=flow_status([node.status for node in flow.nodes]),
+            status=flow_status(flow.nodes),
             aggregates=_distinct([event.aggregate_id for event in events]),
             streams=_distinct([event.stream for event in events]),
             producers=_distinct([event.producer for event in events]),
@@ -301,9 +302,10 @@ def change(edit: PathChange) -> models.ChangeModel:
     )
 
 
-def flow_status(statuses: Sequence[str]) -> str:
-    """Return the status of a flow from the statuses of its events."""
-    return min(statuses, key=STATUS_PRECEDENCE.index, default="ok")
+def flow_status(nodes: Sequence[index_port.Node]) -> str:
+    """Return the status of a flow: `repaired`, or the first of its events' statuses by precedence."""
+    status = min((node.status for node in nodes), key=STATUS_PRECEDENCE.index, default="ok")
+    return REPAIRED if status == "rejected" and is_repaired(nodes) else status
 
 
 def _distinct(values: Sequence[str | None]) -> list[str]:

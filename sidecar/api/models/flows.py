@@ -28,6 +28,7 @@ class FlowModel(ApiModel, kw_only=True):
     ended_at: str | None
     duration_ms: float | None
     status: str
+    """An event's status, the worst of all; or `repaired`: every rejected event was replayed and passed."""
     aggregates: list[str]
     streams: list[str]
     producers: list[str]

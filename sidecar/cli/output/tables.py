@@ -17,6 +17,7 @@ STYLES = {
     "rejected": "bold red",
     "duplicate": "yellow",
     "replayed": "cyan",
+    "repaired": "cyan",
     "unchecked": "dim",
     "ok": "green",
     "open": "red",
