@@ -56,7 +56,7 @@ class GroupsContract:
             await member.commit(filled[: commit // batch], [])
         return member, reader
 
-    async def test_a_group_that_settled_some_is_seen_so_far(self, harness, stream, group, foreign):
+    async def test_a_group_that_committed_some_records_is_reported(self, harness, stream, group, foreign):
         await harness.create(stream)
         positions = await self._sent(harness, stream, 10)
         broker = harness.broker(stream, group=group)
@@ -106,7 +106,7 @@ class GroupsContract:
         await member.close()
         await broker.close()
 
-    async def test_several_groups_are_seen_by_name(self, harness, stream, group, foreign):
+    async def test_several_groups_are_reported_by_name(self, harness, stream, group, foreign):
         await harness.create(stream)
         await self._sent(harness, stream, 4)
         broker = harness.broker(stream, group=group)

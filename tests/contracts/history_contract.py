@@ -59,7 +59,7 @@ class HistoryContract:
     def history(self) -> History:
         raise NotImplementedError
 
-    async def test_a_row_comes_back_as_it_was(self, history):
+    async def test_a_row_is_returned_unchanged(self, history):
         whole = HistoryRow(
             Event(
                 position=Position("redis", "50%/orders\udcff", 0, (1 << 40) << 64 | (1 << 64) - 1),

@@ -47,7 +47,7 @@ class IndexContract:
         """Return the coverage of the index once it has everything that was added."""
         return index.coverage()
 
-    async def test_an_event_comes_back_as_it_was(self, index):
+    async def test_an_event_is_returned_unchanged(self, index):
         whole = Event(
             position=Position("redis", "orders\udcff", 0, (1 << 40) << 64 | 3),
             key="k",
@@ -79,7 +79,7 @@ class IndexContract:
         assert await index.at(Position("redis", "orders\udcff", 0, 3)) is None
         assert await index.at(Position("memory", "elsewhere", 0, 0)) is None
 
-    async def test_it_is_found_by_each_of_its_ids(self, index):
+    async def test_a_flow_is_found_by_each_of_its_ids(self, index):
         one = event(1, event_id="e", trace_id=0xABC, aggregate_id="4711", correlation_id="c")
         index.add([one, event(2, event_id="other", trace_id=5)])
         for id in (str(one.position), "e", f"{0xABC:032x}", f"{0xABC:032X}", "4711", "c"):
@@ -154,7 +154,7 @@ class IndexContract:
         assert consumption.get("till") == {("memory", "orders")}
         assert not consumption.get("unknown")
 
-    async def test_of_a_crowded_id_at_least_so_many_carriers_are_found(self, index):
+    async def test_an_id_on_many_events_finds_a_minimum_of_them(self, index):
         index.add([event(offset, correlation_id="session", event_id=f"e-{offset}") for offset in range(60)])
         assert len(await index.find_carriers([HistoryKey("correlation_id", "session")], 20)) >= 20
 
@@ -198,7 +198,7 @@ class IndexContract:
             ("rejected", False),
         ]
 
-    async def test_what_follows_a_replay_hangs_from_it_where_its_first_life_was_rejected(self, index):
+    async def test_effects_of_a_replay_are_its_children_if_the_original_was_rejected(self, index):
         no, replay = Rejection("schema.mismatch", "no"), "group@memory://orders/0/1"
         index.add(
             [
@@ -236,7 +236,7 @@ class IndexContract:
         ]
         assert flow.nodes[3].parent == event(3, "stock").position
 
-    async def test_what_other_flows_show_of_a_producer_tells_the_parent(self, index):
+    async def test_other_flows_of_a_producer_determine_the_parent(self, index):
         index.add(
             [event(1, event_id="o", trace_id=1), event(1, "bills", causation_id="o", trace_id=1, producer="till")]
         )
@@ -245,7 +245,7 @@ class IndexContract:
         bill = next(node for node in flow.nodes if node.event.position.stream == "bills")
         assert (bill.parent, bill.parent_inferred) == (event(2).position, True)
 
-    async def test_what_is_held_no_more_shows_nothing_of_a_producer(self, index):
+    async def test_evicted_events_say_nothing_about_a_producer(self, index):
         index.add([event(1, event_id="o", trace_id=1), event(1, "bills", causation_id="o", producer="till")])
         index.add([event(2, trace_id=2), event(3, "stock", trace_id=2), event(4, "bills", trace_id=2, producer="till")])
         index.add([event(1, "bills", causation_id=None, producer="till")])
@@ -261,7 +261,7 @@ class IndexContract:
         flow = await index.flow("just few enough")
         assert (len(flow.nodes), flow.broken_keys) == (50, [])
 
-    async def test_flows_come_newest_first_and_each_once_over_pages(self, index):
+    async def test_pages_list_flows_newest_first_and_each_once(self, index):
         dice = random.Random(3)
         events = [
             event(offset, dice.choice(["orders", "stock"]), at=dice.randint(0, 200), trace_id=dice.randint(1, 40))
@@ -282,7 +282,7 @@ class IndexContract:
         held = index.coverage()
         assert (held.events, held.evicted, held.filling, held.partitions) == (0, 0, False, [])
 
-    async def test_a_batch_seen_twice_changes_nothing(self, index):
+    async def test_adding_a_batch_twice_changes_nothing(self, index):
         events = [event(offset, event_id=str(offset), trace_id=offset // 3 + 1) for offset in range(30)]
         index.add(events[10:])
         expected = build_flows(events, JOIN, self.MAX_FLOW)
@@ -360,7 +360,7 @@ class IndexContract:
         watching.cancel()
         assert turns > 3
 
-    async def test_partitions_come_and_go(self, index):
+    async def test_partitions_are_added_and_removed(self, index):
         orders, stock = Partition("memory", "orders", 0), Partition("memory", "stock", 0)
         index.filling(orders, True)
         index.covering(orders, NOW - 900)

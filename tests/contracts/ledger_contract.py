@@ -67,7 +67,7 @@ class LedgerContract:
         assert [len(one.positions) for one in done] == [1, 0, 0]
         assert len(await harness.contents(stream)) == 1
 
-    async def test_what_does_not_stand_any_more_is_left_and_told(self, harness, broker, other, stream):
+    async def test_a_changed_entry_is_left_alone_and_reported(self, harness, broker, other, stream):
         key = "k" + stream
         await other.ledger.act([LedgerTransaction(stream, (LedgerWrite(key, None, b"theirs"),))])
         mine = LedgerTransaction(
@@ -80,7 +80,7 @@ class LedgerContract:
         assert [r.value for r in await harness.contents(stream)] == [b"w"]
         assert await other.ledger.entries(stream, [key + "2", key + "3"]) == [None, b"free"]
 
-    async def test_entries_change_and_go(self, broker, other, stream):
+    async def test_entries_are_changed_and_deleted(self, broker, other, stream):
         key = f"job:{stream}"
         assert (await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(key, None, b"1"),))]))[0].carried_out
         assert (await other.ledger.act([LedgerTransaction(None, (LedgerWrite(key, b"1", b"2"),))]))[0].carried_out
@@ -113,7 +113,7 @@ class LedgerContract:
         assert [r.value for r in contents] == [b"%d" % n for n in range(2_500)]
         assert [one.positions[0] for one in done] == [r.position for r in contents]
 
-    async def test_two_who_act_at_once_do_each_act_once_and_both_get_on(self, harness, broker, other, stream):
+    async def test_two_concurrent_actors_do_each_act_once(self, harness, broker, other, stream):
         def acts(who: str) -> list[LedgerTransaction]:
             return [
                 LedgerTransaction(
@@ -149,7 +149,7 @@ class LedgerContract:
         assert (await broker.ledger.act([act]))[0].carried_out
         assert [r.value for r in await harness.contents(letters)] == [b"v"]
 
-    async def test_what_is_too_large_is_named_and_nothing_of_its_act_is_done(self, harness, broker, stream):
+    async def test_a_record_that_is_too_large_is_named_and_its_act_is_not_done(self, harness, broker, stream):
         big = await harness.too_large()
         if big is None:
             return
@@ -167,11 +167,11 @@ class LedgerContract:
         assert all(one.carried_out for one in await broker.ledger.act(acts))
         assert [r.value for r in await harness.contents(stream)] == [b"v", b"v"]
 
-    async def test_it_says_since_when_it_is_there(self, broker, stream):
+    async def test_the_ledger_knows_its_age(self, broker, stream):
         await broker.ledger.act([LedgerTransaction(stream, (LedgerWrite("b" + stream, None, b"1"),))])
         begun = await broker.ledger.ledger_started_at(stream)
         assert begun is not None
         assert 1_600_000_000_000 < begun < 5_000_000_000_000
 
-    async def test_retention_is_told(self, broker, stream):
+    async def test_retention_is_reported(self, broker, stream):
         assert isinstance(await broker.retention(stream), Retention)

@@ -75,7 +75,7 @@ class RegistryContract:
         assert one.ref.id == two.ref.id
         assert await shelf.registry.subjects_of(one.ref.id) == {(subject, 1), (f"other-{subject}", 1)}
 
-    async def test_references_come_with_the_schema_dependencies_first(self, shelf: Shelf, subject: str) -> None:
+    async def test_references_are_returned_with_the_schema_dependencies_first(self, shelf: Shelf, subject: str) -> None:
         city = record(f"City_{subject}", "name")
         address = record(f"Address_{subject}", {"name": "city", "type": f"shop.City_{subject}"})
         order = record(
@@ -121,7 +121,7 @@ class RegistryContract:
         assert subjects == sorted(subjects)
         assert {f"a-{subject}", f"b-{subject}"} <= set(subjects)
 
-    async def test_what_is_not_there_is_an_answer(self, shelf: Shelf, subject: str) -> None:
+    async def test_an_absent_schema_is_an_answer(self, shelf: Shelf, subject: str) -> None:
         assert await shelf.registry.by_id(2_000_000_011) is None
         assert await shelf.registry.by_global_id(2_000_000_011) is None
         assert await shelf.registry.by_guid("00000000-0000-4000-8000-000000000000") is None

@@ -60,7 +60,7 @@ class TestMemoryBroker(BrokerContract):
     async def harness(self) -> MemoryHarness:
         return MemoryHarness()
 
-    async def test_an_answer_that_is_lost_letters_once(self, harness, stream, group):
+    async def test_a_lost_reply_dead_letters_once(self, harness, stream, group):
         await harness.create(stream)
         await harness.produce([outgoing(stream, b"bad")])
         broker = harness.broker(stream, group=group)
@@ -78,7 +78,7 @@ class TestMemoryBroker(BrokerContract):
         found = await harness.contents(harness.naming(group).dead_letter_stream(stream))
         assert letter_ids(found) == [f"{group}@{record.position}"]
 
-    async def test_a_second_member_takes_its_share_and_gives_it_back(self, harness, stream, group):
+    async def test_a_second_member_gets_its_share_and_returns_it(self, harness, stream, group):
         await harness.create(stream, 4)
         one, two = harness.broker(stream, group=group), harness.broker(stream, group=group)
         await one.start()
@@ -98,5 +98,5 @@ class TestMemoryBroker(BrokerContract):
         broker = FaultyBroker(log, [stream], group, MemoryHarness().naming(group))
         assert await broker.bounds(Partition("memory", stream, 0)) == (15, 25)
 
-    async def test_whatever_is_canceled_nothing_is_forgotten_or_lettered_twice(self, harness, stream, group):
+    async def test_no_cancellation_loses_or_doubles_a_record(self, harness, stream, group):
         await cancel_every_await(harness, stream, group, records=100, wait=0)

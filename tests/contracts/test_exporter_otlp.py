@@ -62,7 +62,7 @@ class TestOtlp(ExporterContract):
         await exporter.close()
         assert len(rig.arrived(ids(offered))) == 10
 
-    async def test_what_a_backend_refuses_is_counted_and_the_next_goes_on(self, rig: OtlpRig) -> None:
+    async def test_refused_spans_are_counted_and_the_next_ones_are_sent(self, rig: OtlpRig) -> None:
         rig.receiver.refusing = 400
         exporter = tracing(rig)
         exporter.offer(events(10))
@@ -145,7 +145,7 @@ async def test_a_certificate_must_name_the_host(protocol: str, elsewhere_tls: Pa
     assert "ostname" in trouble
 
 
-async def test_it_need_not_where_that_is_not_asked(elsewhere_tls: Path, kafka_tls: Path) -> None:
+async def test_host_names_are_not_checked_if_configured_so(elsewhere_tls: Path, kafka_tls: Path) -> None:
     with Receiver(elsewhere_tls) as receiver:
         # Without a check of the host name, the certificate's issuer is still checked.
         stranger = TlsConfig(ca=str(kafka_tls / "ca.pem"), check_hostname=False)

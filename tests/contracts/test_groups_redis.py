@@ -20,7 +20,7 @@ class TestRedisGroups(GroupsContract):
         yield harness
         await harness.close()
 
-    async def test_what_was_acknowledged_out_of_order_counts_as_passed(self, harness, stream, group, foreign):
+    async def test_entries_acknowledged_out_of_order_count_as_consumed(self, harness, stream, group, foreign):
         await harness.create(stream)
         positions = await self._sent(harness, stream, 4)
         broker = harness.broker(stream, group=group)

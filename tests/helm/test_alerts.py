@@ -35,7 +35,7 @@ def promtool(*arguments: str | Path, said: str = "") -> str:
     return done.stdout + done.stderr
 
 
-def test_every_alert_comes_where_it_must_and_not_where_it_must_not() -> None:
+def test_every_alert_fires_if_and_only_if_it_must() -> None:
     promtool("check", "rules", RULES)
     promtool("test", "rules", CASES)
     alerts = {rule["alert"] for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]}
@@ -51,7 +51,7 @@ def test_every_expression_of_the_dashboard_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.valkey
-def test_what_a_sidecar_measures_is_as_prometheus_wants_it(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+def test_the_metrics_of_a_sidecar_follow_prometheus_conventions(valkey: EmbeddedValkey, tmp_path: Path) -> None:
     from redis import Redis
 
     client, stream = Redis.from_url(valkey.url), f"alerts-{tmp_path.name}"

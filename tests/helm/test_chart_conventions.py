@@ -23,7 +23,7 @@ from tests.helm.charts import (
 IMAGE = {"repository": "tracecar"}
 
 
-def test_an_image_that_nobody_pushed_is_refused() -> None:
+def test_an_image_without_a_registry_is_refused() -> None:
     complaint = template({"config": REDIS, "image": {}}, ok=False)
     assert "image.repository is required: where you pushed the image" in complaint
 
@@ -46,7 +46,7 @@ def test_the_image_is_named_as_in_other_charts(image: dict[str, str], globals_: 
 
 
 @pytest.mark.parametrize("secrets", [["pull"], [{"name": "pull"}], ["{{ .Release.Name }}-pull"]])
-def test_both_forms_of_pull_secrets_are_taken(secrets: list[Any]) -> None:
+def test_both_forms_of_pull_secrets_are_accepted(secrets: list[Any]) -> None:
     pod = workload(rendered({"config": REDIS, "global": {"imagePullSecrets": secrets}}))["spec"]["template"]["spec"]
     assert pod["imagePullSecrets"] in ([{"name": "pull"}], [{"name": "r-pull"}])
 

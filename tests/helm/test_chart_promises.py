@@ -139,7 +139,7 @@ def test_or_have_their_own(service: Path, tmp_path: Path) -> None:
     assert volume["configMap"]["name"] == "r-shop-worker-tracecar"
 
 
-def test_what_else_a_pod_needs_comes_along(service: Path, tmp_path: Path) -> None:
+def test_further_needs_of_the_pod_are_injected(service: Path, tmp_path: Path) -> None:
     values = {
         **BESIDE,
         "imagePullSecrets": ["own"],
@@ -161,7 +161,7 @@ def test_what_else_a_pod_needs_comes_along(service: Path, tmp_path: Path) -> Non
     assert "livenessProbe" not in container(pod["spec"])
 
 
-def test_the_service_starts_whatever_is_missing(service: Path, tmp_path: Path) -> None:
+def test_the_service_starts_although_configuration_is_missing(service: Path, tmp_path: Path) -> None:
     values = {**BESIDE, "existingSecret": "missing", "schemasConfigMap": "schemas"}
     values["config"] = {**REDIS, "registry": {"directory": "/etc/tracecar/schemas"}}
     pod = workload(rendered({"tracecar": values}, chart=_beside(service, tmp_path, DEPLOYMENT)))["spec"]["template"]
@@ -250,7 +250,7 @@ def test_injection_is_a_mode_of_its_own_and_drops_no_value() -> None:
 
 
 @pytest.mark.parametrize("path", ["existingSecret", "podLabels", "imagePullSecrets", "config"])
-def test_what_injection_cannot_use_is_refused(path: str) -> None:
+def test_values_that_injection_cannot_use_are_refused(path: str) -> None:
     value = {"existingSecret": "s", "podLabels": {"a": "b"}, "imagePullSecrets": ["s"], "config": REDIS}[path]
     complaint = template({"mode": "injection", path: value}, "--api-versions", POLICIES, ok=False)
     assert f"{path}: has no effect in mode injection" in complaint
@@ -284,7 +284,7 @@ def test_keda_needs_credentials_where_the_broker_does() -> None:
     assert "keda.authenticationRef is required with config.sources.kafka.sasl" in complaint
 
 
-def test_keda_is_told_of_tls_of_kafka() -> None:
+def test_keda_uses_tls_for_kafka() -> None:
     kafka = {"bootstrap_servers": "kafka:9093", "topics": ["orders"], "tls": {}}
     config = {**SHARED, "sources": {"kafka": kafka}}
     (trigger,) = of_kind(rendered({"config": config, "keda": {"enabled": True}}), "ScaledObject")["spec"]["triggers"]

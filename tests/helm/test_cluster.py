@@ -102,7 +102,7 @@ def test_each_pod_passes_the_restricted_standard(kubernetes, namespace, tmp_path
     assert len(kubernetes.get("pods", namespace=namespace)["items"]) == len(pods) > len(MATRIX)
 
 
-def test_the_server_takes_all_of_it(kubernetes, namespace):
+def test_the_server_accepts_all_manifests(kubernetes, namespace):
     for values in MATRIX.values():
         if values.get("injection"):
             continue
@@ -172,7 +172,7 @@ def test_a_labelled_pod_is_given_a_sidecar_once(kubernetes, injecting):
     assert "initContainers" not in created("nameless", **{"tracecar.io/inject": "No_Name"})["spec"]
 
 
-def test_where_the_policy_cannot_be_applied_pods_are_made_without_a_sidecar(kubernetes, injecting):
+def test_pods_are_created_without_a_sidecar_if_the_policy_fails(kubernetes, injecting):
     name = f"{injecting}-inject-tracecar"
     rendered_so = json.loads(kubernetes.run("kubectl", "get", POLICY, name, "-o", "json"))["spec"]["failurePolicy"]
     impossible = '[JSONPatch{op: "add", path: "/spec/nowhere/-", value: "x"}]'
@@ -196,7 +196,7 @@ def test_where_the_policy_cannot_be_applied_pods_are_made_without_a_sidecar(kube
     assert "initContainers" not in kubernetes.get("pod", opened, namespace=injecting)["spec"]
 
 
-def test_where_the_cluster_lacks_policies_injection_is_refused_in_words():
+def test_injection_is_refused_on_a_cluster_without_policies():
     words = template(MATRIX["injection-only"], "--kube-version", "1.30", ok=False)
     assert "this cluster (Kubernetes v1.30" in words
     assert "include the template tracecar.beside in your charts" in words

@@ -155,7 +155,7 @@ async def test_by_the_notes(person, valkey, tmp_path):
         await screen.shows("1 Live", stream, "OrderPlaced")
 
 
-def test_what_the_container_may(person, tmp_path):
+def test_rights_of_the_container(person, tmp_path):
     """The restricted standard allows it, and the image's user can do it."""
     values = _values(tmp_path, {"config": _config(unique("orders"))})
     person.types(f"helm install eyes {CHART} -n {person.namespace} -f {values} --wait --timeout 2m")
@@ -233,7 +233,7 @@ def test_beside_services_in_the_example(cluster, node, tmp_path):
         assert "FAILED" not in check
 
 
-def test_a_service_starts_and_serves_whatever_becomes_of_its_sidecar(person, tmp_path):
+def test_a_service_runs_also_if_its_sidecar_fails(person, tmp_path):
     """Injected by a label into a pod of a Deployment; then without the configuration that it names."""
     only = {"matchLabels": {"kubernetes.io/metadata.name": person.namespace}}
     config = {**_config(unique("orders")), "api": {}}

@@ -71,7 +71,7 @@ def here() -> list[str]:
 
 
 @pytest.mark.valkey
-def test_the_examples_hand_over_failures(valkey: EmbeddedValkey, tmp_path: Path) -> None:
+def test_the_examples_report_failures(valkey: EmbeddedValkey, tmp_path: Path) -> None:
     stream = f"reported-{time.time_ns()}"
     client = Redis.from_url(valkey.url)
     config = {
@@ -118,7 +118,7 @@ def commands() -> list[list[str]]:
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
-def test_every_command_in_it_is_one() -> None:
+def test_every_command_in_the_document_exists() -> None:
     assert len(commands()) > 15
     root = typer.main.get_command(app)
     for arguments in commands():

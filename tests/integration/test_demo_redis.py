@@ -39,7 +39,7 @@ async def test_sigterm_closes_the_shop_counts_and_leaves_nothing_behind() -> Non
     assert not [pid for pid in children if _alive(pid)]
 
 
-async def test_a_demo_that_is_killed_takes_its_children_along(tmp_path: Path) -> None:
+async def test_a_killed_demo_ends_its_child_processes(tmp_path: Path) -> None:
     process = await demo_process.start("--headless", "--seconds", "600", TMPDIR=str(tmp_path))
     await demo_process.opened(process)
     children = _descendants(process.pid)
@@ -78,7 +78,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-async def test_on_a_terminal_it_opens_the_dashboard_and_says_how_to_look_further(tmp_path: Path) -> None:
+async def test_at_a_terminal_the_demo_opens_the_dashboard_and_names_further_commands(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(theirs, (24, 80))
     process = await asyncio.create_subprocess_exec(

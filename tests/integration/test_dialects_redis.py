@@ -18,7 +18,7 @@ from tests.support import dead_letters as samples
 pytestmark = pytest.mark.valkey
 
 
-async def test_letters_of_any_framework_read_as_their_causes_and_streams_are_suggested(valkey: EmbeddedValkey) -> None:
+async def test_letters_of_all_frameworks_are_grouped_and_their_streams_suggested(valkey: EmbeddedValkey) -> None:
     stream, group = f"orders-{uuid.uuid4().hex[:8]}", "tracecar.shop"
     elsewhere = f"{stream}-dead-letters"
     config = RedisConfig(url=valkey.url, streams=[stream])

@@ -114,7 +114,7 @@ async def test_each_event_once_although_sidecars_are_killed(kafka, tmp_path, mem
     assert count == load.count
 
 
-async def test_what_retention_took_while_no_sidecar_ran_is_a_known_hole(kafka, tmp_path):
+async def test_events_deleted_while_no_sidecar_ran_are_a_known_hole(kafka, tmp_path):
     topic = create_topic(kafka.bootstrap_servers, unique("history"), PARTITIONS)
     url, group = str(tmp_path / "history"), unique("tracecar.history")
     load = Load(kafka.bootstrap_servers, topic)

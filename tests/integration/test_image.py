@@ -28,7 +28,7 @@ def root(tracecar_image: Built) -> Path:
     return tracecar_image.root
 
 
-def test_what_it_is_made_of(tracecar_image, root):
+def test_content_and_labels_of_the_image(tracecar_image, root):
     about = tracecar_image.about
     assert about["User"] == "65532:65532"
     assert about["Entrypoint"] == ["tracecar"]
@@ -47,7 +47,7 @@ def test_what_it_is_made_of(tracecar_image, root):
     assert writable == []
 
 
-def test_each_stage_stands_on_the_one_base_which_is_pinned_by_its_digest():
+def test_each_stage_uses_the_one_base_pinned_by_digest():
     """The image under test has another base, given by the argument."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     (base,) = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE=")]
@@ -55,7 +55,7 @@ def test_each_stage_stands_on_the_one_base_which_is_pinned_by_its_digest():
     assert [line.split()[1] for line in lines if line.startswith("FROM ")] == ["${BASE}", "${BASE}"]
 
 
-def test_how_big_it_is(root, record_property):
+def test_the_image_is_small(root, record_property):
     """The size above the base."""
     files = [one for one in (root / "opt/tracecar").rglob("*") if one.is_file() and not one.is_symlink()]
     size = sum(one.stat().st_size for one in files)
@@ -64,7 +64,7 @@ def test_how_big_it_is(root, record_property):
     assert size < LARGEST
 
 
-def test_it_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey, tmp_path):
+def test_the_image_runs_as_its_user_with_a_read_only_root(tracecar_image, root, valkey, tmp_path):
     stream = unique("orders")
     config = {
         "service": "shop",

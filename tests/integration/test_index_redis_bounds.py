@@ -151,7 +151,7 @@ async def test_every_key_expires(making, valkey):
     assert {key for key, life in lives.items() if not 0 < life <= 120_000} == set()
 
 
-async def test_one_member_sweeps_at_a_time_and_another_goes_on(making, valkey):
+async def test_one_member_evicts_at_a_time_and_another_takes_over(making, valkey):
     from redis import Redis
 
     first, second = making(max_events=50), making(max_events=50)
@@ -167,7 +167,7 @@ async def test_one_member_sweeps_at_a_time_and_another_goes_on(making, valkey):
     assert await first.sweeper.sweep() == 0
 
 
-async def test_what_one_covers_all_know(making):
+async def test_coverage_of_one_member_is_known_to_all(making):
     first, second = making(), making()
     orders, stock = Partition("kafka", "orders", 0), Partition("kafka", "stock", 3)
     now = time.time_ns() // 1_000_000
@@ -189,7 +189,7 @@ async def test_what_one_covers_all_know(making):
     assert {one.says for one in second.beating.members} == {b'{"a": 1}', b"{}"}
 
 
-async def test_who_takes_a_partition_over_goes_on_with_what_was_covered(making):
+async def test_a_new_owner_continues_the_coverage_of_a_partition(making):
     first, second = making(), making()
     orders = Partition("kafka", "orders", 0)
     now = time.time_ns() // 1_000_000
@@ -209,7 +209,7 @@ async def test_who_takes_a_partition_over_goes_on_with_what_was_covered(making):
     assert [one.member for one in first.beating.members] == [first.member]
 
 
-async def test_a_backlog_is_held_from_its_reading_on(making):
+async def test_the_age_of_a_backlog_counts_from_its_reading(making):
     now = NOW / 1000 + 1_000_000
     index = making(ttl_ms=60_000)
     index.sweeper._clock = lambda: now
@@ -220,7 +220,7 @@ async def test_a_backlog_is_held_from_its_reading_on(making):
     assert await index.sweeper.sweep() == 5
 
 
-async def test_check_says_what_its_user_may_not(making, valkey):
+async def test_check_reports_missing_rights_of_the_index_user(making, valkey):
     from redis import Redis
 
     assert [finding.ok for finding in await making().inspect()] == [True, True]
@@ -288,7 +288,7 @@ async def test_the_rights_in_the_docs_are_all_that_it_needs(valkey):
         await index.close()
 
 
-async def test_what_expired_while_nobody_was_there_is_not_counted(making, valkey):
+async def test_events_that_expired_without_members_are_not_counted(making, valkey):
     from redis import Redis
 
     now = NOW / 1000 + 100
@@ -310,7 +310,7 @@ async def test_what_expired_while_nobody_was_there_is_not_counted(making, valkey
     assert index.coverage().events == 200 - lost
 
 
-async def test_what_is_told_of_an_id_that_is_on_too_much_is_called_an_estimate(making, monkeypatch):
+async def test_answers_about_an_id_on_too_many_events_are_estimates(making, monkeypatch):
     monkeypatch.setattr(fetcher, "MAX_PLACES_PER_SET", 50)
     index = making()
     events = [event(number, trace_id=number + 1, aggregate_id=f"a{number % 2}") for number in range(60)]

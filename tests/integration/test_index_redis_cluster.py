@@ -68,7 +68,7 @@ def info(client: Redis) -> bytes:
     return bytes(client.execute_command("CLUSTER", "INFO"))
 
 
-async def test_the_index_goes_on_where_a_replica_takes_over(monkeypatch):
+async def test_the_index_continues_after_a_failover_in_a_cluster(monkeypatch):
     monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 2.0)
     with cluster_of_six() as nodes:
         index = at("redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes[:3]))

@@ -42,7 +42,7 @@ async def index(valkey: EmbeddedValkey):
     await index.close()
 
 
-async def test_what_is_asked_twice_counts_once(index):
+async def test_a_repeated_request_counts_events_once(index):
     events = mixture(600, 150)
     for begin in range(0, 600, 100):
         index.add(events[begin : begin + 100])
@@ -63,7 +63,7 @@ async def test_no_more_goes_than_has_to_where_it_is_asked_twice(index):
     assert 0 < index.coverage().events == 400 - went
 
 
-async def test_what_is_handed_on_twice_is_heard_once(index, valkey):
+async def test_a_batch_relayed_twice_is_received_once(index, valkey):
     listener = RedisRelay(index.shards, "another member")
     listener.begin()
     await index.relay.send(b"before")
@@ -112,7 +112,7 @@ async def counted_after_half_expired(index: RedisIndex, ports: Sequence[int]) ->
     assert index.coverage().events == 0
 
 
-async def test_what_expired_is_counted_once_where_it_is_asked_twice():
+async def test_a_repeated_request_counts_expired_events_once():
     with EmbeddedValkey() as server:
         index = RedisIndex(server.url, join=JOIN, max_flow=10_000, patience=30, ttl_ms=YEARS)
         index.shards.__class__ = Repeated
@@ -122,7 +122,7 @@ async def test_what_expired_is_counted_once_where_it_is_asked_twice():
             await index.close()
 
 
-async def test_what_expired_is_counted_on_a_cluster():
+async def test_expired_events_are_counted_on_a_cluster():
     with cluster_of_three() as nodes:
         url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in nodes)
         index = RedisIndex(url, join=JOIN, max_flow=10_000, patience=30, ttl_ms=YEARS)

@@ -30,7 +30,7 @@ async def index(valkey: EmbeddedValkey) -> AsyncIterator[RedisIndex]:
 
 
 @pytest.mark.parametrize("error", [NotFoundError("no such group"), Fenced("another's"), ValueError("a mistake")])
-async def test_who_cannot_say_anything_new_is_heard_of_all_the_same(index, error):
+async def test_a_member_without_news_keeps_its_heartbeat(index, error):
     said = [b'{"first": 1}']
 
     async def says() -> bytes:
@@ -52,13 +52,13 @@ async def test_a_broker_that_does_not_answer_does_not_silence_the_member(index, 
     assert [beat.member for beat in index.heartbeats] == [index.member]
 
 
-async def test_who_hears_nothing_new_finds_everybody_growing_old(index):
+async def test_heartbeats_that_are_not_received_age(index):
     await index.beating.beat(build_empty_message)
     (beat,) = index.heartbeats
     assert replace(beat, received_at=beat.received_at - 60).age_ms >= 60_000
 
 
-async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, valkey):
+async def test_foreign_entries_among_the_members_are_ignored(index, valkey):
     orders = Partition("kafka", "orders", 0)
     index.covering(orders, 5)
     await index.beating.beat(build_empty_message)
@@ -74,7 +74,7 @@ async def test_what_others_wrote_where_the_members_stand_silences_nobody(index, 
 
 
 @pytest.mark.parametrize("error", [TracecarError("any"), NotFoundError("gone"), ZeroDivisionError("a mistake")])
-async def test_what_is_done_over_and_over_is_done_after_an_error_too(error):
+async def test_periodic_work_continues_after_an_error(error):
     done, twice = 0, asyncio.Event()
 
     async def once() -> None:

@@ -79,7 +79,7 @@ async def test_events_wait_for_a_server_that_is_away(index, server):
     await all_of(index, some(0, 200))
 
 
-async def test_what_finds_no_room_is_counted_and_handed_over(index, server, monkeypatch):
+async def test_events_without_room_are_counted_and_read_again(index, server, monkeypatch):
     monkeypatch.setattr(writer, "MAX_QUEUED_EVENTS", 1_000)
     missed: list[MissedEvents] = []
     index.writer.on_missed = missed.append
@@ -160,7 +160,7 @@ async def test_an_emptied_server_is_noticed_also_by_who_reads_nothing_new(index,
     assert emptied == [None]
 
 
-async def test_other_keys_under_our_names_harm_nobody(index, server):
+async def test_foreign_keys_below_the_prefix_are_harmless(index, server):
     index.add(some(0, 10))
     await index.wait_until_written()
     head = index.shards.keys.heads[0]
@@ -201,7 +201,7 @@ async def test_the_index_on_a_cluster():
             await index.close()
 
 
-async def test_the_index_goes_on_after_a_failover(monkeypatch):
+async def test_the_index_continues_after_a_failover(monkeypatch):
     monkeypatch.setattr(writer, "WRITE_TIMEOUT_S", 2.0)
     with watched_by_a_sentinel("mymaster") as (master, replica, sentinel):
         index = at(f"redis+sentinel://127.0.0.1:{sentinel.port}/mymaster/0")

@@ -100,7 +100,7 @@ async def test_a_wrong_password_is_refused(kafka, brokers, topic):
     assert "wrong" not in finding.detail
 
 
-async def test_a_listener_that_wants_other_manners_is_told_with_what_to_look_at(kafka, brokers, topic):
+async def test_a_listener_with_another_protocol_is_reported_with_the_keys_to_check(kafka, brokers, topic):
     for broker in (brokers(kafka.address("SASL"), topic), brokers(kafka.bootstrap_servers, topic, tls=TlsConfig())):
         finding = (await broker.inspect())[-1]
         assert not finding.ok
@@ -213,7 +213,7 @@ async def test_check_names_each_missing_right(kafka, brokers, topic):
     await _reads_and_settles(brokers(kafka.address("SASL"), topic, group=group, sasl=bob), topic)
 
 
-async def test_check_says_what_replaying_needs_and_does_not_fail_for_it(kafka, brokers, topic):
+async def test_check_reports_missing_rights_for_replays_without_failing(kafka, brokers, topic):
     """The rights are those of `alice`, to whom no other test grants any on the ledger."""
     servers, group = kafka.bootstrap_servers, unique("tracecar.alice")
     scram_user(servers, "alice", "SCRAM-SHA-256")
@@ -262,7 +262,7 @@ async def test_check_says_what_replaying_needs_and_does_not_fail_for_it(kafka, b
     await act(unique("alice"))
 
 
-async def test_check_says_that_a_ledger_forgets(kafka, brokers, topic):
+async def test_check_reports_a_ledger_without_compaction(kafka, brokers, topic):
     servers = kafka.bootstrap_servers
     if LEDGER in await _streams(brokers(servers, topic)):
         delete_topic(servers, LEDGER)
@@ -309,7 +309,7 @@ async def test_check_tries_what_is_behind_a_gate(kafka, topic):
     assert "CREATE" in behind.detail
 
 
-async def test_check_says_what_is_configured_and_not_there(kafka, brokers, topic):
+async def test_check_reports_configured_topics_that_are_missing(kafka, brokers, topic):
     broker = brokers(kafka.bootstrap_servers, topic, "nowhere-at-all", f"{topic}.dlt", "^nothing-like-this.*")
     findings = {finding.what: finding for finding in await broker.inspect()}
     assert findings[f"sources.kafka.topics[0]: {topic}"].ok

@@ -189,6 +189,6 @@ async def test_a_member_that_does_not_poll_leaves_the_group(harness, topic, grou
         await stuck.close()
 
 
-async def test_whatever_is_canceled_nothing_is_forgotten_or_lettered_twice(harness, group):
+async def test_no_cancellation_loses_or_doubles_a_record(harness, group):
     topic = server.unique("orders")
     await cancel_every_await(harness, topic, group, records=60, wait=0.04)

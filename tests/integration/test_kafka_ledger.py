@@ -117,7 +117,7 @@ async def all_known(ledger: Ledger, stream: str, count: int) -> bool:
 
 @pytest.mark.parametrize("sure", [True, False], ids=["within a second", "later"])
 @pytest.mark.parametrize("lose", [made_anew, deleted])
-async def test_what_is_lost_under_a_claim_is_put_back_and_nothing_is_done_twice(harness, monkeypatch, lose, sure):
+async def test_a_ledger_that_was_lost_is_restored_and_no_act_is_repeated(harness, monkeypatch, lose, sure):
     monkeypatch.setattr(cluster_client, "RETRY_TIMEOUT_S", 1.0)
     broker, stream = await started(harness)
     assert all(done.carried_out for done in await broker.ledger.act(acts(stream, 3)))
@@ -136,7 +136,7 @@ async def test_what_is_lost_under_a_claim_is_put_back_and_nothing_is_done_twice(
 
 
 @pytest.mark.parametrize("looks_first", [True, False])
-async def test_a_ledger_that_was_made_anew_and_grew_is_not_mixed_with_the_old_one(harness, looks_first):
+async def test_a_recreated_ledger_that_grew_is_not_mixed_with_the_old_one(harness, looks_first):
     made_anew(harness.servers)  # a short ledger
     broker, stream = await started(harness)
     await broker.ledger.act(acts(stream, 3))
@@ -179,7 +179,7 @@ async def _at(broker: KafkaBroker, end: int) -> bool:
     return broker._running.ledger._cache.next == end
 
 
-async def test_who_may_not_put_back_what_is_lost_still_knows_it_and_leaves_others_alone(harness, monkeypatch):
+async def test_without_the_right_to_restore_a_lost_ledger_is_still_known(harness, monkeypatch):
     broker, stream = await started(harness)
     await broker.ledger.act(acts(stream, 3))
     ledger = broker._running.ledger
@@ -214,7 +214,7 @@ async def test_an_entry_that_is_too_large_is_refused_with_what_to_do(harness):
     assert await broker.ledger.entries(None, [stream]) == [None]
 
 
-async def test_a_topic_that_somebody_made_gets_its_first_entry(harness):
+async def test_a_ledger_topic_of_another_creator_gets_its_first_entry(harness):
     made_anew(harness.servers)
     broker, stream = await started(harness)
     assert await broker.ledger.ledger_started_at(stream) is None

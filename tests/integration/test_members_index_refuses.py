@@ -38,7 +38,7 @@ def load(kafka: EmbeddedKafka, topic: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["full", "too few replicas", "a replica"])
-async def test_an_index_that_takes_nothing_holds_up_no_settling(
+async def test_an_index_that_refuses_writes_delays_no_commits(
     kafka: EmbeddedKafka, tmp_path: Path, monkeypatch, how: str
 ) -> None:
     monkeypatch.setattr(writer, "MAX_QUEUED_EVENTS", 1_000)

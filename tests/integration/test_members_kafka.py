@@ -157,9 +157,7 @@ def whole(member: Sidecar, traces: list[str]) -> bool:
     return all(flow_ids(member, trace) == [f"{trace}-{step}" for step in range(STEPS)] for trace in traces)
 
 
-def test_each_of_four_gives_the_same_whole_answers_while_all_are_killed_in_turn(
-    kafka: EmbeddedKafka, tmp_path: Path
-) -> None:
+def test_four_sidecars_give_the_same_complete_answers_after_kills(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     topics = [f"orders-{uuid.uuid4().hex[:8]}", f"stock-{uuid.uuid4().hex[:8]}"]
     for topic in topics:
         make_topic(kafka, topic, 4)
@@ -213,7 +211,7 @@ def test_each_of_four_gives_the_same_whole_answers_while_all_are_killed_in_turn(
     assert Counter(letters) == Counter(load.broken)
 
 
-def test_without_a_shared_index_everyone_may_see_all_and_one_settles(kafka: EmbeddedKafka, tmp_path: Path) -> None:
+def test_without_a_shared_index_all_members_see_all_and_one_commits(kafka: EmbeddedKafka, tmp_path: Path) -> None:
     topics = [f"orders-{uuid.uuid4().hex[:8]}", f"stock-{uuid.uuid4().hex[:8]}"]
     for topic in topics:
         make_topic(kafka, topic, 2)
@@ -240,7 +238,9 @@ def test_without_a_shared_index_everyone_may_see_all_and_one_settles(kafka: Embe
         assert first.get("/v1/status")["index"]["coverage"]["note"] is None
 
 
-def test_who_listens_at_one_member_hears_of_all(kafka: EmbeddedKafka, tmp_path: Path, valkey: EmbeddedValkey) -> None:
+def test_the_live_stream_of_one_member_has_the_events_of_all(
+    kafka: EmbeddedKafka, tmp_path: Path, valkey: EmbeddedValkey
+) -> None:
     import httpx2
 
     from tests.support.sidecar_process import TOKEN

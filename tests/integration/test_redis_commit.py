@@ -51,7 +51,7 @@ async def pending(harness: RedisHarness, stream: str, group: str) -> int:
 
 
 @pytest.mark.parametrize("direction", ["cut_sent", "cut_answered"])
-async def test_a_connection_that_is_cut_while_settling_doubles_and_loses_nothing(
+async def test_a_connection_cut_during_a_commit_doubles_and_loses_nothing(
     harness: RedisHarness, valkey: EmbeddedValkey, stream: str, group: str, direction: str
 ) -> None:
     await harness.produce([outgoing(stream, b"%d" % n * 50, ("n", b"%d" % n)) for n in range(300)])
@@ -88,7 +88,7 @@ async def test_a_connection_that_is_cut_while_settling_doubles_and_loses_nothing
     assert await pending(harness, stream, group) == 0
 
 
-async def test_an_entry_that_another_claimed_and_settled_is_not_lettered_again(
+async def test_an_entry_that_another_member_committed_is_not_dead_lettered_again(
     harness: RedisHarness, stream: str, group: str
 ) -> None:
     await harness.produce([outgoing(stream, b"%d" % n) for n in range(10)])
@@ -177,7 +177,7 @@ async def test_entries_that_were_deleted_after_they_were_delivered_are_reported(
     assert await pending(harness, stream, group) == 0
 
 
-async def test_hostile_entries_are_lettered_as_they_are(harness: RedisHarness, stream: str, group: str) -> None:
+async def test_hostile_entries_are_dead_lettered_unchanged(harness: RedisHarness, stream: str, group: str) -> None:
     client: Client = harness.client
     everything = bytes(range(256))
     entries: list[list[bytes]] = [

@@ -104,7 +104,7 @@ async def test_connections_that_are_cut_anywhere_lose_and_double_nothing(harness
         assert proxy.cuts >= 10
 
 
-async def test_a_server_that_is_killed_in_the_middle_of_acts_comes_back_with_all_of_each_or_nothing(stream):
+async def test_a_server_killed_during_acts_has_each_act_completely_or_not_at_all(stream):
     with EmbeddedValkey(appendonly="yes", appendfsync="always") as server:
         harness = RedisHarness(server.url)
         await harness.create(stream)

@@ -68,7 +68,7 @@ async def numbered(harness: RedisHarness, stream: str, first: int, last: int) ->
     await harness.produce([outgoing(stream, b"%d" % n) for n in range(first, last)])
 
 
-async def test_a_group_that_was_deleted_goes_on_where_it_was(harness: RedisHarness, stream: str, group: str) -> None:
+async def test_a_deleted_group_is_restored_at_its_position(harness: RedisHarness, stream: str, group: str) -> None:
     await numbered(harness, stream, 0, 20)
     broker = harness.broker(stream, group=group, max_records=10)
     await broker.start()
@@ -88,7 +88,7 @@ async def test_a_group_that_was_deleted_goes_on_where_it_was(harness: RedisHarne
     await broker.close()
 
 
-async def test_a_group_that_was_made_anew_by_somebody_else_loses_nothing_of_ours(
+async def test_a_group_that_another_program_recreated_loses_no_entry(
     harness: RedisHarness, stream: str, group: str
 ) -> None:
     await numbered(harness, stream, 0, 10)
@@ -130,7 +130,7 @@ async def test_two_members_mend_a_deleted_group_together(harness: RedisHarness, 
     assert ids == wanted(group, (await harness.contents(stream))[:40])
 
 
-async def test_a_flushed_server_goes_on_with_what_comes(harness: RedisHarness, stream: str, group: str) -> None:
+async def test_after_a_flush_new_entries_are_read(harness: RedisHarness, stream: str, group: str) -> None:
     await numbered(harness, stream, 0, 5)
     broker = harness.broker(stream, group=group)
     await broker.start()
@@ -149,7 +149,7 @@ async def test_a_flushed_server_goes_on_with_what_comes(harness: RedisHarness, s
     await broker.close()
 
 
-async def test_a_stream_made_anew_with_older_ids_is_read_from_its_beginning(
+async def test_a_recreated_stream_with_older_ids_is_read_from_its_beginning(
     harness: RedisHarness, stream: str, group: str
 ) -> None:
     await numbered(harness, stream, 0, 3)
@@ -233,7 +233,7 @@ async def test_streams_that_appear_later_are_read_from_their_beginning(
     await broker.close()
 
 
-async def test_a_restarted_server_is_an_outage_and_then_all_goes_on(
+async def test_a_restarted_server_is_an_outage_and_reading_resumes(
     harness: RedisHarness, server: EmbeddedValkey, stream: str, group: str
 ) -> None:
     await numbered(harness, stream, 0, 10)

@@ -171,7 +171,7 @@ class Disturbance:
 
 
 @pytest.mark.parametrize("how", ["late", "slow reply", "lost reply", "canceled"])
-async def test_whatever_call_is_disturbed_every_entry_is_committed(harness, monkeypatch, how):
+async def test_every_entry_is_committed_although_any_call_is_disturbed(harness, monkeypatch, how):
     for number in range(1, CALLS + 1):
         group, streams = named("group"), [named("orders") for _ in range(2)]
         for stream in streams:
@@ -236,7 +236,7 @@ async def test_a_stream_that_was_created_again_is_read_from_its_beginning(harnes
         assert await all_committed(harness, group, stream)
 
 
-async def test_a_stream_that_comes_back_after_a_while_is_told_as_a_new_one(harness):
+async def test_a_stream_that_reappears_later_is_reported_as_new(harness):
     group, stream = named("group"), named("orders")
     await harness.client.execute_command("XADD", stream, "1-1", "payload", "old")
     broker = harness.broker(stream, group=group)

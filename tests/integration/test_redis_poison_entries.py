@@ -85,7 +85,7 @@ async def shop(valkey: EmbeddedValkey) -> AsyncIterator[Shop]:
     await made.catalog.close()
 
 
-async def test_what_was_given_too_often_is_lettered_and_acknowledged_for_that_group_alone(shop: Shop) -> None:
+async def test_entries_delivered_too_often_are_dead_lettered_for_their_group_alone(shop: Shop) -> None:
     sidecar = await shop.sidecar()
     bad = await shop.add(1)
     await shop.give(3)
@@ -110,7 +110,7 @@ async def test_what_was_given_too_often_is_lettered_and_acknowledged_for_that_gr
     assert await sidecar.poll() == 0
 
 
-async def test_what_is_being_worked_on_is_left(shop: Shop) -> None:
+async def test_entries_in_work_are_left_alone(shop: Shop) -> None:
     sidecar = await shop.sidecar(ExhaustedConfig(deliveries=3, idle=Duration(600)))
     await shop.add(1)
     await shop.give(5)
@@ -118,7 +118,7 @@ async def test_what_is_being_worked_on_is_left(shop: Shop) -> None:
     assert await shop.letters() == []
 
 
-async def test_what_is_left_pending_for_too_long_is_taken_however_often_it_was_given(shop: Shop) -> None:
+async def test_entries_pending_for_too_long_are_dead_lettered(shop: Shop) -> None:
     sidecar = await shop.sidecar(ExhaustedConfig(deliveries=100, idle=Duration(600), pending=Duration(0.005)))
     await shop.add(1)
     await shop.client.xreadgroup(GROUP, "worker-1", {shop.stream: ">"})
@@ -158,7 +158,7 @@ async def test_a_consumer_that_acknowledges_or_is_given_it_again_meanwhile_wins(
     assert await shop.pending() == [second]
 
 
-async def test_an_entry_that_was_trimmed_is_lettered_without_its_body(shop: Shop) -> None:
+async def test_a_trimmed_entry_is_dead_lettered_without_its_body(shop: Shop) -> None:
     sidecar = await shop.sidecar()
     await shop.add(1)
     await shop.give(3)
@@ -170,7 +170,7 @@ async def test_an_entry_that_was_trimmed_is_lettered_without_its_body(shop: Shop
     assert "trimmed" in letter.message
 
 
-async def test_nothing_is_taken_where_the_letter_cannot_be_written(shop: Shop) -> None:
+async def test_no_entry_is_acknowledged_if_its_letter_cannot_be_written(shop: Shop) -> None:
     sidecar = await shop.sidecar()
     id = await shop.add(1)
     await shop.give(3)
@@ -187,7 +187,7 @@ async def test_a_group_that_is_not_there_is_no_trouble(shop: Shop) -> None:
     assert await sidecar.poll() == 0
 
 
-async def test_check_says_on_which_streams_the_group_is(shop: Shop) -> None:
+async def test_check_reports_the_streams_of_the_group(shop: Shop) -> None:
     broker = shop.harness.broker(shop.stream, group="tracecar.check")
     broker._config = replace(broker._config, exhausted={GROUP: NOW, "absent": NOW})
     said = {one.what: (one.ok, one.detail) for one in await broker.inspect()}
@@ -223,7 +223,7 @@ async def test_one_that_was_claimed_without_being_counted_is_left(shop: Shop) ->
     assert (exhausting.taken, await shop.pending()) == (0, [id])
 
 
-async def test_what_keeps_entries_from_being_taken_stands_in_the_status(
+async def test_status_reports_what_prevents_dead_lettering(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sidecar.pipeline.pending_entry_reaper.POLL_INTERVAL_S", 0.05)

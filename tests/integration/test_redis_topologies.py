@@ -102,9 +102,7 @@ async def test_tls_and_a_user_with_no_more_than_is_needed(
     await harness.close()
 
 
-async def test_what_a_user_may_not_do_is_found_without_doing_anything(
-    valkey: EmbeddedValkey, stream: str, group: str
-) -> None:
+async def test_missing_rights_are_found_without_a_write(valkey: EmbeddedValkey, stream: str, group: str) -> None:
     harness = RedisHarness(valkey.url)
     user = f"user-{group}"
     url = f"redis://{user}:secret@127.0.0.1:{valkey.port}/0"
@@ -258,7 +256,7 @@ class TestRedisCluster(BrokerContract):
     def stream(self) -> str:
         return f"{{orders-{uuid.uuid4().hex[:12]}}}"
 
-    test_what_the_server_will_not_take_is_named = None
+    test_a_record_that_the_server_refuses_is_named = None
     """The limit is the single server's own, and tried there."""
 
 
@@ -321,7 +319,7 @@ async def test_names_that_cannot_share_a_slot_are_refused_with_the_reason(
     await broker.close()
 
 
-async def test_reading_goes_on_where_a_slot_moves_to(
+async def test_reading_follows_a_slot_that_moves(
     clustered: ClusterHarness, cluster: list[EmbeddedValkey], stream: str, group: str
 ) -> None:
     await clustered.produce([outgoing(stream, b"%d" % n) for n in range(5)])
@@ -355,7 +353,7 @@ async def test_reading_goes_on_where_a_slot_moves_to(
     await broker.close()
 
 
-async def test_a_server_that_is_no_cluster_says_so(valkey: EmbeddedValkey, stream: str, group: str) -> None:
+async def test_a_server_that_is_no_cluster_is_reported(valkey: EmbeddedValkey, stream: str, group: str) -> None:
     broker = broker_of(f"redis+cluster://127.0.0.1:{valkey.port}", stream, group=group)
     with pytest.raises(Refused, match="not a Cluster"):
         await broker.start()

@@ -261,7 +261,7 @@ async def test_a_record_that_the_target_does_not_take_fails_alone(place: Place) 
     assert sorted((await states(sidecar)).values()) == ["open", "open", *["replayed"] * 4]
 
 
-async def test_letters_that_retention_took_since_they_were_selected_are_said_to_be_gone(place: Place) -> None:
+async def test_letters_deleted_after_their_selection_are_reported(place: Place) -> None:
     await place.letters(40)
     await place.harness.create(place.target)
     sidecar = await place.sidecar()
@@ -347,7 +347,7 @@ async def test_times_that_the_target_does_not_take_are_left_behind(on_kafka: Pla
 
 
 @pytest.mark.kafka
-async def test_a_broker_that_gives_nothing_for_a_while_is_not_taken_for_the_end(
+async def test_a_throttling_broker_is_not_taken_for_the_end_of_the_log(
     on_kafka: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker that throttles returns no records for a while; the records behind must not be reported as deleted."""

@@ -146,7 +146,7 @@ async def test_a_reported_record_is_one_letter_however_many_sidecars_hear_of_it(
     assert (shown.letter.origin, shown.letter.stacktrace, shown.letter.code) == (at, "at line 3", "reported.error")
 
 
-async def test_a_record_that_lies_nowhere_is_one_letter(shop: Shop) -> None:
+async def test_a_record_without_position_is_one_letter(shop: Shop) -> None:
     sidecar = await shop.sidecar()
     record = FailedRecord(stream=shop.stream, value=b"x", headers=(("h", b"1"),))
     found = [await sidecar.reporting.report(failure(record=record), ANN) for _ in range(2)]
@@ -155,7 +155,7 @@ async def test_a_record_that_lies_nowhere_is_one_letter(shop: Shop) -> None:
     assert written.value == b"x"
 
 
-async def test_positions_that_hold_nothing_are_unknown_whatever_they_say(shop: Shop) -> None:
+async def test_positions_without_a_record_are_unknown(shop: Shop) -> None:
     sidecar = await shop.sidecar()
     system = sidecar.broker.system
     for partition, offset in [
@@ -173,7 +173,7 @@ async def test_positions_that_hold_nothing_are_unknown_whatever_they_say(shop: S
         await sidecar.reporting.report(failure(position=Position(system, shop.letters, 0, 0)), ANN)
 
 
-async def test_lost_letters_come_back_once_with_their_bytes(shop: Shop) -> None:
+async def test_lost_letters_are_imported_once_with_their_bytes(shop: Shop) -> None:
     headers = tuple(one for one in HEADERS if one[0] or shop.harness.keyed)
     key = b"k" if shop.harness.keyed else None
     await shop.harness.produce([Outgoing(shop.stream, key, b"%d" % n, headers, partition=n % 2) for n in range(6)])

@@ -164,7 +164,7 @@ def test_a_kill_loses_what_waited_for_its_flow_and_the_rest_of_the_flow_is_conne
     assert int.from_bytes(span.trace_id) == derive_trace_id(plain)
 
 
-def test_a_kill_before_settling_sends_the_same_spans_again(
+def test_a_kill_before_the_commit_sends_the_same_spans_again(
     valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path
 ) -> None:
     """Held events (here because the registry is unreachable) are shown and exported, but not committed."""
@@ -240,7 +240,7 @@ def test_a_backend_that_is_down_harms_nothing_and_gets_what_fits_once_it_is_back
     assert len({span.span_id for span in otlp.spans}) == len(otlp.spans) <= 2_000
 
 
-def test_every_dead_letter_counts_whoever_asked_for_it(valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path) -> None:
+def test_every_dead_letter_is_counted_for_any_origin(valkey: EmbeddedValkey, otlp: Receiver, tmp_path: Path) -> None:
     """Of a rejection, of a report (made twice), and of an entry that a group gave up.
 
     Each is also a rejection by its code, and a log record.

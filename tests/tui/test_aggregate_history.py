@@ -29,7 +29,7 @@ PLACED = {"eventId": "e-1", "data": {"status": "placed", "total": 10, "items": [
 PAID = {"eventId": "e-2", "data": {"status": "paid", "by": "card"}}
 
 
-def test_what_is_known_is_put_together_and_each_event_says_what_it_changed() -> None:
+def test_states_are_merged_and_each_event_has_its_changes() -> None:
     first, paid, again = steps(
         [said(1, "Placed", PLACED), said(2, "Paid", PAID), said(3, "Paid", PAID | {"eventId": "e-3"})]
     )
@@ -41,13 +41,13 @@ def test_what_is_known_is_put_together_and_each_event_says_what_it_changed() -> 
     assert again.changes == []
 
 
-def test_what_a_type_said_before_and_says_no_longer_is_gone() -> None:
+def test_a_field_that_a_type_no_longer_carries_is_removed() -> None:
     made = steps([said(1, "Changed", {"a": 1, "b": {"c": 1, "d": 2}}), said(2, "Changed", {"a": 1, "b": {"c": 1}})])
     assert made[1].known == {"a": 1, "b": {"c": 1}}
     assert changed(made[1]) == [("removed", "b.d", 2)]
 
 
-def test_a_list_that_says_less_of_the_same_things_takes_nothing_away() -> None:
+def test_a_list_with_fewer_fields_of_the_same_items_removes_nothing() -> None:
     made = steps([
         said(1, "Placed", {"items": [{"sku": "A", "name": "Lamp"}, {"sku": "B", "name": "Desk"}]}),
         said(2, "Confirmed", {"items": [{"sku": "A"}, {"sku": "B"}]}),
@@ -59,7 +59,7 @@ def test_a_list_that_says_less_of_the_same_things_takes_nothing_away() -> None:
     assert changed(made[3]) == [("changed", "items[0].sku", "B")]
 
 
-def test_what_broke_its_contract_came_twice_or_is_not_there_is_shown_and_not_counted() -> None:
+def test_rejected_duplicate_and_unread_events_do_not_change_the_state() -> None:
     made = steps([
         said(1, "Placed", {"a": 1}),
         said(2, "Placed", {"a": 2}, status="rejected", rejection=WHY),
@@ -73,7 +73,7 @@ def test_what_broke_its_contract_came_twice_or_is_not_there_is_shown_and_not_cou
     assert changed(made[5]) == [("changed", "a", 3)]
 
 
-def test_what_is_masked_stays_so_and_differs_in_nothing() -> None:
+def test_masked_values_stay_masked_and_are_no_change() -> None:
     made = steps([
         said(1, "A", {"card": "[redacted]", "n": 1}), said(2, "B", {"card": "[redacted]", "n": 2}),
         said(3, "C", {"cards": ["[redacted]"]}),
@@ -90,7 +90,7 @@ BODIES = st.recursive(
 
 
 @given(BODIES, BODIES)
-def test_the_latest_word_counts_whatever_is_said(one: Any, other: Any) -> None:
+def test_the_latest_value_counts(one: Any, other: Any) -> None:
     assert put_together(one, one, other) == other  # a later event of the same type replaces the earlier
     if isinstance(one, dict) and isinstance(other, dict):
         assert put_together(one, None, other).items() >= {k: v for k, v in other.items() if k not in one}.items()
@@ -144,7 +144,7 @@ async def test_the_aggregate_of_an_event_is_a_key_away_and_escape_goes_back() ->
         await until(pilot, lambda: app.screen is app.page("flow") and rows(app, "tree").items)
 
 
-async def test_it_is_reached_from_the_list_from_a_letter_and_by_its_id() -> None:
+async def test_an_aggregate_opens_from_the_list_from_a_letter_and_by_its_id() -> None:
     shop = story()
     shop.the_letters[0].aggregate_id, shop.the_letters[0].origin = "order-1010", "kafka://orders/0/2"
     async with driven(shop, (120, 30)) as (app, pilot):
@@ -171,7 +171,7 @@ async def test_it_is_reached_from_the_list_from_a_letter_and_by_its_id() -> None
         await until(pilot, lambda: not bar.is_open and len(rows(app, "steps").items) == 3)
 
 
-async def test_what_comes_is_added_and_the_latest_is_followed() -> None:
+async def test_new_events_are_added_and_followed() -> None:
     shop = story()
     async with driven(shop, (120, 30)) as (app, pilot):
         app.open_aggregate("order-1010")
@@ -192,7 +192,7 @@ async def test_many_events_are_read_together() -> None:
         assert len(shop.of("event")) == 0
 
 
-async def test_of_large_bodies_only_the_latest_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_the_latest_large_bodies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tui.screens.aggregate.MAX_BODY_BYTES", 3_000)
     shop = Shop()
     shop.the_events = [event(number, "orders", "Counted", number) for number in range(20)]

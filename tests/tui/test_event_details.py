@@ -51,7 +51,7 @@ def test_also_where_it_is_a_container_or_not_there(path: str, expected: list[tup
     assert marked(lines(BODY, at_path(path))) == expected
 
 
-def test_a_folded_container_bears_the_mark_of_what_lies_in_it() -> None:
+def test_a_folded_container_is_marked_if_it_contains_the_failure() -> None:
     folds = FoldState()
     folds.put("body:items", False)
     assert marked(lines(BODY, folds=folds)) == [("items", "[2]")]
@@ -73,7 +73,7 @@ def test_a_dictionary_that_only_looks_like_bytes_is_itself() -> None:
     assert lines({"base64": "no!"}, None)[1].label == "base64"
 
 
-def test_what_is_not_there_is_said() -> None:
+def test_an_absent_body_is_stated() -> None:
     assert "none" in [fact.value for fact in lines(None, None)]
     assert lines(UNSET, None) == []
     note = body_facts(None, "retention has taken it", None, FoldState(), 60)
@@ -88,7 +88,7 @@ def test_a_large_body_is_bounded() -> None:
     assert len(lines(body, None, folds)) <= 60_002
 
 
-def test_who_has_read_it_is_said_by_group() -> None:
+def test_consumption_is_shown_by_group() -> None:
     stop = models.GroupStopModel(position="kafka://a/0/1", since=None, reason="it does not move")
     delivery = [
         models.DeliveryModel(group="a", passed=True, passed_at="2026-11-24T10:39:01Z"),
@@ -117,7 +117,7 @@ DEEDS = [
 ]  # fmt: skip
 
 
-def test_a_letter_says_what_was_done_with_it_and_what_its_consumer_threw() -> None:
+def test_a_letter_shows_its_history_and_the_stack_trace_of_its_consumer() -> None:
     one = letter(
         1, history=DEEDS, stacktrace="java.lang.X: no\n\tat a.B.c(B.java:1)", returned_as="g@kafka://orders/0/9"
     )
@@ -154,7 +154,7 @@ def test_any_body_is_drawn_as_printable_text_of_one_line(body: Any, width: int) 
 
 
 @given(st.text())
-def test_cleaning_leaves_what_can_be_seen_and_nothing_else(text: str) -> None:
+def test_sanitizing_keeps_visible_characters_only(text: str) -> None:
     assert clean(text).isprintable()
     if text.isprintable():
         assert clean(text) == text

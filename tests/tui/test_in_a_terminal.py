@@ -63,7 +63,7 @@ async def terminal(command: str, size: tuple[int, int]) -> AsyncIterator[Termina
 @pytest.mark.system
 @pytest.mark.valkey
 @pytest.mark.skipif(TMUX is None, reason="needs tmux")
-async def test_the_failing_order_is_found_repaired_and_passes_by_what_the_screen_says(tmp_path: Path) -> None:
+async def test_the_screen_alone_leads_to_repairing_a_failing_order(tmp_path: Path) -> None:
     kept = shlex.quote(f"TRACECAR_TOKEN_FILE={tmp_path}/token")
     async with terminal(f"{kept} {shlex.quote(sys.executable)} -m sidecar demo", (120, 36)) as screen:
         await screen.shows("1 Live", "● shop", "OrderPlaced", "following")

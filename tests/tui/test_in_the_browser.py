@@ -51,7 +51,7 @@ async def _draws(socket: aiohttp.ClientWebSocketResponse, wanted: bytes) -> None
             seen += message.data if isinstance(message.data, bytes) else message.data.encode()
 
 
-async def test_a_page_shows_nothing_before_its_reader_gives_the_token(tmp_path: Path) -> None:
+async def test_a_page_shows_nothing_without_the_token(tmp_path: Path) -> None:
     async with serving(tmp_path / "token") as sidecar, served(sidecar) as url:
         await sidecar.pass_on(order(4711))
         headers = {"Origin": url}

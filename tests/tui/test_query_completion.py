@@ -38,7 +38,7 @@ def test_a_term_asks_for_exactly_its_value(value: str) -> None:
     assert expression.value.text == value  # type: ignore[union-attr]  # anything else fails the test
 
 
-def test_what_has_spaces_is_offered_in_quotes() -> None:
+def test_values_with_spaces_are_completed_in_quotes() -> None:
     assert complete("type:Or", 7, {"type": ["Order placed"]}) == (5, ['"Order placed"'])
 
 
@@ -46,7 +46,7 @@ def test_what_has_spaces_is_offered_in_quotes() -> None:
     "value",
     ["\x1b[2J\x1b]52;c;eA==\x07 [bold]x[/]", "\u202egnp.exe\u2066", 'a/b\\c"d\x00', "\U0001f600\u200d" + "Z" * 3_000],
 )
-def test_what_a_terminal_would_obey_is_written_by_number_and_still_found(value: str) -> None:
+def test_control_characters_are_escaped_and_still_matched(value: str) -> None:
     query = term("type", value)
     assert query.isprintable()
     assert len(query) < 2_000

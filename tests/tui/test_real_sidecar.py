@@ -13,7 +13,7 @@ from tui.dialogs.replay import ReplayDialog
 from tui.dialogs.replay_progress import ReplayProgressDialog
 
 
-async def test_what_happens_is_seen_and_what_failed_is_repaired_and_sent_again(tmp_path: Path) -> None:
+async def test_an_event_is_shown_and_its_letter_repaired_and_replayed(tmp_path: Path) -> None:
     async with serving(tmp_path / "token", redact=["body:data.card"]) as sidecar:
         await sidecar.pass_on(order(1, correlationId="c-1"))
         async with sidecar.client() as client, driven(client, (140, 45)) as (app, pilot):

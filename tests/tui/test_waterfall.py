@@ -9,7 +9,7 @@ from tests.support.dashboard_data import at, event, flow
 from tui.text.waterfall_layout import bar, shape, ticks, waterfall
 
 
-def test_lines_stand_below_their_cause_and_say_how_long_after_it_they_came() -> None:
+def test_lines_are_below_their_cause_with_the_time_since_it() -> None:
     fall = waterfall(flow())
     said = [(line.guide, line.event.type, line.gap) for line in fall.lines if not line.why]
     assert said == [
@@ -29,7 +29,7 @@ def test_a_duplicate_is_folded_into_the_first_until_it_is_opened() -> None:
     assert "kafka://payments/0/5" in [line.key for line in opened]
 
 
-def test_what_a_folded_duplicate_caused_is_still_there() -> None:
+def test_effects_of_a_folded_duplicate_are_shown() -> None:
     events = [
         event(1, "orders", "A", 0),
         event(2, "orders", "A", 10, event_id="e-1", status="duplicate"),
@@ -38,13 +38,13 @@ def test_what_a_folded_duplicate_caused_is_still_there() -> None:
     assert [line.event.type for line in waterfall(flow(events)).lines] == ["A", "B"]
 
 
-def test_what_was_rejected_says_why_below() -> None:
+def test_a_rejection_has_its_reason_below() -> None:
     (why,) = [line for line in waterfall(flow()).lines if line.why]
     assert why.why.startswith("items[1].qty: expected int")
     assert why.key == "kafka://shipping/0/3 why"
 
 
-def test_a_cause_that_is_not_to_be_seen_is_said() -> None:
+def test_a_missing_cause_is_marked() -> None:
     lines = waterfall(flow([event(2, "payments", "B", 0, causation_id="gone")])).lines
     assert lines[0].missing
 
@@ -57,7 +57,7 @@ def test_a_chain_of_ten_thousand_is_no_recursion() -> None:
     assert max(len(line.guide) for line in lines) < 40
 
 
-def test_a_replayed_event_stands_where_it_was_sent_again() -> None:
+def test_a_replayed_event_is_at_the_time_of_its_replay() -> None:
     events = [event(1, "orders", "A", 0), event(2, "orders", "A", 5, appended_at=at(900), replay_of="x")]
     assert [line.at for line in waterfall(flow(events)).lines] == [0.0, 900.0]
 

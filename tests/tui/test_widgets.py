@@ -94,7 +94,7 @@ def test_a_schema_is_an_outline_and_differs_by_lines() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "no json", "[" * 5_000, '{"type": 3}', '["null", {"type": "record"}]', "3"])
-def test_what_is_no_avro_schema_is_no_crash(text: str) -> None:
+def test_a_text_that_is_no_avro_schema_is_shown(text: str) -> None:
     outline(text)
 
 
@@ -112,7 +112,7 @@ def test_the_dashboard_loads_no_broker_client_and_no_schema_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_how_far_a_group_is_behind_in_time_is_told_as_far_as_the_sample_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lag_in_time_is_estimated_from_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time_format, "now", lambda: NOW)
     came = [event(number, "orders", "A", 1_000 * number) for number in range(50, 0, -1)]  # newest first
     groups = models.GroupPage(items=[

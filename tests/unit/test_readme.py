@@ -27,7 +27,7 @@ def test_the_configuration_loads_and_has_twenty_lines() -> None:
     assert len(text.splitlines()) <= 20
 
 
-def test_the_mistakes_are_told_in_the_words_shown() -> None:
+def test_the_messages_about_mistakes_are_those_shown() -> None:
     text = block("yaml", "service:")
     wrong = text.replace("    topics:", "    topic:").replace("ratio: 0.5", "ratio: 50")
     with pytest.raises(ConfigError) as refused:

@@ -60,7 +60,7 @@ async def _get(foreign: Foreign, path: str) -> Any:
         return response.json()
 
 
-async def test_an_event_says_who_has_read_it(foreign: Foreign) -> None:
+async def test_an_event_has_the_groups_that_consumed_it(foreign: Foreign) -> None:
     for number in range(4):
         await foreign.sidecar.pass_on(order(number))
     foreign.commit("mail", 4)
@@ -127,14 +127,14 @@ async def test_groups_are_listed_with_what_they_stopped_at(foreign: Foreign) -> 
     assert sentence.startswith("billing stopped at memory://orders/0/2: ")
 
 
-async def test_what_could_not_be_looked_at_is_said(foreign: Foreign) -> None:
+async def test_groups_that_could_not_be_read_are_reported(foreign: Foreign) -> None:
     foreign.sidecar.broker.fail_next("groups", Outage("connection refused"))
     await foreign.look()
     assert (await _get(foreign, "/v1/groups"))["note"] == "memory: connection refused"
     assert "memory: connection refused" in (await foreign.cli("groups")).err
 
 
-async def test_a_flow_says_how_much_of_it_each_group_has_passed(foreign: Foreign) -> None:
+async def test_a_flow_has_the_consumption_of_each_group(foreign: Foreign) -> None:
     for number in range(3):
         await foreign.sidecar.pass_on(order(number, correlationId="c-1"))
     await foreign.sidecar.pass_on(order(7, correlationId="c-1"), "payments")

@@ -120,7 +120,7 @@ async def test_replays_and_wrong_clocks_are_not_pushed_out_for_their_age():
     assert {one.position.stream for one in await held(index)} == {"orders"}
 
 
-async def test_a_flow_larger_than_the_bound_loses_its_first_events_and_that_is_said():
+async def test_a_flow_above_the_bound_loses_its_first_events_and_says_so():
     index = MemoryIndex(50, JOIN, 10_000)
     for number in range(200):
         index.add([event(number, trace_id=1)])
@@ -165,7 +165,7 @@ async def test_an_evicted_position_can_be_read_again():
     assert (await index.at(event(0).position)).trace_id == 1
 
 
-async def test_newest_events_come_in_pages():
+async def test_newest_events_are_paged():
     dice = random.Random(5)
     index = MemoryIndex(1_000, JOIN, 10_000)
     events = [
@@ -196,7 +196,7 @@ async def test_newest_events_come_in_pages():
         await index.flows(3, "5@nowhere")
 
 
-async def test_what_arrives_between_pages_does_not_repeat_or_hide_anything():
+async def test_events_that_arrive_between_pages_repeat_and_hide_nothing():
     index = MemoryIndex(1_000, JOIN, 10_000)
     index.add([event(number, trace_id=number + 1) for number in range(20)])
     page = await index.newest(None, 5)
@@ -205,7 +205,7 @@ async def test_what_arrives_between_pages_does_not_repeat_or_hide_anything():
     assert [node.event.position.offset for node in page.nodes + following.nodes] == list(range(19, 9, -1))
 
 
-async def test_questions_go_on_while_events_come_and_go():
+async def test_queries_continue_while_events_are_added_and_evicted():
     index = MemoryIndex(2_000, JOIN, 10_000)
     index.add([event(number, trace_id=1, event_id=str(number)) for number in range(1_500)])
     question = index.flow(f"{1:032x}")
@@ -234,14 +234,14 @@ def test_runs_find_offsets_that_came_in_any_order():
     assert runs.around(350) == runs.around(100) == runs.around(501) == []
 
 
-def test_runs_after_one_another_are_one():
+def test_adjacent_ranges_are_merged():
     runs = SlotRuns()
     runs.add(1, 5, 0, 5)
     runs.add(8, 9, 5, 7)
     assert runs.around(7) == [range(7)]
 
 
-def test_a_run_that_goes_on_below_its_end_is_another_run():
+def test_an_offset_below_the_end_starts_another_range():
     runs = SlotRuns()
     runs.add(100, 500, 0, 3)
     runs.add(300, 300, 3, 4)
@@ -249,7 +249,7 @@ def test_a_run_that_goes_on_below_its_end_is_another_run():
     assert runs.around(300) == [range(3), range(3, 4)]
 
 
-def test_a_place_never_calls_an_offset_new_that_was_taken_in():
+def test_a_known_offset_is_never_new_again():
     dice = random.Random(11)
     place = PartitionRanges(0, Partition("memory", "orders", 0))
     taken: set[int] = set()

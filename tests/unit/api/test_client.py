@@ -75,7 +75,7 @@ async def test_errors_are_classes(sidecar: Sidecar, client: Client) -> None:
             await nobody.status()
 
 
-async def test_what_is_no_sidecar_is_said() -> None:
+async def test_another_server_is_recognized() -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello")
@@ -99,7 +99,7 @@ async def test_the_live_stream_brings_what_matches_as_it_passes(sidecar: Sidecar
     assert event.position == str(bad.event.position)
 
 
-async def test_the_live_stream_comes_back_and_says_so(tmp_path: Path) -> None:
+async def test_the_live_stream_reconnects_and_reports_it(tmp_path: Path) -> None:
     async with serving(tmp_path / "token") as first:
         client = first.client()
         items = client.live()
@@ -135,7 +135,7 @@ async def test_a_wrong_query_or_token_ends_the_live_stream(sidecar: Sidecar, cli
             await anext(stranger.live())
 
 
-async def test_who_is_too_slow_is_told_what_was_lost(sidecar: Sidecar, client: Client) -> None:
+async def test_a_slow_subscriber_learns_what_was_dropped(sidecar: Sidecar, client: Client) -> None:
     async with aclosing(client.live()) as items:
         await anext(items)
         decoded = [await sidecar.pass_on(order(number)) for number in range(10)]

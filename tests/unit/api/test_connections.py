@@ -68,7 +68,7 @@ async def test_idle_connections_take_no_probe_away(tmp_path: Path, sent: bytes) 
                     assert await get(f"{url}/{path}") == 200
 
 
-async def test_a_head_that_does_not_come_ends_the_connection() -> None:
+async def test_a_missing_request_head_closes_the_connection() -> None:
     async with listening(head_timeout_s=0.2) as listener, connected(listener.url, 1) as opened:
         _, writer = opened[0]
         async with asyncio.timeout(30):

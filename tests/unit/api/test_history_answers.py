@@ -56,7 +56,7 @@ async def ask(sidecar: Sidecar, path: str, status: int = 200, **parameters: Any)
     return response.json()
 
 
-async def test_a_flow_begins_in_the_history_and_goes_on_in_the_index(sidecar: Sidecar) -> None:
+async def test_a_flow_can_begin_in_the_history_and_continue_in_the_index(sidecar: Sidecar) -> None:
     old = [await sidecar.pass_on(order(n, correlationId="c-1", aggregateId="o-7")) for n in (1, 2)]
     await archive(sidecar, old)
     await sidecar.pass_on(order(3, correlationId="c-1", aggregateId="o-7", causationId="e-2"))
@@ -114,7 +114,7 @@ async def test_bodies_that_the_broker_lost_come_from_the_history_where_it_keeps_
     assert state["state"] == {"total": 5, "card": "[redacted]"}
 
 
-async def test_not_found_says_what_was_looked_at(sidecar: Sidecar) -> None:
+async def test_not_found_names_the_sources_that_were_searched(sidecar: Sidecar) -> None:
     await archive(sidecar, [await sidecar.pass_on(order(1))])
     for path in ("/v1/flows/unknown", "/v1/aggregates/unknown", "/v1/events/unknown"):
         detail = (await ask(sidecar, path, 404))["detail"]
@@ -133,7 +133,7 @@ async def test_hidden_ids_find_nothing_in_the_history(tmp_path: Path) -> None:
         assert (await ask(sidecar, "/v1/flows/e-1"))["event_count"] == 1
 
 
-async def test_what_neither_index_nor_history_covers_is_found_in_the_broker(sidecar: Sidecar) -> None:
+async def test_events_outside_of_index_and_history_are_found_in_the_broker(sidecar: Sidecar) -> None:
     await archive(sidecar, [await sidecar.pass_on(order(1, correlationId="c-1"))])
     unseen = [sidecar.publish(order(n, correlationId="c-1", causationId=f"e-{n - 1}")) for n in (2, 3)]
     sidecar.publish(order(9, correlationId="c-9"))
@@ -160,7 +160,7 @@ async def test_a_search_of_the_broker_is_bounded_and_says_so(sidecar: Sidecar, m
     assert (await ask(sidecar, "/v1/flows/e-9"))["event_count"] == 1  # the latest are searched first
 
 
-async def test_brokers_that_are_away_are_said_to_be_so(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unreachable_brokers_are_reported(sidecar: Sidecar, monkeypatch: pytest.MonkeyPatch) -> None:
     async def away() -> Any:
         raise Outage("kafka is away")
 

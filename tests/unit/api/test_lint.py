@@ -59,7 +59,7 @@ async def test_redacted_fields_and_silenced_findings_are_not_reported(tmp_path: 
     assert not rules & {"personal-data", "failing-events", "missing-id", "id-with-different-bodies", "streams-disagree"}
 
 
-async def test_a_bound_on_events_is_said(tmp_path: Path) -> None:
+async def test_a_limit_of_events_is_reported(tmp_path: Path) -> None:
     async with serving(tmp_path / "token") as sidecar:
         await _pass_faults(sidecar)
         service: LintService = sidecar.services.lint

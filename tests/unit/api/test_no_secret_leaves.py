@@ -88,7 +88,7 @@ async def planted(sidecar: Sidecar) -> list[Any]:
 
 
 @pytest.mark.parametrize("token", [None, READER])
-async def test_whatever_is_asked_no_secret_is_in_an_answer(
+async def test_no_answer_contains_a_secret(
     tmp_path: Path, token: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with serving(tmp_path / "token", redact=REDACT) as sidecar:

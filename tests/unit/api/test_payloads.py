@@ -17,7 +17,7 @@ def _batch(partition: int, start: int, count: int, size: int = 10) -> list[Recor
     ]
 
 
-def test_it_finds_records_by_position() -> None:
+def test_records_are_found_by_position() -> None:
     cache = PayloadCache()
     for start in (0, 100, 200):
         cache.keep(_batch(0, start, 50))
@@ -30,7 +30,7 @@ def test_it_finds_records_by_position() -> None:
     assert cache.get(Position("kafka", "payments", 0, 102)) is None
 
 
-def test_a_batch_that_comes_again_is_found_too() -> None:
+def test_a_redelivered_batch_is_found() -> None:
     cache = PayloadCache()
     cache.keep(_batch(0, 100, 50))
     cache.keep(_batch(0, 0, 20))
@@ -53,7 +53,7 @@ def test_a_partition_that_was_created_again_is_forgotten() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 500), st.integers(0, 30), st.integers(0, 2_000))))
-def test_it_stays_within_its_bounds(batches: list[tuple[int, int, int, int]]) -> None:
+def test_the_cache_stays_within_its_bounds(batches: list[tuple[int, int, int, int]]) -> None:
     cache = PayloadCache(most_bytes=10_000, most_records=100)
     for partition, start, count, size in batches:
         cache.keep(_batch(partition, start, count, size))

@@ -25,7 +25,7 @@ def test_a_free_port_is_good() -> None:
     assert [one.ok for one in inspect(config(health=0))] == [True, True]
 
 
-def test_a_port_that_something_else_has_is_told_for_both_listeners() -> None:
+def test_a_port_in_use_is_reported_for_both_listeners() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))  # holds the port and does not answer
         port = other.getsockname()[1]
@@ -34,7 +34,7 @@ def test_a_port_that_something_else_has_is_told_for_both_listeners() -> None:
             assert ".port" in found.detail
 
 
-def test_an_address_that_is_not_ours_is_told() -> None:
+def test_an_address_of_another_machine_is_reported() -> None:
     one = Config(
         service="shop",
         sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1", streams=["orders"])),
@@ -65,7 +65,7 @@ def test_a_token_file_that_would_be_made_is_not_made(tmp_path: Path) -> None:
     assert not file.parent.exists()
 
 
-def test_a_token_file_that_cannot_be_made_or_that_others_can_read_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_or_readable_token_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "plain").write_text("x")
     assert not _token(tmp_path / "plain" / "token").ok
     file = tmp_path / "token"

@@ -81,7 +81,7 @@ async def test_an_edit_is_checked_and_its_difference_is_kept(sidecar: Sidecar) -
         assert [(one.path, one.after) for one in history[0].edit] == [("data.total", 7)]
 
 
-async def test_pausing_and_cancelling_what_is_over_says_so(sidecar: Sidecar) -> None:
+async def test_pausing_and_cancelling_an_ended_job_is_refused(sidecar: Sidecar) -> None:
     async with sidecar.http() as http:
         id = (await http.post("/v1/replays", json={})).json()["id"]
         await ended(sidecar, id)
@@ -193,7 +193,7 @@ async def test_a_service_reports_a_failure_once(sidecar: Sidecar) -> None:
         assert shown.history[0].by == "svc"
 
 
-async def test_a_service_reports_a_record_that_lies_nowhere(sidecar: Sidecar) -> None:
+async def test_a_service_reports_a_record_without_position(sidecar: Sidecar) -> None:
     report = {
         "group": "billing",
         "record": {
@@ -237,7 +237,7 @@ async def test_discarding_by_query_and_restoring(sidecar: Sidecar) -> None:
         assert not unknown.done
 
 
-async def test_letters_go_out_and_come_back_with_exact_bytes(sidecar: Sidecar) -> None:
+async def test_letters_are_exported_and_imported_with_exact_bytes(sidecar: Sidecar) -> None:
     await sidecar.pass_on(b"\xff\x00garbage", headers=(("h", None), ("h", b"\xff")), key=b"k")
     await sidecar.pass_on(BAD)
     async with sidecar.client() as client:
@@ -286,7 +286,7 @@ async def test_redaction_holds_in_edits_histories_and_exports(tmp_path: Path) ->
         assert "0815" not in str(sidecar.log.ledger)
 
 
-async def test_what_comes_back_is_told_without_what_is_hidden(tmp_path: Path) -> None:
+async def test_answers_are_redacted(tmp_path: Path) -> None:
     async with serving(tmp_path / "token", redact=["body:data.card"]) as sidecar:
         bad = order(9, data={"card": ["4711"]})
         await sidecar.pass_on(bad)

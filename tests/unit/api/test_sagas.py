@@ -74,7 +74,7 @@ async def test_pages_follow_one_another(tmp_path: Path) -> None:
     assert len({saga.id for saga in first.items + second.items}) == 5
 
 
-async def test_events_that_come_between_two_looks_are_taken_in_once(tmp_path: Path) -> None:
+async def test_events_between_two_updates_are_counted_once(tmp_path: Path) -> None:
     async with serving(tmp_path / "token", sagas=[ORDER]) as sidecar, sidecar.client() as client:
         await _pass(sidecar, 1, "OrderPlaced", "OrderPaid")
         assert (await client.saga("o-1")).state == "stuck"

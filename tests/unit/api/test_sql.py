@@ -73,7 +73,7 @@ async def test_a_wrong_statement_is_refused_with_the_reason(
     assert words.lower() in (await ask(sidecar, body, status))["detail"].lower()
 
 
-async def test_who_reads_may_ask_and_others_not(sidecar: Sidecar) -> None:
+async def test_sql_needs_the_role_read(sidecar: Sidecar) -> None:
     for token, status in ((READER, 200), (OPERATOR, 200), (REPORTER, 403), (None, 401)):
         await ask(sidecar, {"statement": "SELECT 1"}, status, token)
 

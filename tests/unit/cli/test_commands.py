@@ -216,7 +216,7 @@ async def test_on_a_terminal_tables_fit_its_width(sidecar: Sidecar, columns: int
 
 
 @pytest.mark.parametrize("columns", [40, 80, 160])
-async def test_rows_that_come_one_by_one_fit_a_terminal_and_show_the_status(sidecar: Sidecar, columns: int) -> None:
+async def test_streamed_rows_fit_the_terminal_and_color_the_status(sidecar: Sidecar, columns: int) -> None:
     await sidecar.pass_on(order(1, aggregateId="a" * 400))
     await sidecar.pass_on(BAD)
     shown = await on_a_terminal("events", "--scan", columns=columns, NO_COLOR="1", **_at(sidecar))
@@ -254,7 +254,7 @@ async def test_nothing_in_an_event_reaches_the_terminal_as_control_or_markup(sid
         assert not [c for c in shown if not c.isprintable() and c not in "\r\n"], arguments
 
 
-async def test_whoever_reads_may_stop_while_events_go_on(sidecar: Sidecar) -> None:
+async def test_a_reader_may_close_the_pipe_while_events_arrive(sidecar: Sidecar) -> None:
     reading, writing = os.pipe()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "sidecar", "events", "--follow", "--json"),
@@ -324,7 +324,7 @@ async def test_the_configurations_schema_is_printed() -> None:
     assert "sources" in json.loads(outcome.out)["properties"]
 
 
-async def test_check_says_what_it_tried(tmp_path: Path) -> None:
+async def test_check_lists_its_tests(tmp_path: Path) -> None:
     config = tmp_path / "tracecar.yaml"
     (tmp_path / "schemas").mkdir()
     config.write_text(

@@ -39,11 +39,11 @@ def _config(tmp_path: Path, listeners: str) -> str:
 
 
 @pytest.mark.parametrize("listeners", ["api: {port: PORT}", "health: {host: 0.0.0.0, port: PORT}"])
-def test_it_asks_the_port_of_the_configuration(healthy: int, tmp_path: Path, listeners: str) -> None:
+def test_the_health_check_uses_the_port_of_the_configuration(healthy: int, tmp_path: Path, listeners: str) -> None:
     file = _config(tmp_path, listeners.replace("PORT", str(healthy)))
     assert CliRunner().invoke(app, ["healthcheck", "-c", file]).exit_code == 0
 
 
-def test_it_fails_where_nothing_answers(tmp_path: Path) -> None:
+def test_the_health_check_fails_without_a_listener(tmp_path: Path) -> None:
     file = _config(tmp_path, f"health: {{host: 127.0.0.1, port: {free_port()}}}")
     assert CliRunner().invoke(app, ["healthcheck", "-c", file]).exit_code == 1

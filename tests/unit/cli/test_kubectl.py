@@ -106,7 +106,7 @@ def test_a_token_that_is_given_is_not_asked_for(scene):
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_the_pod_that_is_ready_is_taken(scene, native):
+def test_a_ready_pod_is_chosen(scene, native):
     items = [pod("old", ready=False, native=native), pod("new", native=native), pod("gone", state={"waiting": {}})]
     scene(**{"get_pods --selector app=shop": {"items": items}})
     with kubectl.forward_sidecar("shop") as found:

@@ -102,7 +102,7 @@ def test_ages_are_those_of_kubectl(seconds: int, age: str) -> None:
     assert format_age("2026-01-31T12:00:00Z", 1_769_860_800 + seconds) == age
 
 
-def test_what_is_no_time_has_no_age() -> None:
+def test_a_value_that_is_no_time_has_no_age() -> None:
     assert format_age(None, 0.0) == "-"
 
 
@@ -111,7 +111,7 @@ async def test_contradicting_formats_are_refused(sidecar: Sidecar) -> None:
         assert (await within("events", *arguments, **at(sidecar))).code == 2
 
 
-async def test_options_may_stand_before_or_after_the_command(sidecar: Sidecar) -> None:
+async def test_options_are_accepted_before_and_after_the_command(sidecar: Sidecar) -> None:
     await sidecar.pass_on(BAD)
     place = ["--url", sidecar.url, "--token", OPERATOR]
     wrong = {"TRACECAR_URL": "http://127.0.0.1:9", "TRACECAR_TOKEN": "nonsense"}

@@ -36,7 +36,7 @@ def test_the_file_with_every_section_is_valid() -> None:
 
 
 @pytest.mark.parametrize("path", sorted((FILES / "refused").glob("*.yaml")), ids=lambda path: path.stem)
-def test_what_it_refuses_the_loader_refuses(path: Path) -> None:
+def test_files_that_the_schema_refuses_are_refused_by_the_loader(path: Path) -> None:
     data = parse(path.read_text(), [])
     if not VALIDATOR.is_valid(data):
         with pytest.raises(ConfigError):
@@ -101,7 +101,7 @@ PATHS = paths(json_schema(), json_schema()["$defs"])
 @pytest.mark.slow
 @settings(max_examples=600, deadline=None)
 @given(way=st.sampled_from(PATHS), value=VALUES)
-def test_whatever_stands_at_any_key_what_it_refuses_the_loader_refuses(way: tuple[str, ...], value: Any) -> None:
+def test_values_that_the_schema_refuses_are_refused_by_the_loader(way: tuple[str, ...], value: Any) -> None:
     data = yaml.safe_load(BASE)
     at = data
     for key in way[:-1]:

@@ -42,7 +42,7 @@ def test_the_file_with_every_section_loads() -> None:
     assert config.api.token == ""
 
 
-def test_what_is_left_out_has_its_default() -> None:
+def test_omitted_keys_have_their_defaults() -> None:
     config = small()
     made = Config(service="shop", sources=config.sources)
     assert config == made
@@ -61,7 +61,7 @@ def test_what_is_left_out_has_its_default() -> None:
         ("2026-01-31", StartPosition("at", 1_769_817_600_000)),
     ],
 )
-def test_a_start_is_written_in_every_way(written: str, start: StartPosition) -> None:
+def test_every_form_of_a_start_is_accepted(written: str, start: StartPosition) -> None:
     config = small(f", start: {written}")
     assert config.sources.kafka is not None
     assert config.sources.kafka.start == start
@@ -70,7 +70,7 @@ def test_a_start_is_written_in_every_way(written: str, start: StartPosition) -> 
 @pytest.mark.parametrize(
     "written", ["-1h", "1 h", "1y", "h", "1e3s", "99999999d", "Latest", "0000-01-01", "1_0s", "٣s"]
 )
-def test_what_is_no_start_is_refused(written: str) -> None:
+def test_invalid_starts_are_refused(written: str) -> None:
     with pytest.raises(ConfigError, match=r"sources\.kafka\.start: expected latest, earliest, "):
         small(f", start: {written}")
 
@@ -150,7 +150,7 @@ api: {token: geheim-7, tokens: [{name: a, token: geheim-8, role: read}]}
     assert any(said.endswith("found text that is not shown here (from ${DB_PASSWORD})") for said in wrong)
 
 
-def test_what_describe_says_loads_again_to_the_same() -> None:
+def test_a_described_configuration_loads_to_the_same() -> None:
     config = load(EVERYTHING, {"KAFKA_PASSWORD": "***"})
     said = describe(config)
     assert said["sources"]["redis"]["claim_idle"] == "1m"
@@ -207,7 +207,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> N
         "redis://[::1]:6379",
     ],
 )
-def test_every_way_to_name_a_redis_is_taken(url: str) -> None:
+def test_every_form_of_a_redis_url_is_accepted(url: str) -> None:
     config = loads(f"service: shop\nsources: {{redis: {{url: '{url}', streams: [a]}}}}", {})
     assert config.sources == SourcesConfig(redis=RedisConfig(url=url, streams=["a"]))
 
@@ -215,7 +215,7 @@ def test_every_way_to_name_a_redis_is_taken(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://redis", "redis:redis", "redis://a:1,b:2", "redis+sentinel://a:1", "redis://a/x", "redis://"]
 )
-def test_what_names_no_redis_is_refused(url: str) -> None:
+def test_invalid_redis_urls_are_refused(url: str) -> None:
     assert mistakes(f"service: shop\nsources: {{redis: {{url: '{url}', streams: [a]}}}}")
 
 

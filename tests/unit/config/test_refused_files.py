@@ -12,14 +12,14 @@ ENVIRON = {"PORT": "seven", "BROKEN": "geheim\n"}
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in REFUSED.glob("*.yaml")))
-def test_every_mistake_is_told_with_path_expectation_and_what_was_found(name: str) -> None:
+def test_every_mistake_has_its_path_expectation_and_finding(name: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load(REFUSED / f"{name}.yaml", ENVIRON)
     said = str(refused.value).replace(f"{REFUSED}/", "")
     assert said + "\n" == (REFUSED / f"{name}.txt").read_text()
 
 
-def test_no_secret_is_in_what_is_said() -> None:
+def test_messages_contain_no_secrets() -> None:
     for path in REFUSED.glob("*.txt"):
         assert "geheim" not in path.read_text(), path.name
 

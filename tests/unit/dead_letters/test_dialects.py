@@ -43,7 +43,7 @@ def test_the_table_has_every_dialect_once() -> None:
     assert {dialect.name for dialect in DIALECTS if dialect.is_written} == {"tracecar", *ALL}
 
 
-def test_the_latest_failure_is_the_one_that_is_told() -> None:
+def test_the_latest_failure_is_reported() -> None:
     found = letter(OWN + spring() + CONNECT)
     assert found.dialect == "connect"
     assert found.record is not None
@@ -71,7 +71,7 @@ def test_forged_headers_are_absent_ones(headers: Headers, timestamp: int) -> Non
         assert found.origin is None or 0 <= found.origin.offset < 2**63
 
 
-def test_ours_counts_where_others_stand_beside_it_and_the_record_is_as_it_was() -> None:
+def test_our_headers_take_precedence_over_others_and_the_record_is_unchanged() -> None:
     out = written()
     assert out.headers[: len(OWN)] == OWN
     found = letter(out.headers, "orders.dlt")
@@ -138,7 +138,7 @@ def test_names_to_read_may_be_patterns() -> None:
     assert names.dead_letter_streams("orders") == ["orders.dlt", "orders.dead"]
 
 
-def test_a_star_where_letters_are_written_is_a_star() -> None:
+def test_a_star_in_the_name_of_the_written_stream_is_literal() -> None:
     letters = DeadLettersConfig(stream="{stream}*dlt", read=[])
     names = Config(service="shop", sources=SourcesConfig(), dead_letters=letters).stream_names("g")
     assert names.dead_letter_stream("orders") == "orders*dlt"

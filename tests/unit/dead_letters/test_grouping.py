@@ -13,7 +13,7 @@ from sidecar.domain.position import Position
 from tests.unit.domain.test_failure_fingerprint import NOW, letter
 
 
-def test_a_cause_counts_its_letters_by_origin_and_tells_when() -> None:
+def test_a_cause_counts_its_letters_by_origin_with_times() -> None:
     found = CauseGrouping(NOW + 2_000_000)
     for number in (3, 1, 2):
         found.add(letter(number))
@@ -28,7 +28,7 @@ def test_a_cause_counts_its_letters_by_origin_and_tells_when() -> None:
     assert (first.recent, second.recent) == (3, 0), "without a time of failure, that of the letter's own record counts"
 
 
-def test_the_key_stands_for_an_aggregate_that_is_not_told() -> None:
+def test_the_key_replaces_a_missing_aggregate_id() -> None:
     found = CauseGrouping(NOW)
     for key in (b"o-1", b"o-1", b"\xff", None, b""):
         found.add(
@@ -37,7 +37,7 @@ def test_the_key_stands_for_an_aggregate_that_is_not_told() -> None:
     assert found.causes()[0].some_aggregates == ["o-1", "\\xff"]
 
 
-def test_too_many_causes_are_folded_and_the_greatest_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_causes_are_folded_except_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouping, "MAX_CAUSES", 10)
     found = CauseGrouping(NOW)
     for number in range(500):
@@ -50,7 +50,7 @@ def test_too_many_causes_are_folded_and_the_greatest_kept(monkeypatch: pytest.Mo
     assert "10" in found.notes[0]
 
 
-def test_memory_is_bounded_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_for_any_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grouping, "MAX_REMEMBERED_KEYS", 1_000)
     monkeypatch.setattr(grouping, "MAX_CAUSES", 10)
     found = CauseGrouping(NOW)

@@ -46,7 +46,7 @@ headers = st.lists(
 
 
 @given(headers, st.none() | st.binary(max_size=40), st.none() | st.binary(max_size=10))
-def test_a_letter_gives_the_record_back_as_it_was(own: Headers, value: bytes | None, key: bytes | None) -> None:
+def test_a_letter_restores_the_record_unchanged(own: Headers, value: bytes | None, key: bytes | None) -> None:
     original = record(own, value, key)
     letter = write(rejected(original))
     assert letter.headers[: len(own)] == own
@@ -55,7 +55,7 @@ def test_a_letter_gives_the_record_back_as_it_was(own: Headers, value: bytes | N
     assert back.dialect == "tracecar"
 
 
-def test_a_letter_says_why_where_and_when() -> None:
+def test_a_letter_has_reason_origin_and_time() -> None:
     event = {"event_id": "e-1", "type": "OrderPlaced", "trace_id": 0xABC, "aggregate_id": "o-1"}
     letter = write(rejected(record(), "expected int", schema=SchemaRef("orders-value", 3, 17), **event))
     assert letter.stream == "orders.dlt"
@@ -104,7 +104,7 @@ def test_surrogates_and_long_messages_fit_into_headers() -> None:
     assert len(message) < 2_100
 
 
-def test_a_letter_gets_lighter_step_by_step_and_says_so() -> None:
+def test_a_letter_is_shrunk_step_by_step_and_says_so() -> None:
     letter: Outgoing | None = write(rejected(record((("big", b"x" * 99),))))
     seen = []
     while letter is not None:
@@ -174,7 +174,7 @@ def changed(letter: DeadLetter, **what: object) -> DeadLetter:
     return replace(letter, **what)
 
 
-def test_names_of_dead_letter_streams_are_recognised_whatever_the_stream() -> None:
+def test_names_of_dead_letter_streams_are_recognized_for_any_stream() -> None:
     for stream in ("orders.dlt", "orders-dlt", "a.DLT", "x.dlq", "x-dlq", "x.DLQ", "tracecar.ledger", "orders.dlt.dlt"):
         assert NAMING.is_dead_letter(stream), stream
     for stream in ("orders", ".dlt", "orders.dlt2", "dlt.orders"):

@@ -196,7 +196,7 @@ def judged(it: Court, record: Record):
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(data=st.data())
-def test_the_short_way_says_what_the_careful_way_says(it, data):
+def test_fast_path_and_general_path_agree(it, data):
     stream, value = data.draw(valued())
     named = data.draw(headers)
     key = data.draw(st.none() | st.binary(max_size=12) | st.just(b"k" * 600))
@@ -233,7 +233,7 @@ def test_records_do_not_tell_upon_one_another(it, data):
     system=st.sampled_from(["kafka", "redis"]),
     timestamp=st.integers(-(2**63), 2**63 - 1),
 )
-def test_any_bytes_get_a_verdict(it, value, named, more, key, stream, system, timestamp):
+def test_any_bytes_are_decoded_or_rejected(it, value, named, more, key, stream, system, timestamp):
     judged(it, record(value, named + more, stream=stream, key=key, system=system, timestamp=timestamp))
 
 

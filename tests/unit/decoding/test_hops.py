@@ -40,7 +40,7 @@ def decoded(it: Court, value: Any, stream: str, headers: Any = (), offset: int =
     return it.one(record(value, headers, stream=stream, offset=offset, timestamp=1_767_225_600_000 + offset)).event
 
 
-def test_a_hop_is_judged_by_the_subject_of_its_origin(it: Court) -> None:
+def test_a_hop_is_validated_by_the_subject_of_its_origin(it: Court) -> None:
     id = it.id_of("orders-value", ORDER_CREATED)
     good = confluent(id, avro(ORDER_CREATED, order()))
     event = decoded(it, good, "orders-retry-200", retry_headers(offset=7))

@@ -139,7 +139,7 @@ def test_a_large_record_is_decoded_as_a_small_one_is(it: Court, stream: str) -> 
         assert getattr(small.event, field) == getattr(large.event, field), field
 
 
-def test_a_record_that_takes_long_is_rejected_and_no_outage() -> None:
+def test_a_slow_record_is_rejected_and_no_outage() -> None:
     """Late answers of the registry are used, also if other events used them first."""
     late = iter(range(0, 1_000_000, 40))
     with court(clock=lambda: float(next(late))) as it:

@@ -137,7 +137,7 @@ def _values(type: Any) -> st.SearchStrategy[Any]:
 
 
 @given(st.data(), _TYPES, _TYPES)
-def test_it_agrees_with_fastavro(data: st.DataObject, old_type: Any, new_type: Any) -> None:
+def test_resolution_agrees_with_fastavro(data: st.DataObject, old_type: Any, new_type: Any) -> None:
     old, new = record(field("f", old_type)), record(field("f", new_type))
     value = {"f": data.draw(_values(old_type))}
     writer, reader = compiled(old), compiled(new)

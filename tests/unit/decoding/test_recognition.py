@@ -54,7 +54,7 @@ def test_bytes_on_a_stream_without_subject_are_unchecked(it: Court, value: bytes
     assert outcome(it, value) == (True, None)
 
 
-def test_an_unknown_id_is_one_where_a_subject_or_a_header_says_so(it: Court) -> None:
+def test_an_unknown_schema_id_needs_evidence_by_subject_or_header(it: Court) -> None:
     it.register("numbers-shop.OrderCreated", ORDER_CREATED)
     assert outcome(it, b"\0\0\0\0\x4dabc") == (False, "schema.unknown_id")
     header = {"__value_schema_id": b"\0\0\0\0\x4d"}

@@ -49,7 +49,7 @@ def test_sixteen_bytes_are_a_uuid_where_they_have_its_version():
     assert keys.text("b", digest) == digest.hex()
 
 
-def test_a_number_is_told_from_a_schema_id():
+def test_a_number_is_distinguished_from_a_schema_id():
     keys = KeyReader()
     assert keys.text("n", bytes.fromhex("0000000000001267")) == str(0x1267)
     assert keys.text("n", confluent(7, avro("string", "ab"))) == str(0x0000000007046162), "the others are numbers"

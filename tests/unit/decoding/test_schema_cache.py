@@ -199,7 +199,7 @@ async def test_versions(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     assert await version("9" * 500) == 2
 
 
-async def test_an_event_type_that_nobody_knows_asks_nothing(catalog: SchemaCache, registry: MemoryRegistry) -> None:
+async def test_an_unknown_event_type_asks_no_registry(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     assert await found(catalog, lambda: catalog.for_stream("orders", "T0", None)) is None
     asked = registry.asked
     for number in range(100):
@@ -304,9 +304,7 @@ async def test_trouble_comes_from_fetching_only_and_is_not_remembered(
         assert code(await found(catalog, question)) is None
 
 
-async def test_what_cannot_be_worked_with_is_a_schema_that_says_so(
-    catalog: SchemaCache, registry: MemoryRegistry
-) -> None:
+async def test_an_unusable_schema_has_its_reason(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     broken = registry.register("orders-value", '{"type": "record"')
     other = registry.register("pay-value", '{"type": "object"}', kind="JSON")
     first = await found(catalog, lambda: catalog.by_id("orders", broken.id or 0))
@@ -328,7 +326,7 @@ async def test_a_kind_without_known_names_may_belong_to_any_subject_but_another_
     assert code(await found(catalog, lambda: catalog.by_id("orders", of_topic.id or 0))) == "schema.wrong_subject"
 
 
-async def test_what_is_in_memory_is_bounded(registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_is_bounded(registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.decoding.schema_cache._MAX_CACHED_ANSWERS", 10)
     catalog = SchemaCache(registry, FORMATS)
     for number in range(200):
@@ -350,7 +348,7 @@ async def test_without_a_registry_nothing_is_checked() -> None:
     await catalog.close()
 
 
-async def test_what_people_look_at(catalog: SchemaCache, registry: MemoryRegistry) -> None:
+async def test_schemas_shown_to_users(catalog: SchemaCache, registry: MemoryRegistry) -> None:
     ref = registry.register("orders-value", ORDER)
     registry.levels["orders-value"] = "FULL"
     await found(catalog, lambda: catalog.by_id("orders", ref.id or 0))

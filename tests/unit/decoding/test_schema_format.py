@@ -110,7 +110,7 @@ def test_json_is_checked_by_another_format_with_a_path(it: Court) -> None:
     assert (rejection.code, rejection.path) == ("schema.mismatch", "total")
 
 
-def test_another_format_writes_and_describes(it: Court) -> None:
+def test_another_format_encodes_and_describes(it: Court) -> None:
     it.register("orders-value", "a", "TEST")
     schema = it.one(record({"a": "x"})).event.schema
     assert schema is not None

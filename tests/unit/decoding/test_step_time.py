@@ -60,7 +60,7 @@ def test_arrays_within_arrays_and_wide_records_are_bounded_too(it: Court) -> Non
         assert rejection.code == "decode.limit"
 
 
-def test_as_many_values_as_a_payload_has_bytes_for_are_read(it: Court) -> None:
+def test_items_without_bytes_are_bounded_by_the_payload(it: Court) -> None:
     id = it.id_of("orders-value", {"type": "array", "items": EMPTY})
     assert it.one(record(confluent(id, claim(5_000)))).body == [{}] * 5_000
     id = it.id_of("ints-value", {"type": "array", "items": "int"})

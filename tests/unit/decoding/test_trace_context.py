@@ -73,7 +73,7 @@ def test_every_written_traceparent_is_read_back(trace, span, flags):
 
 
 @given(st.binary(min_size=50, max_size=60) | st.from_regex(rb"\A[0-9a-fA-F_+ -]{55}\Z"))
-def test_what_is_read_is_what_the_grammar_allows(value):
+def test_only_valid_headers_are_accepted(value):
     ids = parse_traceparent(value)
     if ids is not None:
         assert value[3:52] == b"%032x-%016x" % ids
@@ -84,7 +84,7 @@ def test_blanks_around_a_value_are_no_fault_and_tracestate_is_tolerated():
     assert found.trace_id == TRACE
 
 
-def test_of_a_repeated_header_the_last_counts():
+def test_the_last_of_repeated_headers_counts():
     other = b"00-%032x-%016x-00" % (7, 8)
     found = read_trace_context((("traceparent", other), ("traceparent", W3C)))
     assert (found.trace_id, found.span_id) == (TRACE, SPAN)
@@ -176,7 +176,7 @@ def test_a_malformed_datadog_id_is_none(value):
     assert context(x_datadog_trace_id=value) is None
 
 
-def test_xray_in_any_order():
+def test_xray_fields_are_accepted_in_any_order():
     found = context(
         X_Amzn_Trace_Id=b"Sampled=0; Parent=53995c3f42cd8ad8;Root=1-5759e988-bd862e3fe1be46a994272793;Lineage=a:0"
     )
@@ -196,20 +196,20 @@ def test_a_malformed_xray_header_is_none(value):
     assert context(X_Amzn_Trace_Id=value) is None
 
 
-def test_cloudevents_extension_names_the_trace_and_nobodys_span():
+def test_the_cloudevents_extension_names_the_trace_and_no_span():
     found = read_trace_context((("ce_traceparent", W3C),))
     assert (found.trace_id, found.span_id, found.parent_span_id) == (TRACE, None, None)
     assert found.origin is TraceOrigin.CLOUDEVENTS
 
 
-def test_a_malformed_format_is_passed_over_for_the_next():
+def test_a_malformed_header_is_skipped_for_the_next_format():
     b3 = b"80f198ee56343ba864fe8b2a57d3eff7-e457b5a2e4d86bd1"
     assert context(traceparent=b"00-nonsense", b3=b3).origin is TraceOrigin.B3
     assert context(b3=b"garbage", uber_trace_id=b"1:2:3:1").origin is TraceOrigin.JAEGER
     assert context(traceparent=W3C, b3=b3).origin is TraceOrigin.W3C
 
 
-def test_a_null_header_is_not_there():
+def test_a_null_header_counts_as_absent():
     assert read_trace_context((("traceparent", W3C), ("traceparent", None))).trace_id == TRACE
     assert read_trace_context((("traceparent", None), ("b3", None))) is None
 

@@ -73,13 +73,13 @@ def test_the_summary_for_a_person_fits_80_columns() -> None:
         ),
     ],
 )
-def test_counts_that_do_not_agree_are_said(changes: dict[str, object], sentence: str) -> None:
+def test_counts_that_differ_are_reported(changes: dict[str, object], sentence: str) -> None:
     result = summarize(ledger(), counted(**changes), 8, "kafka")
     assert sentence in result.mismatches
     assert "NOT" in "\n".join(format_lines(result))
 
 
-def test_a_shop_that_lost_something_itself_is_said() -> None:
+def test_a_loss_in_the_shop_itself_is_reported() -> None:
     assert summarize(ledger(), counted(), 8, "redis", lost=True).mismatches
 
 
@@ -116,7 +116,7 @@ def test_the_command_line_finds_the_sidecar_of_a_dashboard_by_itself(
     assert (strange.has_default_address, strange.token == found.token) == (False, False)
 
 
-def test_what_is_missing_is_said_with_how_to_install_it(
+def test_missing_programs_are_reported_with_their_installation(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(demo, "find_spec", lambda name: None)

@@ -70,7 +70,7 @@ def test_the_same_seed_is_the_same_shop() -> None:
     assert planned(7, 40) != planned(8, 40)
 
 
-def test_what_becomes_of_an_order_does_not_depend_on_the_others() -> None:
+def test_the_outcome_of_an_order_does_not_depend_on_others() -> None:
     written = formats()
     reactions = EventHandlers(3, written)
     alone = simulate_order(reactions, written, FIRST_NUMBER + 20, AT)
@@ -134,7 +134,7 @@ def test_every_sound_record_reads_back_as_what_was_meant() -> None:
                 assert read.correlation == one.message.correlation
 
 
-def test_a_service_leaves_aside_what_breaks_its_contract() -> None:
+def test_a_service_ignores_events_that_break_their_contract() -> None:
     written = formats()
     broken = [one for one in planned(1) if one.fault and one.fault.code not in (None, "schema.unknown_version")]
     assert len(broken) > 20
@@ -144,7 +144,7 @@ def test_a_service_leaves_aside_what_breaks_its_contract() -> None:
 
 
 @pytest.mark.parametrize("system", ["kafka", "redis"])
-def test_the_judge_finds_of_every_record_what_the_shop_says_of_it(system: str) -> None:
+def test_the_decoders_verdict_on_every_record_is_the_expected_one(system: str) -> None:
     emissions = planned(1, flat=system == "redis")
     decoded = judged(emissions, system)
     for one, found in zip(emissions, decoded, strict=True):
@@ -191,7 +191,7 @@ class Wires(ShopTransport):
         return
 
 
-async def test_the_running_shop_publishes_what_was_planned_whatever_the_timing() -> None:
+async def test_the_running_shop_publishes_its_plan_for_any_timing() -> None:
     written = Serializers(await load_registered_schemas(), flat_entries=False)
     queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]] = {}
 
@@ -208,7 +208,7 @@ async def test_the_running_shop_publishes_what_was_planned_whatever_the_timing()
     assert shop.ledger.orders == 40
 
 
-async def test_a_shop_that_is_told_to_stop_takes_no_more_orders_and_sees_the_others_through() -> None:
+async def test_a_stopping_shop_completes_its_orders_and_accepts_no_more() -> None:
     written = Serializers(await load_registered_schemas(), flat_entries=False)
     stop = asyncio.Event()
     queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]] = {}

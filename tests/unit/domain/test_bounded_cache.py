@@ -7,14 +7,14 @@ import pytest
 from sidecar.domain.bounded_cache import BoundedCache
 
 
-def test_it_never_holds_more_than_its_size() -> None:
+def test_the_cache_never_exceeds_its_size() -> None:
     recent: BoundedCache[int, int] = BoundedCache(10)
     for number in range(1_000):
         recent[number] = number
         assert len(recent.snapshot()) <= 10
 
 
-def test_what_is_asked_for_stays_and_what_is_not_goes() -> None:
+def test_used_entries_stay_and_unused_ones_are_evicted() -> None:
     recent: BoundedCache[str, int] = BoundedCache(10)
     recent["hot"] = recent["cold"] = 1
     for number in range(100):

@@ -41,7 +41,7 @@ def test_a_record_written_twice_stays_a_duplicate_and_so_does_the_replay_of_anot
     assert statuses(event(0), event(1), event(2, "g@kafka://orders/0/1")) == ["ok", "duplicate", "duplicate"]
 
 
-def test_replays_that_name_one_another_end() -> None:
+def test_replays_that_refer_to_each_other_terminate() -> None:
     first, second = event(0, "g@kafka://orders/0/1"), event(1, OURS)
     assert statuses(first, second) in (["replayed", "replayed"], ["replayed", "duplicate"])
 

@@ -49,7 +49,7 @@ def letter(number: int = 0, **more: Any) -> DeadLetter:
         ("two\n lines   here", "two lines here"),
     ],
 )
-def test_what_varies_is_not_part_of_a_cause(one: str, other: str) -> None:
+def test_variable_parts_do_not_change_the_cause(one: str, other: str) -> None:
     assert normalize_message(one) == normalize_message(other)
     assert cause_fingerprint(letter(message=one)) == cause_fingerprint(letter(message=other))
 
@@ -61,7 +61,7 @@ def test_what_varies_is_not_part_of_a_cause(one: str, other: str) -> None:
         {"schema": SchemaRef("payments-value", 1, 2)}, {"schema": None}, {"path": None},
     ],
 )  # fmt: skip
-def test_what_differs_is_another_cause(more: dict[str, Any]) -> None:
+def test_different_failures_are_different_causes(more: dict[str, Any]) -> None:
     assert cause_fingerprint(letter()) != cause_fingerprint(letter(**more))
 
 

@@ -79,7 +79,7 @@ def test_the_index_answers_the_same_for_any_arrival(events, join, max_flow, dice
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(EVENTS, JOINS, st.randoms(use_true_random=False))
-def test_an_event_at_a_held_position_replaces_it_whatever_it_was(events, join, dice):
+def test_an_event_at_a_known_position_replaces_the_old_one(events, join, dice):
     index = MemoryIndex(48, join, 10_000)
     earlier = [
         Event(e.position, None, 3, 0, event_id="a", trace_id=2, causation_id="b", producer="shop") for e in events

@@ -27,7 +27,7 @@ EVENT = Event(Position("kafka", "orders", 1, 4711), "k", 1_790_000_000_000, 1_79
 
 
 @given(st.binary(max_size=20))
-def test_any_name_of_a_stream_comes_back(name: bytes) -> None:
+def test_any_stream_name_survives_a_round_trip(name: bytes) -> None:
     stream = name.decode("utf-8", "surrogateescape")
     quoted = quote_stream(stream)
     quoted.encode()
@@ -35,13 +35,13 @@ def test_any_name_of_a_stream_comes_back(name: bytes) -> None:
 
 
 @given(st.integers(0, (1 << 128) - 1))
-def test_any_offset_comes_back(offset: int) -> None:
+def test_any_offset_survives_a_round_trip(offset: int) -> None:
     row = HistoryRow(structs.replace(EVENT, position=Position("redis", "orders", 0, offset)))
     assert decode_line(encode_row(row)) == row
 
 
 @given(st.text(), st.integers())
-def test_a_line_is_one_line_whatever_the_event_holds(text: str, number: int) -> None:
+def test_a_line_is_one_line_for_any_event(text: str, number: int) -> None:
     wild = structs.replace(
         EVENT, event_id=text, key=f"{text}\ud800", occurred_at=number, trace_id=number, digest=number
     )

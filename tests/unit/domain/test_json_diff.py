@@ -67,7 +67,7 @@ def test_values_that_are_written_in_another_way_differ_at_any_depth(before: str,
 
 
 @given(st.lists(OBJECTS, min_size=1, max_size=5))
-def test_every_part_comes_from_the_last_event_that_changed_it(states: list[dict[str, Any]]) -> None:
+def test_every_part_originates_from_the_last_event_that_changed_it(states: list[dict[str, Any]]) -> None:
     value: Any = {}
     origins: Any = {}
     for number, state in enumerate(states):

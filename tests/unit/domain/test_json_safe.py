@@ -75,7 +75,7 @@ def test_everything_becomes_json(value: Any) -> None:
 
 
 @given(st.binary())
-def test_bytes_come_back(data: bytes) -> None:
+def test_bytes_survive_a_round_trip(data: bytes) -> None:
     import base64
 
     shown = bytes_to_json(data)

@@ -18,7 +18,7 @@ def test_a_length_of_time_is_seconds(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", "5", "s", "-1s", "1 s", "1S", "1w", "1e3s", "1.s", ".5s", "36501d", "9" * 400 + "d", "1s\n"]
 )
-def test_what_is_none_is_refused(text: str) -> None:
+def test_invalid_paths_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration|hundred years"):
         timestamps.parse_duration(text)
 

@@ -69,7 +69,7 @@ def test_few_items_go_after_a_while(told: Told) -> None:
     box.close()
 
 
-def test_what_does_not_fit_is_dropped_by_number_and_by_bytes(told: Told) -> None:
+def test_the_queue_drops_beyond_its_bounds_of_number_and_bytes(told: Told) -> None:
     told.gate.clear()
     box = BatchQueue("x", told, QueueBounds(items=50, bytes=100_000, batch_items=10, linger=0))
     box.put(items(10))
@@ -87,7 +87,7 @@ def test_what_does_not_fit_is_dropped_by_number_and_by_bytes(told: Told) -> None
     assert (box.sent, box.dropped, box.failed) == (100, 35, 0)
 
 
-def test_an_outage_is_waited_out_and_said_once(told: Told) -> None:
+def test_an_outage_is_retried_and_reported_once(told: Told) -> None:
     told.answers = [Outage("gone"), Outage("gone", retry_after=0.01), Outage("gone")]
     box = BatchQueue("x", told, QueueBounds(linger=0))
     box.put(items(4))
@@ -96,7 +96,7 @@ def test_an_outage_is_waited_out_and_said_once(told: Told) -> None:
     box.close()
 
 
-def test_what_is_refused_is_failed_and_the_rest_goes_on(told: Told) -> None:
+def test_refused_items_fail_and_the_others_are_sent(told: Told) -> None:
     told.answers = [Refused("no such thing"), 1, RuntimeError("a mistake")]
     box = BatchQueue("x", told, QueueBounds(batch_items=2, linger=0))
     box.put(items(8))

@@ -67,7 +67,7 @@ def test_events_of_one_correlation_id_take_the_short_way_until_another_correlati
     assert (len(flow), ids_differ) == (6, False)
 
 
-def test_effects_of_a_cause_that_was_not_seen_take_the_short_way() -> None:
+def test_effects_of_an_unknown_cause_take_the_fast_way() -> None:
     window = EventWindow(100, JOIN, 100)
     noted = [event(number, str(number), "unseen", "x") for number in range(3)]
     for each in noted:

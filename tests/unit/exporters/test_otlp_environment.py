@@ -35,11 +35,11 @@ def test_an_endpoint_of_one_signal_switches_that_one_on_and_no_other(signal: str
         ("prometheus", False),
     ],
 )
-def test_who_is_named_as_exporter_gets_a_signal(said: str, sent: bool) -> None:
+def test_the_exporter_variable_selects_the_exporter_of_a_signal(said: str, sent: bool) -> None:
     assert ("metrics" in enabled_signals(OtlpConfig(), {"OTEL_METRICS_EXPORTER": said})) is sent
 
 
-def test_a_signals_own_variable_comes_before_the_general_one_and_the_file_before_both() -> None:
+def test_a_signals_variable_precedes_the_general_one_and_the_file_precedes_both() -> None:
     environ = {
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL": "grpc",
@@ -58,7 +58,7 @@ def test_a_signals_own_variable_comes_before_the_general_one_and_the_file_before
     assert {timeout(said, signal, environ) for signal in ALL} == {3.0}
 
 
-def test_what_cannot_be_used_is_told_all_at_once() -> None:
+def test_unusable_values_are_reported_together() -> None:
     environ = {
         "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/json",
         "OTEL_EXPORTER_OTLP_COMPRESSION": "brotli",
@@ -80,7 +80,7 @@ def test_what_cannot_be_used_is_told_all_at_once() -> None:
             check_settings(OtlpConfig(), {"OTEL_EXPORTER_OTLP_TIMEOUT": word})
 
 
-def test_grpc_cannot_do_without_the_hosts_name() -> None:
+def test_grpc_requires_the_host_name() -> None:
     otlp = OtlpConfig(endpoint="https://collector:4317", tls=TlsConfig(check_hostname=False))
     with pytest.raises(ConfigError, match=r"check_hostname: expected true: gRPC always checks it; .* http/protobuf"):
         check_settings(otlp, {})

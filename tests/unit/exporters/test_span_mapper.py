@@ -41,7 +41,7 @@ def read(span: Any, environ: dict[str, str] | None = None) -> Read:
     return found
 
 
-def test_a_span_says_what_was_read_from_where_by_the_messaging_conventions() -> None:
+def test_a_span_follows_the_messaging_conventions() -> None:
     one = event(
         event_id="e-1", type="OrderPlaced", correlation_id="c-1", aggregate_id="order-1", producer="shop",
         trace_id=TRACE, span_id=SENDER, occurred_at=(NOW - 3) * 1000,
@@ -117,7 +117,7 @@ def test_a_cause_in_another_trace_is_linked_and_no_parent() -> None:
     assert (int(link.trace_id.hex(), 16), attributes(link.attributes)["tracecar.link"]) == (99, "cause")
 
 
-def test_a_rejection_is_an_error_with_its_code_and_says_where_its_letter_goes() -> None:
+def test_a_rejection_is_an_error_with_its_code_and_dead_letter() -> None:
     rejection = Rejection("schema.mismatch", "qty: expected int, found text", "items[0].qty")
     one = event(rejection=rejection, schema=SchemaRef("orders-value", 3, 1))
     span = read(mapper().span(one, 5, TRACE))
@@ -156,7 +156,7 @@ def test_a_duplicate_links_to_the_first() -> None:
     assert (int(link.trace_id.hex(), 16), int(link.span_id.hex(), 16)) == (9, span_id_at(event(7).position))
 
 
-def test_a_tombstone_is_said_to_be_one() -> None:
+def test_a_tombstone_is_marked() -> None:
     found = attributes(read(mapper().span(event(), None, TRACE)).attributes)
     assert found["messaging.kafka.message.tombstone"] is True
     assert "messaging.message.body.size" not in found
@@ -212,7 +212,7 @@ texts = st.one_of(st.none(), st.text(max_size=40), st.integers(200, 3000).map(la
     stream=st.text(min_size=1, max_size=30),
     message=st.text(max_size=3000),
 )
-def test_whatever_an_event_holds_its_span_can_be_read_and_is_bounded(
+def test_the_span_of_any_event_is_readable_and_bounded(
     words: dict[str, Any], offset: int, size: int | None, stream: str, message: str
 ) -> None:
     one = event(offset, stream, rejection=Rejection("decode.malformed", message, message[:50]), **words)
@@ -247,7 +247,7 @@ ENCODER = OtlpSpanEncoder({})
     place=st.sampled_from([("orders", "kafka", 7), ("orders", "redis", 5 << 64 | 3), ("s" * 200, "kafka", 1 << 40)]),
     size=st.one_of(st.none(), st.integers(0, 1 << 31)),
 )
-def test_a_span_says_the_same_whichever_way_and_whenever_it_is_written(
+def test_a_span_has_equal_content_for_any_time_and_protocol(
     words: dict[str, Any], place: tuple[str, str, int], size: int | None
 ) -> None:
     stream, system, offset = place

@@ -56,7 +56,7 @@ def test_the_environment_alone_switches_it_on_and_off(monkeypatch: pytest.Monkey
     assert names(config(otlp=OtlpConfig(), zipkin=zipkin)) == []
 
 
-def test_what_cannot_be_sent_is_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_settings_are_reported_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "http/json")
     made = config(otlp=OtlpConfig(signals=["metrics"]))
     for run in (lambda: Telemetry(made, {}, {}), lambda: list(check_backends(made))):
@@ -64,12 +64,12 @@ def test_what_cannot_be_sent_is_told_before_anything_runs(monkeypatch: pytest.Mo
             run()
 
 
-def test_backends_stand_beside_each_other() -> None:
+def test_backends_are_independent() -> None:
     zipkin = ZipkinConfig(endpoint="http://127.0.0.1:1/api/v2/spans")
     assert names(config(otlp=OtlpConfig(signals=["traces"]), zipkin=zipkin)) == ["otlp", "zipkin"]
 
 
-def test_certificates_that_cannot_be_read_are_told() -> None:
+def test_unreadable_certificates_are_reported() -> None:
     for protocol_name in ("grpc", "http/protobuf"):
         otlp = OtlpConfig(endpoint="https://127.0.0.1:1", protocol=protocol_name, tls=TlsConfig(ca="/not/there.pem"))  # type: ignore[arg-type]
         with pytest.raises(ConfigError, match=r"exporters\.otlp\.tls\.ca: expected a readable file"):
@@ -133,7 +133,7 @@ async def test_a_backend_that_never_answers_does_not_keep_the_process(
         assert telemetry.counts()[:2] == (0, 20)
 
 
-async def test_a_rejection_whose_flow_was_still_waited_for_is_told_at_the_end() -> None:
+async def test_a_rejection_in_a_waiting_flow_is_exported_at_the_end() -> None:
     with Receiver() as receiver:
         endpoint = receiver.endpoint("grpc")
         telemetry = Telemetry(
@@ -147,7 +147,7 @@ async def test_a_rejection_whose_flow_was_still_waited_for_is_told_at_the_end() 
         assert (len(receiver.spans), len(receiver.log_records)) == (1, 1)
 
 
-async def test_a_reported_record_that_lies_nowhere_is_told_without_a_position() -> None:
+async def test_a_reported_record_without_position_is_exported_without_one() -> None:
     with Receiver() as receiver:
         endpoint = receiver.endpoint("grpc")
         telemetry = Telemetry(config(otlp=OtlpConfig(endpoint=endpoint, protocol="grpc", signals=["logs"])), {}, {})

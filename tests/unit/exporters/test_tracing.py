@@ -17,13 +17,13 @@ from tests.support.spans import Bench
 NO = Rejection("decode.malformed", "no")
 
 
-def test_an_event_with_its_trace_is_sent_at_once_and_hangs_from_its_senders_span() -> None:
+def test_an_event_with_a_trace_is_sent_at_once_below_its_senders_span() -> None:
     bench = Bench()
     (one,) = bench.pass_by(bench.event(trace_id=5, span_id=6, event_id="a"))
     assert (bench.span(one).trace_id, bench.span(one).parent_id) == (5, 6)
 
 
-def test_an_event_whose_cause_was_seen_hangs_from_it_and_tells_the_latency_of_the_edge() -> None:
+def test_an_event_with_a_known_cause_is_its_child_and_measures_the_edge() -> None:
     bench = Bench()
     cause, effect, by_span = bench.pass_by(
         bench.event(trace_id=5, span_id=6, event_id="a"),
@@ -48,7 +48,7 @@ def test_an_event_waits_for_the_cause_that_it_names() -> None:
     assert bench.edges == [("orders", "payments")]
 
 
-def test_a_latency_names_its_trace_also_where_the_event_carries_none() -> None:
+def test_a_latency_has_an_exemplar_also_without_a_trace_in_the_event() -> None:
     bench = Bench()
     bench.pass_by(
         bench.event(trace_id=5, span_id=6, event_id="a", correlation_id="c"),
@@ -82,7 +82,7 @@ def test_latencies_are_measured_of_what_finds_no_room_too() -> None:
     assert bench.edges == [("orders", "payments")] * 6
 
 
-def test_where_causes_are_never_seen_nobody_waits_for_them_until_one_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_causes_are_not_awaited_until_one_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("exporters.tracing.exporter.MAX_UNRESOLVED_CAUSES", 20)
     bench = Bench()
 
@@ -103,7 +103,7 @@ def test_where_causes_are_never_seen_nobody_waits_for_them_until_one_is(monkeypa
     assert (len(bench.spans), bench.tracing.held) == (22, 1)
 
 
-def test_an_event_without_a_trace_takes_its_flows_once_that_is_quiet() -> None:
+def test_an_event_without_a_trace_gets_that_of_its_quiet_flow() -> None:
     bench = Bench(hold=3)
     order, mail = bench.pass_by(
         bench.event(trace_id=5, span_id=6, event_id="a", correlation_id="c"),
@@ -135,7 +135,7 @@ def test_a_flow_without_any_trace_has_the_derived_one() -> None:
     assert (bench.span(alone).trace_id, bench.span(alone).parent_id) == (derive_trace_id("z"), None)
 
 
-def test_a_flow_that_goes_on_after_it_was_sent_stays_in_its_trace() -> None:
+def test_a_flow_that_continues_after_its_export_stays_in_its_trace() -> None:
     bench = Bench()
     bench.pass_by(bench.event("mail", event_id="b", correlation_id="c", at=9))
     bench.wait(3)
@@ -147,7 +147,7 @@ def test_a_flow_that_goes_on_after_it_was_sent_stays_in_its_trace() -> None:
     assert (len(bench.spans), bench.tracing.changed) == (3, 1)
 
 
-def test_what_was_filled_in_gives_trace_and_parent_and_is_not_sent() -> None:
+def test_backfilled_events_give_trace_and_parent_and_are_not_sent() -> None:
     bench = Bench()
     order = bench.event(trace_id=5, span_id=6, event_id="a", correlation_id="c")
     bench.tracing.remember([order])
@@ -170,14 +170,14 @@ def test_a_flow_that_is_never_quiet_does_not_wait_for_ever() -> None:
     assert bench.tracing.early > 0
 
 
-def test_more_than_may_wait_go_as_they_stand_and_are_counted() -> None:
+def test_events_beyond_the_waiting_limit_are_sent_early_and_counted() -> None:
     bench = Bench(max_held=10)
     bench.pass_by(*(bench.event(event_id=f"e{number}") for number in range(18)))
     bench.wait(0)
     assert (bench.tracing.held, len(bench.spans), bench.tracing.early) == (10, 8, 8)
 
 
-def test_what_comes_faster_than_anything_else_gets_its_turn_is_dropped_and_counted() -> None:
+def test_events_beyond_the_queue_are_dropped_and_counted() -> None:
     bench = Bench(max_held=10)
     bench.pass_by(*(bench.event(event_id=f"e{number}") for number in range(50)))
     assert (bench.tracing.held, bench.tracing.counts()) == (20, (0, 30, 0))
@@ -191,7 +191,7 @@ def test_a_key_of_too_many_joins_none() -> None:
     assert all(bench.span(event).parent_id is None for event in events)
 
 
-def test_a_duplicate_is_told_and_a_replay_is_none() -> None:
+def test_duplicates_are_marked_and_replays_are_none() -> None:
     bench = Bench()
     first, again, replay = bench.pass_by(
         bench.event(trace_id=5, span_id=6, event_id="a"),
@@ -202,7 +202,7 @@ def test_a_duplicate_is_told_and_a_replay_is_none() -> None:
     assert ("replay_of", bench.id(first)) in [(link.kind, link.span_id) for link in bench.span(replay).links]
 
 
-def test_a_rejection_that_is_known_later_is_told_and_its_span_not_sent_twice() -> None:
+def test_a_late_rejection_is_exported_and_its_span_is_not_sent_twice() -> None:
     bench = Bench()
     one = bench.event(trace_id=5, span_id=6, event_id="a", unchecked=True)
     bench.pass_by(one, bench.event(trace_id=5, span_id=7, event_id="b", unchecked=True))
@@ -215,7 +215,7 @@ def test_a_rejection_that_is_known_later_is_told_and_its_span_not_sent_twice() -
     assert len(bench.spans) == 4
 
 
-def test_rejections_are_told_with_the_trace_that_their_span_is_in() -> None:
+def test_rejections_are_logged_with_the_trace_of_their_span() -> None:
     bench = Bench()
     bench.pass_by(bench.event(trace_id=5, span_id=6, rejection=NO), bench.event("mail", event_id="m", rejection=NO))
     assert [trace for _, trace in bench.rejected] == [5]
@@ -236,7 +236,7 @@ def test_hidden_words_are_in_no_span() -> None:
 # --- sampling
 
 
-def test_a_share_of_the_traces_is_the_same_wherever_it_is_taken() -> None:
+def test_sampling_selects_the_same_traces_everywhere() -> None:
     dice = random.Random(1)
     traces = [dice.getrandbits(128) for _ in range(2_000)]
     first, second = Bench(SamplingConfig(keep="ratio", ratio=0.25)), Bench(SamplingConfig(keep="ratio", ratio=0.25))
@@ -301,7 +301,7 @@ def test_tail_sampling_keeps_whole_flows(sampling: SamplingConfig, kept: set[str
     assert bench.tracing.unsampled == 10 - len(bench.spans)
 
 
-def test_what_follows_a_flow_that_was_kept_is_kept() -> None:
+def test_events_of_a_kept_flow_are_kept() -> None:
     bench = Bench(SamplingConfig(keep="tail"))
     _flow(bench, "failed", rejection=NO)
     bench.wait(3)
@@ -310,7 +310,7 @@ def test_what_follows_a_flow_that_was_kept_is_kept() -> None:
     assert len(bench.spans) == 3
 
 
-def test_what_failed_after_it_was_left_out_is_counted() -> None:
+def test_failures_after_the_sampling_decision_are_counted() -> None:
     bench = Bench(SamplingConfig(keep="tail"))
     _flow(bench, "plain")
     bench.wait(3)
@@ -319,7 +319,7 @@ def test_what_failed_after_it_was_left_out_is_counted() -> None:
     assert (len(bench.spans), bench.tracing.changed) == (1, 2)
 
 
-def test_the_environment_says_which_share() -> None:
+def test_the_environment_sets_the_sampling_ratio() -> None:
     assert sampling_from_environment({}) == SamplingConfig()
     assert sampling_from_environment(
         {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.5"}
@@ -340,16 +340,14 @@ def test_the_environment_says_which_share() -> None:
         ("parentbased_always_on", "", ""),
     ],
 )
-def test_what_cannot_be_understood_of_the_environment_keeps_all_and_is_told(
-    sampler: str, argument: str, told: str
-) -> None:
+def test_an_invalid_sampler_keeps_all_traces_and_is_reported(sampler: str, argument: str, told: str) -> None:
     with capture_logs() as logs:
         found = sampling_from_environment({"OTEL_TRACES_SAMPLER": sampler, "OTEL_TRACES_SAMPLER_ARG": argument})
     assert found == SamplingConfig()
     assert [told in one["reason"] for one in logs] == ([True] if told else [])
 
 
-async def test_what_waits_is_sent_at_the_end() -> None:
+async def test_waiting_events_are_sent_at_the_stop() -> None:
     bench = Bench()
     bench.tracing.start()
     bench.pass_by(bench.event("mail", event_id="m"))

@@ -101,7 +101,7 @@ def test_a_redacted_field_is_not_reported_as_missing() -> None:
     assert lint([node(event_id=None)], hidden_fields=frozenset({"event_id"})) == []
 
 
-def test_rejected_events_and_tombstones_are_not_judged_by_their_fields() -> None:
+def test_fields_of_rejected_events_and_tombstones_are_not_checked() -> None:
     tombstone = node(digest=0, event_id=None, type=None, schema=None, occurred_at=None)
     rejected = node(event_id=None, type=None, schema=None, occurred_at=None, rejection=Rejection("decode.limit", "x"))
     assert [finding.rule for finding in lint([tombstone, rejected])] == ["failing-events"]
@@ -137,7 +137,7 @@ def test_commands_are_recognized_by_their_names(name: str) -> None:
         "sent",
     ],
 )
-def test_names_of_events_are_not_taken_for_commands(name: str) -> None:
+def test_event_names_are_not_reported_as_commands(name: str) -> None:
     assert not reads_as_command(name)
     assert lint([node(type=name)]) == []
 

@@ -66,7 +66,7 @@ def test_each_kind_of_end(type: str, state: SagaState) -> None:
     assert follow(START, node(type, 3, 9)).state(99 * SECOND_US) is state
 
 
-def test_it_is_stuck_from_the_first_deadline_on_and_names_the_step() -> None:
+def test_a_saga_is_stuck_after_its_deadline_and_names_the_step() -> None:
     saga = follow(START)
     assert saga.state(5 * SECOND_US) is SagaState.RUNNING
     assert saga.state(5 * SECOND_US + 1) is SagaState.STUCK

@@ -39,7 +39,7 @@ def test_good_events_do_not_open_it_late() -> None:
     assert not one.record(100, 0)
 
 
-def test_what_is_older_than_the_window_does_not_count() -> None:
+def test_outcomes_outside_of_the_window_do_not_count() -> None:
     clock = Clock()
     one = breaker(clock)
     one.record(90, 90)
@@ -56,7 +56,7 @@ def test_the_window_slides_rather_than_jumps() -> None:
     assert one.record(60, 60)
 
 
-def test_closing_begins_anew() -> None:
+def test_closing_starts_a_new_window() -> None:
     one = breaker(Clock())
     assert one.record(200, 200)
     one.close()

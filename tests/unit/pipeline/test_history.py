@@ -128,7 +128,7 @@ async def test_everything_decoded_is_in_the_history_with_the_offsets_that_it_cov
     assert (row.event.event_id, row.body) == ("e-7", None)
 
 
-async def test_what_is_queued_is_written_when_the_sidecar_stops(log):
+async def test_queued_events_are_written_at_the_stop(log):
     keeper = Keeper(FaultyHistory())
     sidecar = harness(log, keeper)
     keeper.writer._flush_s = 3_600
@@ -156,7 +156,7 @@ async def test_a_storage_that_fails_stops_no_commit_and_loses_nothing(log, error
         await until(lambda: not keeper.writer.sentences())
 
 
-async def test_what_does_not_fit_is_counted_and_read_again(log, monkeypatch):
+async def test_events_that_do_not_fit_are_counted_and_read_again(log, monkeypatch):
     keeper = Keeper(FaultyHistory(), max_bytes=2_000)
     monkeypatch.setattr(history_writer, "MAX_STAGED_BYTES", 2_000)
     keeper.history.fails = Outage("away")

@@ -71,7 +71,7 @@ async def test_an_outage_of_the_broker_is_waited_out(all_of_it: bool) -> None:
     await filler.close()
 
 
-async def test_what_cannot_be_read_again_is_covered_no_more() -> None:
+async def test_ranges_that_cannot_be_read_again_are_not_covered() -> None:
     broker, shown = Broker(), Shown()
     filler = await filler_of(broker, shown)
     since = shown.since[ORDERS]
@@ -83,7 +83,7 @@ async def test_what_cannot_be_read_again_is_covered_no_more() -> None:
     await filler.close()
 
 
-async def test_a_server_that_comes_and_goes_does_not_pile_up_readings() -> None:
+async def test_an_unstable_server_starts_no_concurrent_backfills() -> None:
     broker, shown = Broker(), Shown()
     filler = await filler_of(broker, shown)
     broker.hold.clear()

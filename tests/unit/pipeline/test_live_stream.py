@@ -24,7 +24,7 @@ def held(subscription: Subscription) -> int:
 
 
 @pytest.mark.parametrize("fields", [1, 2_000])
-def test_a_subscriber_that_does_not_read_is_bounded_whatever_the_entries_hold(fields: int) -> None:
+def test_the_queue_of_an_idle_subscriber_is_bounded_for_any_entries(fields: int) -> None:
     live = LiveStream(most_bytes=8 << 20)
     with live.subscribe() as subscription:
         for batch in range(20):

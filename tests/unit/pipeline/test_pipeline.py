@@ -18,7 +18,7 @@ from tests.support.conditions import until
 from tests.support.pipeline import Harness, harness
 
 
-async def test_what_passes_is_settled_and_what_fails_is_lettered_in_order() -> None:
+async def test_valid_records_are_committed_and_others_dead_lettered_in_order() -> None:
     async with harness().running() as one:
         one.produce(*one.good(5), *one.bad(2, 5), *one.good(20, 7))
         await until(lambda: one.committed() == 27, "committing")
@@ -96,7 +96,7 @@ async def test_a_lost_answer_of_the_broker_doubles_nothing() -> None:
         assert sorted(one.origins()) == [f"memory://orders/0/{n}" for n in range(5)]
 
 
-async def test_a_registry_outage_holds_one_partition_but_shows_it_and_mends_itself(
+async def test_a_registry_outage_holds_one_partition_shows_it_and_recovers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(partition_worker, "RESUME_RETRY_MIN_S", 0.05)
@@ -127,7 +127,7 @@ async def test_a_registry_outage_passes_unchecked_where_so_configured() -> None:
         assert one.held() is None
 
 
-async def test_skip_goes_on_past_an_outage_up_to_here_and_no_further() -> None:
+async def test_skip_continues_after_the_held_records_and_no_further() -> None:
     async with harness(outage=True).running() as one:
         one.produce(*one.bad(3))
         await until(lambda: one.held() == "registry" and len(one.shown.live) == 3, "the hold")
@@ -143,7 +143,7 @@ def flooding(**settings: object) -> Harness:
     return harness(breaker=BreakerConfig(ratio=0.5, window=Duration(60), minimum=20), **settings)
 
 
-async def test_a_breaker_stops_the_flood_and_goes_on_showing() -> None:
+async def test_an_open_breaker_holds_the_stream_and_still_shows_events() -> None:
     async with flooding().running() as one:
         one.produce(*one.bad(200))
         await until(lambda: len(one.shown.events) == 200, "showing")
@@ -153,7 +153,7 @@ async def test_a_breaker_stops_the_flood_and_goes_on_showing() -> None:
         assert one.committed() == len(one.letters())
 
 
-async def test_resume_tries_again_and_is_held_again_while_it_is_bad() -> None:
+async def test_resume_retries_and_holds_again_while_the_cause_remains() -> None:
     async with flooding().running() as one:
         one.produce(*one.bad(200))
         await until(lambda: len(one.shown.events) == 200, "showing")
@@ -181,7 +181,7 @@ async def test_two_releases_at_once_letter_nothing_twice(monkeypatch: pytest.Mon
         assert one.origins() == [f"memory://orders/0/{n}" for n in range(60)]
 
 
-async def test_skip_letters_what_was_held_however_much_and_loses_nothing() -> None:
+async def test_skip_dead_letters_all_held_records_and_loses_nothing() -> None:
     async with flooding().running() as one:
         one.produce(*one.bad(200), *one.good(5, 200))
         await until(lambda: len(one.shown.events) == 205, "showing")
@@ -193,7 +193,7 @@ async def test_skip_letters_what_was_held_however_much_and_loses_nothing() -> No
         assert len(one.shown.live) == 205
 
 
-async def test_the_breaker_closes_by_itself_once_what_is_held_would_pass() -> None:
+async def test_the_breaker_closes_once_the_held_records_would_pass() -> None:
     one = harness(breaker=BreakerConfig(ratio=0.5, window=Duration(0.2), minimum=20))
     async with one.running():
         one.produce(*one.bad(200))
@@ -219,7 +219,7 @@ async def test_a_letter_that_is_too_large_is_written_without_its_body() -> None:
         assert small.value == b'{"eventId": "e-2", "qty": "two"}'
 
 
-async def test_a_gate_lets_through_what_passes_in_order_and_letters_the_rest() -> None:
+async def test_a_gate_forwards_valid_records_in_order_and_dead_letters_the_others() -> None:
     async with harness(2, gate={"orders": "checked"}).running() as one:
         one.broker.fail_next("commit", Outage("the answer was lost"), after=True)
         for number in range(30):
@@ -250,7 +250,7 @@ async def test_letters_that_cannot_be_written_hold_the_stream_until_they_can(mon
         assert one.held() is None
 
 
-async def test_a_broker_that_settles_nothing_for_long_holds_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_broker_that_commits_nothing_for_long_holds_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_worker, "COMMIT_FAILURE_HOLD_US", 0)
     monkeypatch.setattr(committer, "COMMIT_RETRY_MAX_S", 0.1)
     async with harness().running() as one:
@@ -280,7 +280,9 @@ async def test_a_partition_waits_alone() -> None:
         assert one.origins() == ["memory://orders/1/0"]
 
 
-async def test_too_much_unsettled_pauses_the_partition_and_then_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_uncommitted_records_pause_the_partition_until_they_are_committed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(partition_worker, "MAX_UNCOMMITTED_RECORDS", 30)
     async with harness().running() as one:
         for _ in range(3):
@@ -290,7 +292,7 @@ async def test_too_much_unsettled_pauses_the_partition_and_then_goes_on(monkeypa
         assert one.counters.total() == 500
 
 
-async def test_two_members_share_and_nothing_is_lettered_twice_when_one_leaves() -> None:
+async def test_two_members_share_partitions_and_a_leave_doubles_no_letter() -> None:
     one = harness(4)
     other = Harness(one.log, one.registry)
     async with one.running():
@@ -305,7 +307,7 @@ async def test_two_members_share_and_nothing_is_lettered_twice_when_one_leaves()
         assert len(origins) == len(set(origins)) == 60
 
 
-async def test_the_look_back_window_fills_the_index_and_settles_nothing() -> None:
+async def test_the_look_back_window_fills_the_index_and_commits_nothing() -> None:
     first = harness()
     async with first.running():
         first.produce(*first.good(10), *first.bad(2, 10))
@@ -333,7 +335,7 @@ async def test_a_stream_that_is_created_again_is_read_from_its_beginning_and_its
         assert gap.recreated
 
 
-async def test_a_gap_is_reported_and_passed() -> None:
+async def test_a_gap_is_reported_and_skipped() -> None:
     one = harness()
     one.produce(*one.good(10))
     async with one.running():
@@ -357,7 +359,7 @@ async def test_a_disconnected_broker_is_connected_again() -> None:
         assert sorted(one.origins()) == ["memory://orders/0/0", "memory://orders/0/1"]
 
 
-async def test_what_comes_again_after_a_cut_connection_is_counted_and_shown_once() -> None:
+async def test_redelivered_records_are_counted_and_shown_once() -> None:
     one = harness()
     one.broker.fail_next("commit", Outage("cut", retry_after=60))
     async with one.running():

@@ -62,7 +62,7 @@ async def test_a_record_that_the_stream_behind_a_gate_refuses_is_found_and_dead_
 
 
 @pytest.mark.parametrize("count", [1, 9, 400])
-async def test_skipping_works_always_and_says_what_it_loses(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+async def test_skipping_always_works_and_reports_its_losses(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     one = harness(gate={"orders": "checked"})
     refuse(one, monkeypatch, lambda each: each.stream == "orders.dlt", Refused("no ACL for WRITE on orders.dlt"))
     one.produce(*one.good(3), *one.bad(count, 3), *one.good(3, 3 + count))

@@ -86,7 +86,7 @@ async def test_a_partition_that_cannot_be_read_stops_no_other(error):
     await seen.watcher.close()
 
 
-async def test_what_was_read_before_a_partition_broke_is_not_read_again():
+async def test_records_read_before_a_failure_are_not_read_again():
     broker = Elsewhere()
     broker.ends, broker.broken, broker.breaks_after = [4, 0, 0], {0: Outage("away")}, 2
     seen = Watched(broker)

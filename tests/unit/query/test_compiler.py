@@ -209,7 +209,7 @@ def test_headers_and_bodies_are_looked_into(query: str) -> None:
     assert finds(query)
 
 
-def test_what_is_not_there_matches_nothing() -> None:
+def test_a_missing_field_matches_nothing() -> None:
     assert not finds("header.n:*", headers=None)
     assert not finds("body.total:*", body=None)
     assert not finds("body.total:*", body="text")
@@ -260,7 +260,7 @@ def test_dead_letters_are_asked_in_the_same_words() -> None:
     assert not parse("since:2026-01-31T12:00:01.001Z").matches_letter(LETTER)
 
 
-def test_what_a_query_implies_is_known_beforehand() -> None:
+def test_conditions_that_a_query_implies_are_known() -> None:
     query = parse("stream:orders (trace:a3ce929d0e0e4736 OR trace:b3ce929d0e0e4736) since:1h since:15m until:5m", NOON)
     assert query.streams == {"orders"}
     assert query.list_required_values("trace") == {
@@ -294,7 +294,7 @@ def test_bounds_pins_and_what_is_possible_never_lose_an_event(expression: Any) -
         assert query.possible_letter(LETTER)
 
 
-def test_what_is_possible_goes_by_all_but_headers_and_body() -> None:
+def test_the_index_filter_uses_everything_but_headers_and_body() -> None:
     for text in ("stream:orders body.x:y", "-body.x:y", "-(body.x:y stream:orders)", "stream:x OR -header.x:y"):
         assert parse(text).possible(NODE), text
         assert parse(text).possible_letter(LETTER), text

@@ -137,7 +137,7 @@ def rendered(text: str) -> str:
     return render(refused.value)
 
 
-def test_a_caret_stands_under_the_character_that_does_not_fit() -> None:
+def test_a_caret_marks_the_unexpected_character() -> None:
     assert rendered("stream:a status:no") == (
         "stream:a status:no\n"
         "                ^\n"
@@ -197,7 +197,7 @@ expressions: st.SearchStrategy[Expression] = st.recursive(terms, grown, max_leav
 @pytest.mark.slow
 @settings(max_examples=1_000, deadline=None)
 @given(expressions)
-def test_what_is_written_parses_to_the_same(expression: Expression) -> None:
+def test_a_printed_query_parses_to_the_same(expression: Expression) -> None:
     assert parse_expression(write(expression)) == expression
 
 

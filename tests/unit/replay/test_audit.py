@@ -107,7 +107,7 @@ async def test_on_the_command_line(sidecar: Sidecar) -> None:
         assert (await within("audit", "--json", **at)).rows()[0]["ids"] == [first]
 
 
-def test_what_is_held_is_bounded_and_the_latest_stays() -> None:
+def test_the_audit_log_is_bounded_and_keeps_the_latest() -> None:
     found = _AuditBatch(10)
     for at in [*range(5_000), *range(2_000)]:
         found.add(LedgerAction(act="reported", at=at, by="svc"), f"id-{at}", f"entry-{at}")

@@ -60,7 +60,7 @@ def hiding(sidecar: Sidecar, *patterns: str, places: dict[str, list[str]] | None
     return LetterTransfer(inner._sources, sidecar.desk, inner._payloads, Redactor(patterns, places), now_micros)
 
 
-async def test_what_was_lost_comes_back_as_it_was_and_once() -> None:
+async def test_lost_letters_are_restored_unchanged_and_once() -> None:
     async with shop(3) as one:
         for partition in range(3):
             await one.letters(*one.harness.bad(4, 4 * partition), partition=partition)
@@ -81,7 +81,7 @@ async def test_what_was_lost_comes_back_as_it_was_and_once() -> None:
         assert set((await states(sidecars[0])).values()) == {"open"}
 
 
-async def test_what_is_still_there_is_not_written_again() -> None:
+async def test_existing_letters_are_not_written_again() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(2))
         sidecar = await one.sidecar()
@@ -94,7 +94,7 @@ async def test_what_is_still_there_is_not_written_again() -> None:
         assert len(one.contents("orders.dlt")) == 2
 
 
-async def test_every_letter_of_an_origin_comes_back_with_what_became_of_it() -> None:
+async def test_every_letter_of_an_origin_is_imported_with_its_history() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(1))
         second_letter(one)
@@ -147,7 +147,7 @@ async def test_queries_and_limits_choose_what_leaves() -> None:
         assert [x.position.offset for x in await exported(sidecar, "state:open", 1)] == [1]
 
 
-async def test_what_does_not_belong_here_is_refused_line_by_line() -> None:
+async def test_foreign_lines_are_refused_one_by_one() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(1))
         sidecar = await one.sidecar()
@@ -192,7 +192,7 @@ async def test_a_letter_that_is_too_large_is_refused_and_the_others_go_on() -> N
         assert [x.done for x in await taken(sidecar, out)] == [False, True]
 
 
-async def test_what_may_not_be_shown_does_not_leave_and_comes_back_from_the_origin() -> None:
+async def test_redacted_values_are_not_exported_and_are_restored_from_the_origin() -> None:
     async with shop() as one:
         one.log.append(
             Outgoing("orders", b"agg", b'{"eventId": "e-1", "qty": "secret"}', (("auth", b"secret"), ("h", b"1")))

@@ -83,7 +83,7 @@ async def test_a_report_is_made_again_after_an_outage(monkeypatch: pytest.Monkey
         assert len(one.contents("orders.dlt")) == 1
 
 
-async def test_what_several_groups_report_of_one_origin_is_one_and_is_replayed_once() -> None:
+async def test_reports_of_several_groups_about_one_origin_are_replayed_once() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(1))
         sidecar = await one.sidecar()
@@ -97,7 +97,7 @@ async def test_what_several_groups_report_of_one_origin_is_one_and_is_replayed_o
         assert not (await sidecar.report(failure(position=AT), ANN)).created
 
 
-async def test_a_record_that_lies_nowhere_is_known_by_what_it_is() -> None:
+async def test_a_record_without_position_is_identified_by_its_content() -> None:
     async with shop(3) as one:
         sidecar = await one.sidecar()
         record = FailedRecord(
@@ -122,7 +122,7 @@ async def test_a_record_that_lies_nowhere_is_known_by_what_it_is() -> None:
         assert (sent.key, sent.value, sent.headers[:2]) == (record.key, record.value, record.headers)
 
 
-def test_the_digest_takes_no_two_records_for_one() -> None:
+def test_digests_of_different_records_differ() -> None:
     one = Record(AT, b"ab", b"c", (("n", b"v"),), 1)
     others = [
         replace(one, key=b"a", value=b"bc"),
@@ -139,7 +139,7 @@ def test_the_digest_takes_no_two_records_for_one() -> None:
     assert compute_digest(one) == compute_digest(replace(one, position=Position("memory", "orders", 2, 9)))
 
 
-async def test_what_is_nobodys_is_said() -> None:
+async def test_unknown_positions_are_reported() -> None:
     async with shop() as one:
         sidecar = await one.sidecar()
         for position, said in [
@@ -159,7 +159,7 @@ async def test_what_is_nobodys_is_said() -> None:
         assert one.contents("orders.dlt") == []
 
 
-async def test_what_is_said_is_bounded() -> None:
+async def test_reported_texts_are_bounded() -> None:
     async with shop() as one:
         one.harness.produce(GOOD)
         sidecar = await one.sidecar()
@@ -179,9 +179,7 @@ async def test_what_is_said_is_bounded() -> None:
         assert (shown.letter.attempts, shown.letter.group) == (1, "a@b")
 
 
-async def test_a_record_too_large_is_lettered_without_its_body_where_it_lies_and_refused_where_it_lies_nowhere() -> (
-    None
-):
+async def test_a_record_that_is_too_large_is_dead_lettered_without_its_body_or_refused() -> None:
     async with shop() as one:
         one.harness.produce({"eventId": "e-1", "qty": 1, "pad": "x" * 5_000})
         one.log.max_bytes = 4_000

@@ -49,7 +49,7 @@ async def restore(dead: DeadLetter, log: Log) -> RestoredRecord:
     return await RecordBuilder(cast("Broker", log), in_sight, "r-1", None, None).restore(dead)
 
 
-async def test_what_was_serialized_again_is_sent_as_the_origin_holds_it() -> None:
+async def test_a_reserialized_record_is_sent_as_the_origin_has_it() -> None:
     restored = await restore(letter(spring(), b"7", b'{"total":4.0}'), Log(STORED))
     assert restored.record == STORED
     assert restored.warning == f"the key and the value {SERIALIZED_AGAIN}"
@@ -65,7 +65,7 @@ async def test_another_record_at_the_origin_is_not_sent() -> None:
     assert (without_time.record.value, without_time.warning) == (b"{}", DIFFERENT_RECORD)
 
 
-async def test_a_letter_without_a_time_takes_the_origins() -> None:
+async def test_a_letter_without_a_time_gets_that_of_the_origin() -> None:
     restored = await restore(letter(SMALLRYE, STORED.key, STORED.value), Log(STORED))
     assert (restored.record.timestamp, restored.record.headers, restored.warning) == (THEN, (("h", b"1"),), None)
 

@@ -30,7 +30,7 @@ def sent(value: bytes, stream: str = "orders") -> Outgoing:
     return Outgoing(stream, None, value, (), timestamp=1)
 
 
-async def test_records_are_judged_as_on_the_stream_that_they_go_to() -> None:
+async def test_records_are_validated_for_their_target_stream() -> None:
     registry = MemoryRegistry()
     registry.register("orders-value", SCHEMA)
     catalog = SchemaCache(registry, FORMATS)
@@ -47,7 +47,7 @@ async def test_records_are_judged_as_on_the_stream_that_they_go_to() -> None:
     await catalog.close()
 
 
-async def test_what_the_registry_cannot_be_asked_about_does_not_pass() -> None:
+async def test_records_do_not_pass_during_a_registry_outage() -> None:
     class Gone(MemoryRegistry):
         async def subjects(self) -> list[str]:
             raise Outage("the connection was refused")

@@ -88,7 +88,7 @@ async def test_each_lists_all_of_its_group():
     assert {row.member: row.alive for row in members.rows()} == {"a": True, "b": False}
 
 
-async def test_it_is_known_whether_others_listen():
+async def test_members_know_if_others_have_subscribers():
     first, members = member("a", listening=True)
     second, _ = member("b", listening=True)
     assert not members.others_listen()
@@ -140,7 +140,7 @@ def relaying_on(
     return LiveRelay(wire, live, lambda: others_listen, judged, live.publish, partial(read_at, brokers), secret=secret)
 
 
-async def test_where_anything_is_hidden_no_record_is_handed_on_and_it_is_read_where_it_lies():
+async def test_with_redaction_positions_are_relayed_and_records_are_read_from_the_broker():
     wire, there, log = Wire(), LiveStream(), MemoryLog()
     for _ in range(9):
         log.append(Outgoing("orders", b"k", b"card 4711", (("authorization", b"4711"),)))
@@ -169,7 +169,7 @@ async def test_where_anything_is_hidden_no_record_is_handed_on_and_it_is_read_wh
     await receiver.close()
 
 
-async def test_what_passes_at_one_is_heard_at_another_as_it_was():
+async def test_events_of_one_member_are_received_unchanged_at_another():
     wire, here, there = Wire(), LiveStream(), LiveStream()
     sender, receiver = relaying_on(wire, here, others_listen=True), relaying_on(wire, there, others_listen=False)
     sender.start()
@@ -184,7 +184,7 @@ async def test_what_passes_at_one_is_heard_at_another_as_it_was():
     await receiver.close()
 
 
-async def test_nothing_is_handed_on_where_nobody_listens():
+async def test_without_subscribers_nothing_is_relayed():
     wire, live = Wire(), LiveStream()
     sender = relaying_on(wire, live, others_listen=False)
     sender.offer([decoded(1)])
@@ -192,7 +192,7 @@ async def test_nothing_is_handed_on_where_nobody_listens():
 
 
 @pytest.mark.parametrize("limit", ["MAX_RECORDS_PER_SECOND", "MAX_BYTES_PER_SECOND"])
-async def test_what_is_too_much_is_counted(limit, monkeypatch):
+async def test_batches_beyond_the_limit_are_counted(limit, monkeypatch):
     monkeypatch.setattr(live_relay, limit, 10)
     monkeypatch.setattr(live_relay.time, "monotonic", lambda: 5.0)
     wire, there = Wire(), LiveStream()
@@ -214,7 +214,7 @@ async def test_what_is_too_much_is_counted(limit, monkeypatch):
     await receiver.close()
 
 
-async def test_parcels_of_other_versions_and_outages_harm_nobody():
+async def test_batches_of_other_versions_and_outages_are_harmless():
     wire, there = Wire(), LiveStream()
     sender, receiver = (
         relaying_on(wire, LiveStream(), others_listen=True),

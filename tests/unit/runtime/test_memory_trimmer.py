@@ -8,7 +8,7 @@ import sys
 from sidecar.runtime.memory_trimmer import MIN_GROWTH_BYTES, MemoryTrimmer
 
 
-async def test_it_trims_when_the_process_has_grown() -> None:
+async def test_memory_is_trimmed_when_the_process_has_grown() -> None:
     resident, trims = [100 << 20], list[int]()
 
     def trim() -> None:

@@ -44,7 +44,7 @@ async def test_a_letter_whose_first_answer_is_lost_counts_once() -> None:
         assert counted(one) == len(one.letters()) == 4
 
 
-async def test_what_passes_a_gate_is_no_letter() -> None:
+async def test_records_that_pass_a_gate_are_no_letters() -> None:
     async with harness(gate={"orders": "checked"}).running() as one:
         one.produce(*one.bad(2), *one.good(5, 2))
         await until(lambda: one.committed() == 7 and counted(one), "committing")
@@ -58,7 +58,7 @@ async def test_without_letters_none_are_counted() -> None:
         assert counted(one) == 0
 
 
-def test_records_that_are_gone_count_each_time_though_few_are_remembered() -> None:
+def test_deleted_records_are_counted_beyond_those_remembered() -> None:
     counters = StreamCounters()
     partition = Partition("memory", "orders", 0)
     for number in range(25):

@@ -42,7 +42,7 @@ def parts(one: Harness) -> StatusSources:
     )
 
 
-async def test_a_broker_that_is_not_reached_is_told_with_the_reason() -> None:
+async def test_an_unreachable_broker_is_reported_with_the_reason() -> None:
     one = harness()
     one.broker.fail_next("start", Outage("connection refused", retry_after=60))
     async with one.running():
@@ -62,7 +62,7 @@ async def test_a_broker_that_is_reached_again_is_no_trouble() -> None:
         assert status.trouble == []
 
 
-async def test_records_that_were_gone_before_they_were_read_are_told() -> None:
+async def test_records_deleted_before_they_were_read_are_reported() -> None:
     one = harness()
     one.produce(*one.good(10))
     async with one.running():
@@ -76,7 +76,7 @@ async def test_records_that_were_gone_before_they_were_read_are_told() -> None:
         assert "from memory://orders/0/10 to before memory://orders/0/15" in sentence
 
 
-async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
+async def test_a_configured_stream_that_is_not_read_is_reported() -> None:
     one = harness()
     async with one.running():
         await until(lambda: one.pipeline.reached, "the broker")
@@ -87,7 +87,7 @@ async def test_a_stream_that_is_named_and_not_read_is_told() -> None:
         one.pipeline.broker = one.broker
 
 
-async def test_the_partitions_that_are_behind_are_told_the_furthest_first() -> None:
+async def test_lagging_partitions_are_listed_by_lag() -> None:
     one = harness()
     async with one.running():
         await until(lambda: one.pipeline.reached, "the broker")

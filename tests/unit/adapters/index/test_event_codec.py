@@ -76,7 +76,7 @@ def test_the_shared_index_keeps_its_stored_order():
     assert unpack_event(pack_event(EVENT), LOG, 4711) == EVENT
 
 
-def test_what_an_older_or_a_newer_version_stored_can_be_read():
+def test_entries_of_older_and_newer_versions_are_readable():
     older = msgspec.msgpack.encode(STORED[:-2])
     newer = msgspec.msgpack.encode([*msgspec.msgpack.decode(pack_event(EVENT)), "a field of tomorrow"])
     assert unpack_event(older, LOG, 4711) == replace(EVENT, replay_of=None, digest=0, hop_of=None)
@@ -93,7 +93,7 @@ def test_a_packed_event_in_memory_is_restored():
     assert packed_events.restore_event(packed, LOG, schemas) == EVENT
 
 
-def test_a_bound_event_can_be_packed_whatever_it_holds():
+def test_any_bounded_event_can_be_packed():
     event = Event(Position("redis", "s", 0, 1), "\ud800" * 9, 1 << 80, -(1 << 80), trace_id=-1, span_id=1 << 64)
     event.trace_origin = TraceOrigin.B3
     event.type = "x" * 10_000

@@ -31,7 +31,7 @@ def test_plain_options_pass_through():
     assert connecting._arguments["security_protocol"] == "PLAINTEXT"
 
 
-def test_what_is_ours_is_refused_with_the_place_where_to_say_it():
+def test_options_with_keys_of_their_own_are_refused_with_the_key():
     mistakes = _mistakes(client={"group_id": "x", "enable_auto_commit": True, "nonsense": 1, "request_timeout_ms": "5"})
     assert set(mistakes) == {
         f"sources.kafka.client.{name}" for name in ("group_id", "enable_auto_commit", "nonsense", "request_timeout_ms")
@@ -58,7 +58,7 @@ def test_an_unknown_codec_is_refused():
         (SaslConfig(mechanism="OAUTHBEARER", client_id="x"), {"token_endpoint", "client_secret"}),
     ],
 )
-def test_what_a_mechanism_needs(sasl: SaslConfig, missing: set[str]):
+def test_required_keys_of_each_mechanism(sasl: SaslConfig, missing: set[str]):
     assert set(_mistakes(sasl=sasl)) == {f"sources.kafka.sasl.{name}" for name in missing}
 
 

@@ -73,7 +73,7 @@ def test_a_batch_that_was_cut_off_is_left_for_the_next_fetch():
     assert _all(FetchedChunk(LOG, raw[:40], 3, None, check=True)) == []
 
 
-def test_aborted_transactions_and_control_records_are_passed_over():
+def test_aborted_transactions_and_control_records_are_skipped():
     commit, abort = b"\x00\x00\x00\x01", b"\x00\x00\x00\x00"
     raw = b"".join(
         (
@@ -248,7 +248,7 @@ def _gzip(data: bytes) -> bytes:
     return stream.compress(data) + stream.flush()
 
 
-def test_where_records_go():
+def test_partitions_of_published_records():
     keyed = Outgoing("orders", b"21", b"", (), partition=None)
     asked = Outgoing("orders", b"21", b"", (), partition=1)
     too_high = Outgoing("orders", b"21", b"", (), partition=9_999)
@@ -261,7 +261,7 @@ def test_where_records_go():
     assert len({where[n] for n in range(3, 53)}) > 1
 
 
-def test_what_no_broker_takes_is_too_large():
+def test_a_record_beyond_every_brokers_limit_is_too_large():
     with pytest.raises(TooLarge) as caught:
         assign_partitions([Outgoing("a", None, b"", ()), Outgoing("a", None, bytes(65 << 20), ())], {"a": 1})
     assert caught.value.index == 1

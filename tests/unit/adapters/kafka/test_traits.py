@@ -12,7 +12,7 @@ from sidecar.adapters.brokers.kafka.traits import KAFKA_TRAITS
 @pytest.mark.parametrize(
     ("key", "hashed"), [(b"21", -973932308), (b"foobar", -790332482), (b"a-little-bit-long-string", -985981536)]
 )
-def test_keys_lie_where_kafkas_and_librdkafkas_partitioners_put_them(key: bytes, hashed: int) -> None:
+def test_partitions_of_keys_are_those_of_kafka_and_librdkafka(key: bytes, hashed: int) -> None:
     """The hashes are those of Kafka's own test, `UtilsTest.testMurmur2`."""
     by_key = KAFKA_TRAITS.partitions_by_key
     assert by_key is not None

@@ -40,12 +40,12 @@ NAMING = Config(service="test", sources=SourcesConfig()).stream_names("group")
         ("unix:///var/run/redis.sock?db=1", RedisAddress("unix", (), database=1, path="/var/run/redis.sock")),
     ],
 )
-def test_urls_are_taken_apart(url: str, target: RedisAddress) -> None:
+def test_urls_are_parsed(url: str, target: RedisAddress) -> None:
     assert parse(url) == target
 
 
 @pytest.mark.parametrize("url", ["http://localhost", "redis+sentinel://h1:1", "localhost:6379", "redis://host:port"])
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_invalid_urls_are_refused(url: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # int() raises its own
         parse(url)
 
@@ -102,7 +102,7 @@ def test_many_kinds_of_entries_are_not_all_remembered() -> None:
 
 
 @pytest.mark.parametrize("out", [Outgoing("s", b"key", b"v", ()), Outgoing("s", None, None, ())])
-def test_what_an_entry_cannot_hold_is_refused(out: Outgoing) -> None:
+def test_records_that_no_entry_can_hold_are_refused(out: Outgoing) -> None:
     with pytest.raises(Refused):
         EntryCodec("payload").fields(out)
 

@@ -144,7 +144,7 @@ async def test_a_module_that_cannot_be_loaded_is_named(modules: Path) -> None:
 
 
 @pytest.mark.parametrize(("function", "slow"), [("sleeps", {"seconds": 3600}), ("loops", {"loop": True})])
-async def test_a_function_that_takes_too_long_is_stopped_at_its_event(modules: Path, function: str, slow: Any) -> None:
+async def test_a_slow_function_is_stopped_at_its_event(modules: Path, function: str, slow: Any) -> None:
     with pytest.raises(Refused, match="took longer than 1 s and was stopped, in the event at kafka://orders/0/1"):
         await run(reducer(modules, function, timeout_s=1.0), {}, slow)
 

@@ -63,7 +63,7 @@ async def test_a_wrong_path_is_an_outage_and_no_unknown_id(server: Scripted, reg
         await registry.by_id(7)
 
 
-async def test_other_kinds_come_with_their_name(server: Scripted, registry: ConfluentRegistry) -> None:
+async def test_other_kinds_of_schemas_have_their_name(server: Scripted, registry: ConfluentRegistry) -> None:
     server.answers["/schemas/ids/7"] = Answer(200, {"schema": "syntax", "schemaType": "PROTOBUF", "maxId": 9})
     found = await registry.by_id(7)
     assert found is not None

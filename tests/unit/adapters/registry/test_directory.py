@@ -42,7 +42,7 @@ async def test_numbered_files_are_versions_and_the_plain_one_is_the_latest(tmp_p
     assert await registry.versions("orders-value") == [2, 10]
 
 
-async def test_ids_come_from_the_text_alone(tmp_path: Path) -> None:
+async def test_ids_depend_on_the_text_alone(tmp_path: Path) -> None:
     text = record("shop.Order", a="int")
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -69,7 +69,7 @@ async def test_files_refer_to_one_another_by_full_name(tmp_path: Path) -> None:
     assert registry.problems == ()
 
 
-async def test_what_cannot_be_resolved_is_told_with_the_files_name(tmp_path: Path) -> None:
+async def test_unresolved_references_are_reported_with_the_file(tmp_path: Path) -> None:
     (tmp_path / "a.avsc").write_text(record("A", b="B"))
     (tmp_path / "b.avsc").write_text(record("B", a="A"))
     (tmp_path / "c.avsc").write_text(record("C", gone="Gone"))
@@ -103,7 +103,9 @@ async def test_changed_new_and_removed_files_are_seen(tmp_path: Path) -> None:
         (b"[" * 5_000, "not JSON"),
     ],
 )
-async def test_a_file_that_breaks_stays_what_it_was_and_is_told(tmp_path: Path, content: bytes, reason: str) -> None:
+async def test_a_file_that_breaks_keeps_its_last_schema_and_is_reported(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     file = tmp_path / "orders-value.avsc"
     good = record("shop.Order", a="int")
     file.write_text(good)
@@ -127,7 +129,7 @@ async def test_a_file_that_was_never_good_leaves_its_events_unchecked(tmp_path: 
     assert bind_schema(found).unusable is not None
 
 
-async def test_what_is_no_schema_file_is_left_alone(tmp_path: Path) -> None:
+async def test_other_files_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("hello")
     (tmp_path / ".hidden.avsc").write_text("{")
     (tmp_path / "dir.avsc").mkdir()

@@ -50,7 +50,7 @@ async def test_an_answer_is_typed(server: Scripted, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("status", [404, 422])
-async def test_that_there_is_no_such_thing_is_an_answer(server: Scripted, ask: Ask, status: int) -> None:
+async def test_not_found_is_an_answer(server: Scripted, ask: Ask, status: int) -> None:
     server.answers["/x"] = Answer(status, {"error_code": 40401, "message": "Subject not found"})
     assert await ask(server.url).ask("/x", list[str]) is None
 
@@ -69,7 +69,7 @@ async def test_refused_credentials_are_refused(server: Scripted, ask: Ask, statu
         await ask(server.url).ask("/x", list[str])
 
 
-async def test_another_no_is_refused_with_what_was_said(server: Scripted, ask: Ask) -> None:
+async def test_other_error_codes_are_refusals_with_the_reply(server: Scripted, ask: Ask) -> None:
     server.answers["/x"] = Answer(400, b"bad \x1b request")
     with pytest.raises(Refused, match=r"answered 400: found 'bad \\x1b request'"):
         await ask(server.url).ask("/x", list[str])
@@ -83,7 +83,7 @@ async def test_trouble_of_the_server_is_an_outage(server: Scripted, ask: Ask, st
     assert outage.value.retry_after == 7.0
 
 
-async def test_how_long_to_wait_may_be_a_date_or_nonsense(server: Scripted, ask: Ask) -> None:
+async def test_retry_after_may_be_a_date_or_invalid(server: Scripted, ask: Ask) -> None:
     waits = []
     for said in (formatdate(time.time() + 100, usegmt=True), "soon", "-5", "9" * 400, ""):
         server.answers["/x"] = Answer(503, b"", Retry_After=said)

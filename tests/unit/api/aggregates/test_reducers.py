@@ -30,7 +30,7 @@ async def states(name: str, *bodies: Any) -> list[Any]:
     return result
 
 
-async def test_merge_takes_data_and_else_all_but_the_envelopes_fields() -> None:
+async def test_merge_uses_data_or_the_body_without_envelope_fields() -> None:
     assert await states(
         "merge",
         {"eventId": "e-1", "data": {"status": "placed", "total": 10, "card": {"a": 1}}, "note": "not of the data"},
@@ -56,7 +56,7 @@ async def test_merge_takes_data_and_else_all_but_the_envelopes_fields() -> None:
         ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
     ],
 )  # fmt: skip
-def test_merge_patch_does_what_its_rfc_says(target: Any, patch: Any, result: Any) -> None:
+def test_merge_patch_follows_its_rfc(target: Any, patch: Any, result: Any) -> None:
     assert apply_merge_patch(target, patch) == result
 
 

@@ -92,7 +92,7 @@ async def test_steps_say_what_each_listed_event_changed(sidecar: Sidecar) -> Non
     assert answer["origins"] == {"n": positions[4], "same": positions[0]}
 
 
-async def test_what_is_not_applied_is_said(sidecar: Sidecar) -> None:
+async def test_events_that_are_not_applied_are_noted(sidecar: Sidecar) -> None:
     first, again, other = await place(sidecar, paid(1, {"n": 1}), paid(1, {"n": 2}), paid(2, {}))
     bad = (await sidecar.pass_on({**paid(3, {"total": [1]})}, "orders")).event.position  # does not match its schema
     tombstone = (await sidecar.pass_on(None, "payments", headers=(("aggregate-id", b"o-1"),))).event.position
@@ -186,7 +186,7 @@ async def test_the_position_of_another_event_is_its_moment(sidecar: Sidecar) -> 
     assert (answer["state"], answer["at"]) == ({"n": 1}, "2026-01-31T12:00:02.000Z")
 
 
-async def test_payloads_that_are_gone_are_told(sidecar: Sidecar) -> None:
+async def test_deleted_payloads_are_noted(sidecar: Sidecar) -> None:
     first, second = await place(sidecar, *(paid(n, {"n": n, f"f{n}": n}, aggregateVersion=n) for n in (1, 2)))
     whole = await ask(sidecar, at="now")
     assert (whole["complete"], whole["order"], whole["notes"]) == (True, "body:aggregateVersion", [])
@@ -230,7 +230,7 @@ def count(state, event):
 """
 
 
-async def test_the_teams_own_function_builds_states_of_the_types_that_the_configuration_says(tmp_path: Path) -> None:
+async def test_a_users_function_reduces_the_configured_types(tmp_path: Path) -> None:
     (tmp_path / "shop_counter.py").write_text(FUNCTION)
     aggregates = AggregatesConfig(
         reducers={"order": "shop_counter:count"},

@@ -54,7 +54,7 @@ def test_headers_that_repeat_are_of_the_first_and_the_latest_failure() -> None:
     assert (str(published_again.origin), published_again.origin_timestamp) == ("kafka://orders/2/5000", THEN + 9)
 
 
-def test_a_key_that_fails_is_told_and_marks_the_record_as_reserialized() -> None:
+def test_a_failing_key_is_reported_and_marks_the_record_as_reserialized() -> None:
     headers = (
         *spring()[:6],
         ("kafka_dlt-key-exception-fqcn", b"org.springframework.kafka.support.serializer.DeserializationException"),

@@ -34,7 +34,7 @@ def test_a_value_is_read_from_where_it_starts() -> None:
 
 
 @pytest.mark.parametrize("cut", range(len(BYTES)))
-def test_every_truncation_is_told_as_one(cut: int) -> None:
+def test_every_truncation_is_reported_as_one(cut: int) -> None:
     assert rejected(schema(ORDER).decode(BYTES[:cut], 0)).code == "decode.truncated"
 
 
@@ -76,7 +76,7 @@ def test_starting_beyond_the_end_is_truncated() -> None:
         ([], b"\x00", "decode.malformed"),
     ],
 )
-def test_what_is_no_avro_says_so(declared: Any, payload: bytes, code: str) -> None:
+def test_invalid_avro_is_reported(declared: Any, payload: bytes, code: str) -> None:
     assert rejected(schema(declared).decode(payload, 0)).code == code
 
 
@@ -105,9 +105,7 @@ def test_what_is_no_avro_says_so(declared: Any, payload: bytes, code: str) -> No
         (["null", {"type": "int", "logicalType": "date"}], b"\x02\x00", date(1970, 1, 1)),
     ],
 )
-def test_logical_types_that_no_python_type_can_hold_stay_what_they_stand_on(
-    declared: Any, payload: bytes, value: Any
-) -> None:
+def test_logical_types_without_a_python_type_keep_their_plain_value(declared: Any, payload: bytes, value: Any) -> None:
     assert schema(declared).decode(payload, 0) == value
 
 

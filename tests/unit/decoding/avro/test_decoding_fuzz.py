@@ -41,7 +41,7 @@ def test_any_bytes_are_a_value_or_a_rejection(declared: Any, many: list[bytes]) 
 @pytest.mark.slow
 @QUICK
 @given(schemas().map(plain), st.randoms(use_true_random=False))
-def test_what_fastavro_writes_is_read_as_fastavro_reads_it(declared: Any, random: Random) -> None:
+def test_values_equal_those_of_fastavro(declared: Any, random: Random) -> None:
     parsed = parse_schema(declared)
     out = BytesIO()
     try:

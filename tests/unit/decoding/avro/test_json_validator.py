@@ -46,7 +46,7 @@ def without(name: str) -> dict[str, Any]:
         order(items=[]),
     ],
 )
-def test_what_people_send_is_accepted(value: Any) -> None:
+def test_common_forms_are_accepted(value: Any) -> None:
     assert schema(ORDER).check(value) is None
 
 
@@ -80,7 +80,7 @@ def test_what_people_send_is_accepted(value: Any) -> None:
         ([], None, "the event: expected record Order, found an array of 0 (orders-value v3)"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_path_and_both_sides(value: Any, path: str | None, message: str) -> None:
+def test_faults_are_reported_with_path_expectation_and_value(value: Any, path: str | None, message: str) -> None:
     assert schema(ORDER).check(value) == Rejection("schema.mismatch", message, path)
 
 

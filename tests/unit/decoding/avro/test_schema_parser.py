@@ -52,7 +52,7 @@ def test_names_resolve_by_namespace_then_without() -> None:
     assert found == {"near": "shop.Money", "far": "other.Money", "plain": "Bare"}
 
 
-def test_an_inner_name_takes_the_namespace_around_it_and_an_empty_one_leaves_it() -> None:
+def test_names_inherit_the_enclosing_namespace_unless_it_is_empty() -> None:
     inner = {"type": "fixed", "name": "F", "size": 1}
     outer = {"type": "enum", "name": "E", "symbols": ["A"], "namespace": ""}
     found = fields(parse({**record("a.b.R", inner=inner, outer=outer), "namespace": "ignored"}))
@@ -72,13 +72,13 @@ def test_the_same_type_reached_twice_is_no_error() -> None:
     assert read.decode(b"\x04\x08", 0) == {"cents": 4}
 
 
-def test_a_name_declared_anew_holds_from_there_on() -> None:
+def test_a_redeclared_name_is_valid_from_there_on() -> None:
     first, second = record("T", a="int"), record("T", a="string")
     root = record("R", x=first, y=second, z="T")
     assert schema(root).decode(b"\x02\x02p\x02q", 0) == {"x": {"a": 1}, "y": {"a": "p"}, "z": {"a": "q"}}
 
 
-def test_what_a_reader_does_not_need_makes_nothing_unusable() -> None:
+def test_attributes_that_readers_ignore_make_no_schema_invalid() -> None:
     odd = record("R", a="int")
     odd["fields"][0] |= {"default": "wrong", "order": 7, "doc": [], "aliases": "none"}
     odd |= {"aliases": 5, "doc": {}, "props": [[]]}
@@ -129,7 +129,7 @@ def test_types_may_be_wrapped_in_objects() -> None:
         ('{"type": "array"}', ".items: expected"),
     ],
 )
-def test_what_is_no_schema_is_unusable_and_says_why(text: str, reason: str) -> None:
+def test_texts_that_are_no_schema_are_refused_with_a_reason(text: str, reason: str) -> None:
     unusable = registered(text).unusable
     assert unusable is not None
     assert reason in unusable
@@ -187,7 +187,7 @@ def test_schemas_that_can_be_abused_are_recognised_once() -> None:
     assert survey(parse({"type": "map", "values": "null"})).safe
 
 
-def test_what_a_schema_refers_to_is_gathered_dependencies_first_and_once() -> None:
+def test_references_are_collected_once_dependencies_first() -> None:
     def refer(text: str, *references: RegisteredSchema) -> RegisteredSchema:
         return RegisteredSchema(SchemaRef(None, None, None), "AVRO", text, references)
 

@@ -39,7 +39,7 @@ def test_ids_are_text(value, expected):
     [None, "", b"", "x" * 513, b"x" * 9_999, True, {}, [], {"a": 1}, float("nan"), float("inf"), 10**500, MOMENT,
      Decimal("NaN"), Decimal("Infinity"), Decimal("1e999999")],
 )  # fmt: skip
-def test_what_is_no_id(value):
+def test_values_that_are_no_id(value):
     assert to_text(value) is None
 
 
@@ -67,7 +67,7 @@ def test_every_way_to_write_a_time(value):
 
 
 @pytest.mark.parametrize("value", [1_769_860_800, 1_769_860_800_000, "1769860800", "1769860800000", "20260131T120000Z"])
-def test_seconds_and_milliseconds_are_told_apart_by_size(value):
+def test_seconds_and_milliseconds_are_distinguished_by_size(value):
     assert to_micros(value) == 1_769_860_800_000_000
 
 
@@ -82,7 +82,7 @@ def test_a_number_that_iso_8601_would_take_for_a_time_of_long_ago_is_a_number():
      10**30, -(10**30), float("nan"), float("inf"), True, {}, [], "1" * 1_000_000, "2026-13-01", "\uff11" * 10,
      Decimal("NaN"), Decimal("1e400"), "\u00b2" * 9, datetime.max, datetime.min.replace(tzinfo=UTC)],
 )  # fmt: skip
-def test_what_is_no_time(value):
+def test_values_that_are_no_time(value):
     assert to_micros(value) is None
 
 
@@ -93,7 +93,7 @@ def test_anything_is_a_sane_time_or_none(value):
 
 
 @given(st.integers() | st.floats() | st.text() | st.binary() | st.decimals() | st.booleans())
-def test_anything_is_a_short_id_or_none(value):
+def test_any_value_becomes_a_short_id_or_none(value):
     found = to_text(value)
     assert found is None or 0 < len(found) <= 512
 

@@ -131,7 +131,7 @@ def test_a_wrapped_null_has_nothing_to_check():
     "body",
     [{"schema": "x", "payload": 1}, {"schema": {}, "payload": 1, "more": 1}, {"payload": 1}, [], None, "text"],
 )
-def test_what_connect_did_not_wrap(body):
+def test_values_that_connect_did_not_wrap(body):
     assert unwrap(body) == (body, "")
 
 
@@ -187,7 +187,7 @@ def test_a_flattened_row_has_its_tables_type(body, headers):
     assert event.occurred_at == 1_796_051_969_407_000
 
 
-def test_a_flattened_deletion_is_one_whatever_its_operation():
+def test_a_flattened_deletion_is_recognized_for_any_operation():
     with court() as here:
         body = {"id": 5, "__deleted": "true", "__table": "orders"}
         assert here.one(record(body, key=b'{"id":5}')).event.type == "orders.deleted"

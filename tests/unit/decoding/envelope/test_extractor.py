@@ -39,7 +39,7 @@ EVERY_PLACE = [(word, place) for word, places in BUILT_IN_LOCATIONS.items() for 
 
 
 @pytest.mark.parametrize(("word", "place"), EVERY_PLACE)
-def test_every_built_in_place_gives_its_word(word, place):
+def test_every_built_in_place_gives_its_field(word, place):
     event = words_of(*placed(place, VALUES[word]))
     assert getattr(event, word) == MICROS.get(word, VALUES[word])
 
@@ -102,7 +102,7 @@ def test_numbers_become_text():
 
 
 @pytest.mark.parametrize("nonsense", [{"a": 1}, [1], True, "x" * 513])
-def test_nonsense_at_a_built_in_place_is_passed_over(nonsense):
+def test_an_unusable_value_at_a_built_in_place_is_ignored(nonsense):
     event = words_of(body={"eventId": nonsense, "event_id": "found", "eventType": nonsense})
     assert (event.event_id, event.type, event.rejection) == ("found", None, None)
 
@@ -131,12 +131,12 @@ def test_a_flat_map_may_have_the_whole_path_as_one_name():
     ("body", "steps"),
     [(None, ("a",)), ([], ("0",)), ([1], ("-1",)), ([1], ("9" * 30,)), ({"a": "text"}, ("a", "0")), (7, ("a", "b"))],
 )
-def test_a_path_into_nothing_gives_nothing(body, steps):
+def test_a_path_without_a_value_gives_nothing(body, steps):
     assert value_at_path(body, steps) is None
 
 
 @pytest.mark.parametrize("nonsense", [{"a": 1}, [1], True, "x" * 513, 10**60])
-def test_nonsense_at_a_configured_place_is_a_rejection_that_says_where(nonsense):
+def test_an_unusable_value_at_a_configured_place_is_a_rejection_with_its_place(nonsense):
     event = words_of(body={"metadata": {"uid": nonsense}, "eventId": "e-1"}, event_id=["body:metadata.uid"])
     assert event.rejection.code == "envelope.invalid"
     assert event.rejection.path == "metadata.uid"
@@ -172,7 +172,7 @@ def test_a_tombstone_needs_no_words():
 
 
 @pytest.mark.parametrize("written", ["", "body:", "header:", "eventId", "value:x", "Key"])
-def test_what_is_no_place_is_refused(written):
+def test_invalid_places_are_refused(written):
     with pytest.raises(ValueError, match="is not a location"):
         parse_location(written, configured=True)
 

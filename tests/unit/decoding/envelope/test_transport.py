@@ -67,7 +67,7 @@ def test_a_wrapped_body_is_checked_by_the_streams_subject() -> None:
     assert bad.rejection.path == "total"
 
 
-def test_watermills_metadata_are_headers_and_its_names_come_last() -> None:
+def test_watermills_metadata_are_headers_with_its_own_names_last() -> None:
     metadata = msgspec.msgpack.encode({"name": "shop.OrderPlaced", "correlation_id": "c-1"})
     fields = (("_watermill_message_uuid", b"w-1"), ("metadata", metadata))
     with court() as here:

@@ -7,11 +7,11 @@ import random
 from sidecar.pipeline.consumer_groups.progress import MAX_COMMITS_PER_PARTITION, ProgressHistory
 
 
-def test_what_was_passed_before_the_first_look_has_no_time():
+def test_consumption_before_the_first_poll_has_no_time():
     assert ProgressHistory(10, 1_000).consumed_between(9) is None
 
 
-def test_what_was_passed_later_was_passed_between_two_looks():
+def test_later_consumption_is_between_two_polls():
     history = ProgressHistory(10, 1_000)
     history.add(20, 1_500, 2_000)
     history.add(21, 2_500, 3_000)

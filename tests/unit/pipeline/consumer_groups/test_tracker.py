@@ -58,7 +58,7 @@ def world() -> World:
     return World()
 
 
-async def test_each_event_says_who_passed_it_when_and_who_did_not(world: World) -> None:
+async def test_each_event_has_its_consumption_by_group(world: World) -> None:
     world.publish(10)
     world.commit("billing", 4)
     world.commit("mail", 10)
@@ -144,7 +144,7 @@ async def test_a_group_that_commits_seldom_has_not_stopped_in_between(world: Wor
     assert world.stops("sink") == ["memory://orders/0/5"]
 
 
-async def test_one_stop_that_was_mended_is_not_usual(world: World) -> None:
+async def test_a_resolved_stop_is_reported_once(world: World) -> None:
     world.publish(20)
     for offset in range(1, 5):
         world.commit("billing", offset)
@@ -167,7 +167,7 @@ async def test_a_group_with_members_is_also_where_it_never_moved(world: World) -
     await member.close()
 
 
-async def test_offsets_without_events_stop_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_offsets_without_events_are_no_stop(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """On Kafka the end of a transaction has an offset, so a group that consumed everything is one offset behind."""
     world.publish(2)
     world.commit("billing", 1)
@@ -231,7 +231,7 @@ async def test_a_group_that_is_gone_is_forgotten_after_a_while(world: World) -> 
     assert world.of(0) == {}
 
 
-async def test_how_much_is_followed_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_tracked_groups_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(delivery_module, "MAX_TRACKED_PARTITIONS", 5)
     world = World(partitions=3)
     for group in ("a", "b", "c"):
@@ -254,7 +254,7 @@ async def test_the_rate_is_that_of_late(world: World) -> None:
     assert reading.partitions[ORDERS].rate == pytest.approx(10)
 
 
-async def test_it_follows_by_itself_until_closed(world: World) -> None:
+async def test_the_tracker_polls_until_it_is_closed(world: World) -> None:
     world.publish(2)
     world.commit("billing", 1)
     await world.broker.start()
@@ -267,7 +267,7 @@ async def test_it_follows_by_itself_until_closed(world: World) -> None:
     await follower.close()
 
 
-async def test_what_nobody_foresaw_ends_it_and_is_said(world: World) -> None:
+async def test_an_unexpected_error_ends_the_tracker_and_is_reported(world: World) -> None:
     world.broker.fail_next("groups", ZeroDivisionError("surprise"))
     follower = ConsumerGroupTracker([world.broker], interval=0.01)
     follower.start()
@@ -299,13 +299,13 @@ def test_an_entry_that_is_delivered_again_and_again_is_suspicious_at_once() -> N
     ).is_suspicious(0, 60, 1)
 
 
-def test_what_was_not_delivered_yet_stops_nobody() -> None:
+def test_undelivered_events_are_no_stop() -> None:
     followed = GroupPartitionProgress(pending(committed=10, delivered=10), 0)
     followed.has_moved = True
     assert not followed.is_suspicious(3_600 * SECOND, 60, 1)
 
 
-def test_what_is_pending_is_not_passed_and_what_is_not_is() -> None:
+def test_pending_entries_are_not_consumed_and_others_are() -> None:
     seen = pending(3, 5, committed=3, delivered=10)
     assert [seen.has_consumed(offset) for offset in (2, 3, 4, 5, 6, 9, 10)] == [
         True,

@@ -63,14 +63,14 @@ async def test_a_file_stays_a_file_on_a_stream_with_a_schema(desk: Desk) -> None
     assert values_of(edited.value) == values_of(container(WIDE, [{**VALUE, "n": 2}]))
 
 
-async def test_what_does_not_fit_its_schema_is_refused(desk: Desk) -> None:
+async def test_a_body_that_does_not_match_its_schema_is_refused(desk: Desk) -> None:
     with pytest.raises(UnsendableLetter, match=r"n: expected int, found .* \(its own schema\)"):
         await desk.edit(container(WIDE, [VALUE]), BodyEdit(set={"n": "two"}))
     with pytest.raises(UnsendableLetter, match="there is no 7"):
         await desk.edit(container(WIDE, [VALUE, VALUE]), BodyEdit(set={"[7].n": 2}))
 
 
-async def test_what_changes_nothing_is_sent_as_it_was(desk: Desk) -> None:
+async def test_an_edit_without_changes_is_sent_unchanged(desk: Desk) -> None:
     file = container(WIDE, [VALUE, VALUE], "deflate")
     edited = await desk.edit(file, BodyEdit(set={"[0].n": 1}))
     assert (edited.value, edited.changes) == (file, ())

@@ -106,7 +106,7 @@ async def test_one_value_is_set_and_everything_else_stays(desk: Desk) -> None:
     )
 
 
-async def test_what_changes_nothing_is_sent_as_it_was(desk: Desk) -> None:
+async def test_an_edit_without_changes_is_sent_unchanged(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
     edited = await desk.edit(framed(id), BodyEdit(set={"qty": 1}))
     assert (edited.value, edited.changes) == (framed(id), ())
@@ -126,7 +126,7 @@ async def test_what_changes_nothing_is_sent_as_it_was(desk: Desk) -> None:
         (BodyEdit(body={"eventId": "e-1"}), "qty: expected int, found nothing"),
     ],
 )
-async def test_what_does_not_fit_the_schema_is_said_before_anything_is_sent(
+async def test_a_body_that_does_not_match_is_reported_before_anything_is_sent(
     desk: Desk, edit: BodyEdit, said: str
 ) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
@@ -134,7 +134,7 @@ async def test_what_does_not_fit_the_schema_is_said_before_anything_is_sent(
         await desk.edit(framed(id), edit)
 
 
-async def test_a_record_with_an_id_that_nobody_knows_gets_the_streams_own(desk: Desk) -> None:
+async def test_a_record_with_an_unknown_schema_id_gets_the_schema_of_its_stream(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
     with pytest.raises(UnsendableLetter, match="could not be decoded"):
         await desk.edit(framed(99), BodyEdit(set={"qty": 2}))
@@ -198,7 +198,7 @@ async def test_a_tombstone_has_nothing_to_edit(desk: Desk) -> None:
         await desk.edit(None, BodyEdit(set={"qty": 1}))
 
 
-async def test_what_is_hidden_stays_hidden_in_changes_and_errors() -> None:
+async def test_redacted_values_are_hidden_in_changes_and_errors() -> None:
     desk = Desk(("body:note", "body:items.sku"))
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
     edited = await desk.edit(framed(id), BodyEdit(set={"note": "secret", "items[0].sku": "secret", "qty": 2}))
@@ -234,7 +234,7 @@ def forbidden(declared: Any) -> bool:
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(schemas().map(plain), st.randoms(use_true_random=False))
-def test_what_was_read_by_any_schema_is_written_as_the_same_value(declared: Any, random: Random) -> None:
+def test_a_value_is_written_by_the_schema_that_read_it(declared: Any, random: Random) -> None:
     read = schema(declared)
     try:
         value = read.decode(encoded(declared, value_of(schema_parser.parse(json.dumps(declared)), random)), 0)
@@ -310,7 +310,7 @@ async def test_json_whose_headers_name_an_unknown_schema_names_the_streams_own(d
     assert edited.headers == (headers[1], headers[2], ("apicurio.value.contentId", (id or 0).to_bytes(8, "big")))
 
 
-async def test_a_schema_header_that_nobody_can_read_is_taken_away(desk: Desk) -> None:
+async def test_an_unreadable_schema_header_is_removed(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(ORDER)).id or 0
     edited = await desk.edit(framed(id), BodyEdit(set={"qty": 2}), (("__value_schema_id", b"7"), ("h", b"1")))
     assert (edited.value, edited.headers) == (framed(id, value={**VALUE, "qty": 2}), (("h", b"1"),))

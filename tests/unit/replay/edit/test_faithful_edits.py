@@ -105,14 +105,14 @@ async def test_only_what_is_meant_changes(desk: Desk, edit: BodyEdit, changed: d
     assert (await desk.edit(wide(id), edit)).value == wide(id, **changed)
 
 
-async def test_a_whole_body_keeps_what_it_says_unchanged(desk: Desk) -> None:
+async def test_a_whole_new_body_keeps_unchanged_parts(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(WIDE)).id or 0
     body = await desk.body(await desk.edit(wide(id), BodyEdit(set={"n": 1})))
     edited = await desk.edit(wide(id), BodyEdit(body=json.loads(json.dumps({**as_json(body), "n": 7}))))
     assert edited.value == wide(id, n=7)
 
 
-async def test_another_branch_is_taken_only_where_it_is_asked_for_and_is_shown(desk: Desk) -> None:
+async def test_another_branch_is_used_only_on_request_and_is_shown(desk: Desk) -> None:
     id = desk.registry.register("orders-value", json.dumps(WIDE)).id or 0
     edited = await desk.edit(wide(id), BodyEdit(set={"se": {"string": "GREEN"}}))
     assert edited.value == wide(id, se=("string", "GREEN"))

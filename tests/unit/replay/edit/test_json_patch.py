@@ -49,7 +49,7 @@ def told(change: Any, *arguments: Any) -> Any:
 
 
 @given(texts(), VALUES, st.data())
-def test_the_text_says_afterwards_what_the_body_does(text: bytes, value: Any, data: st.DataObject) -> None:
+def test_the_edited_text_equals_the_edited_body(text: bytes, value: Any, data: st.DataObject) -> None:
     body = msgspec.json.decode(text)
     path = data.draw(
         st.sampled_from([*places(body), ("new",), ("a", "new"), (0,), (7,)]) if body is not None else st.just(("new",))

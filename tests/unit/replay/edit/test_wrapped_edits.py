@@ -59,7 +59,7 @@ async def test_data_in_base64_is_not_edited_by_names_that_are_not_in_the_text(de
     assert edited.value == value.replace(event["data_base64"].encode(), other.encode())
 
 
-async def test_of_a_repeated_field_the_one_that_counts_is_edited(desk: Desk) -> None:
+async def test_the_effective_one_of_repeated_fields_is_edited(desk: Desk) -> None:
     fields = (("a", b"1"), ("b", b"x"), ("a", b"2"), ("\udcff", b"raw"), ("\\xff", b"text"))
     edited = await desk.edit(None, BodyEdit(set={"a": 3}), fields, system="redis")
     assert edited.headers == (("a", b"1"), ("b", b"x"), ("a", b"3"), *fields[3:])
