@@ -85,6 +85,26 @@ def _redis_gate_ends(gate: dict[str, str]) -> Iterator[Mistake]:
     yield from _loops("sources.redis.gate", gate)
 
 
+@_rule("dead_letters.enabled", "sources.kafka.gate")
+def _kafka_gate_loses_nothing(enabled: bool, gate: dict[str, str]) -> Iterator[Mistake]:
+    yield from _gate_without_letters("kafka", enabled, gate)
+
+
+@_rule("dead_letters.enabled", "sources.redis.gate")
+def _redis_gate_loses_nothing(enabled: bool, gate: dict[str, str]) -> Iterator[Mistake]:
+    yield from _gate_without_letters("redis", enabled, gate)
+
+
+def _gate_without_letters(source: str, enabled: bool, gate: dict[str, str]) -> Iterator[Mistake]:
+    """A record that a gate does not pass on must be dead-lettered, else it is lost."""
+    if gate and not enabled:
+        yield Mistake(
+            "dead_letters.enabled",
+            f"true, because sources.{source}.gate would lose every event that it rejects",
+            "false",
+        )
+
+
 def _loops(path: str, gate: Mapping[str, str]) -> Iterator[Mistake]:
     reported: set[str] = set()
     for left in gate:
