@@ -58,8 +58,8 @@ class KafkaConfig(StrictStruct, frozen=True):
     start: Annotated[
         StartPosition,
         Meta(
-            description="Where a consumer group without offsets begins: latest, earliest, a duration back, or a time. A "
-            "topic that is deleted takes the group's offsets with it: one that is created again while no member runs "
+            description="Where a consumer group without offsets begins: latest, earliest, a duration back, or a time. "
+            "A topic that is deleted takes the group's offsets with it: one that is created again while no member runs "
             "counts as a topic without offsets."
         ),
     ] = StartPosition("latest")
@@ -107,8 +107,9 @@ class RedisConfig(StrictStruct, frozen=True):
     start: Annotated[
         StartPosition,
         Meta(
-            description="Where a new consumer group begins: latest, earliest, a duration back, or a time. A stream that "
-            "is deleted takes its groups with it: on one that is created again while no member runs the group is new."
+            description="Where a new consumer group begins: latest, earliest, a duration back, or a time. "
+            "A stream that is deleted takes its groups with it: on one that is created again while no member runs, the "
+            "group is new."
         ),
     ] = StartPosition("latest")
     gate: Annotated[

@@ -96,7 +96,7 @@ def _redis_gate_loses_nothing(enabled: bool, gate: dict[str, str]) -> Iterator[M
 
 
 def _gate_without_letters(source: str, enabled: bool, gate: dict[str, str]) -> Iterator[Mistake]:
-    """A record that a gate does not pass on must be dead-lettered, else it is lost."""
+    """Refuse a gate that would lose the records that it does not pass on."""
     if gate and not enabled:
         yield Mistake(
             "dead_letters.enabled",

@@ -22,6 +22,7 @@ from sidecar.adapters.brokers.redis.fetcher import SlotReader
 from sidecar.adapters.brokers.redis.ledger import RedisLedger
 from sidecar.adapters.brokers.redis.preflight import inspect_server
 from sidecar.adapters.brokers.redis.publisher import publish_records
+from sidecar.adapters.brokers.redis.stream_identity import ensure_identity
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
 from sidecar.adapters.brokers.redis.traits import REDIS_TRAITS
 from sidecar.adapters.redis_client.connection_pool import RedisPool
@@ -163,7 +164,7 @@ class RedisBroker:
                 await consumer_group.create_group(connection, key, self._group, self._begin)
                 sentinel = self._consumer.name + SENTINEL_SUFFIX
                 await connection.call("XGROUP", "CREATECONSUMER", key, self._group, sentinel)
-                identity = await consumer_group.ensure_identity(connection, key)
+                identity = await ensure_identity(connection, key)
                 # Changes nothing, but shows a missing permission now and not after the first dead letter.
                 await connection.call("XACK", key, self._group, "0-0")
                 state = await consumer_group.group_state(connection, key, self._group)

@@ -5,14 +5,13 @@ Creates the group at the configured start, repairs it after a deletion, and clai
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import AsyncIterator, Iterator, Sequence
 
 from msgspec import Struct
 
 from sidecar.adapters.brokers.redis.consumer_name import RELEASED, SENTINEL_SUFFIX
 from sidecar.adapters.brokers.redis.entry_codec import RawEntry, as_bytes, entry_id, offset, pairs, raw
-from sidecar.adapters.brokers.redis.lua_scripts import ENSURE_IDENTITY, REMOVE_IDLE_CONSUMER
+from sidecar.adapters.brokers.redis.lua_scripts import REMOVE_IDLE_CONSUMER
 from sidecar.adapters.brokers.redis.stream_lease import StreamLease
 from sidecar.adapters.brokers.redis.traits import is_time
 from sidecar.adapters.redis_client.connection_pool import RedisConnection
@@ -78,12 +77,6 @@ async def create_group(connection: RedisConnection, key: bytes, group: str, behi
             return False
         raise
     return True
-
-
-async def ensure_identity(connection: RedisConnection, key: bytes) -> bytes:
-    """Return the name of the group that identifies the stream; create it if there is none."""
-    name = IDENTITY_PREFIX + secrets.token_hex(8).encode()
-    return as_bytes(await ENSURE_IDENTITY.call(connection, [key], [IDENTITY_PREFIX, name]))
 
 
 async def _can_begin_at_time(connection: RedisConnection, key: bytes) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sidecar.adapters.brokers.redis.traits import MAX_TIME_MS, MIN_TIME_MS
 from sidecar.domain.errors import Refused
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Position
@@ -30,14 +31,20 @@ class EntryCodec:
         self.body = body_field.encode("utf-8", "surrogateescape")
         self._shapes: dict[tuple[bytes, ...], tuple[int, tuple[str, ...]]] = {}
 
-    def records(self, stream: str, entries: Sequence[RawEntry]) -> list[Record]:
-        """Build the records of entries, none of which may be deleted."""
+    def records(self, stream: str, entries: Sequence[RawEntry], known_since: int | None = None) -> list[Record]:
+        """Build the records of entries, none of which may be deleted.
+
+        `known_since`: timestamp of entries whose ids are not times (see `ensure_identity`), in milliseconds; None:
+        their ids. Ids that a producer chose may repeat in a stream that is created again: then the timestamps differ.
+        """
         records: list[Record] = []
         shapes, append = self._shapes, records.append
         for entry_id, fields in entries:
             assert fields is not None
             milliseconds, _, sequence = entry_id.partition(b"-")
-            timestamp = int(milliseconds)
+            timestamp = number = int(milliseconds)
+            if known_since is not None and not MIN_TIME_MS <= number < MAX_TIME_MS:
+                timestamp = known_since
             names = tuple(fields[::2])
             shape = shapes.get(names)
             if shape is None:
@@ -47,7 +54,7 @@ class EntryCodec:
             value = values.pop(at) if at >= 0 else None
             append(
                 Record(
-                    Position(SYSTEM, stream, 0, timestamp << 64 | int(sequence)),
+                    Position(SYSTEM, stream, 0, number << 64 | int(sequence)),
                     None,
                     value,
                     tuple(zip(texts, values)),  # noqa: B905  # equal lengths, and 0.1 µs faster

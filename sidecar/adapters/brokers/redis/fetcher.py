@@ -207,7 +207,7 @@ class SlotReader:
         """Deliver entries; `gone` are ids of pending entries that the stream no longer holds."""
         present = [entry for entry in entries if entry[1] is not None]
         gone = [*gone, *(entry[0] for entry in entries if entry[1] is None)]
-        records = self._entries.records(lease.stream, present)
+        records = self._entries.records(lease.stream, present, lease.known_since)
         ids = [entry[0] for entry in present]
         last = max(map(offset, (*ids[-1:], *gone)))
         gap = None

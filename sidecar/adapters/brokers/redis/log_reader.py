@@ -13,7 +13,8 @@ from sidecar.adapters.brokers.redis.entry_codec import (
     raw,
     text,
 )
-from sidecar.adapters.brokers.redis.traits import MIN_TIME_MS, SEQUENCE_BITS
+from sidecar.adapters.brokers.redis.stream_identity import find_identity, known_since
+from sidecar.adapters.brokers.redis.traits import MIN_TIME_MS, SEQUENCE_BITS, is_time
 from sidecar.adapters.redis_client.connection_pool import RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.model import Record
@@ -39,7 +40,16 @@ async def read(servers: RedisPool, entries: EntryCodec, position: Position) -> R
         if error.code == "WRONGTYPE":
             return None
         raise
-    return entries.records(position.stream, replies)[0] if replies else None
+    if not replies:
+        return None
+    since = None if is_time(position.offset) else await _known_since(servers, key)
+    return entries.records(position.stream, replies, since)[0]
+
+
+async def _known_since(servers: RedisPool, key: bytes) -> int | None:
+    """Return the timestamp of a stream's entries whose ids are not times."""
+    async with servers.borrow(key) as connection:
+        return known_since(await find_identity(connection, key))
 
 
 async def exists(servers: RedisPool, stream: str) -> bool:
@@ -78,6 +88,7 @@ async def scan(
     end = min(end, until if until is not None else end)
     key = raw(partition.stream)
     # Entries with ids below all times were appended at an unknown time, so `since` does not exclude them.
+    known = None if is_time(first) and is_time(end - 1) else await _known_since(servers, key)
     times = MIN_TIME_MS << SEQUENCE_BITS
     for low, high in ((first, min(end, times)), (max(first, times, (since or 0) << SEQUENCE_BITS), end)):
         at = low
@@ -85,7 +96,7 @@ async def scan(
             replies = await servers.call(key, "XRANGE", key, entry_id(at), entry_id(high - 1), "COUNT", page)
             if not replies:
                 break
-            yield entries.records(partition.stream, replies)
+            yield entries.records(partition.stream, replies, known)
             at = offset(replies[-1][0]) + 1
 
 

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, offset, raw
+from sidecar.adapters.brokers.redis.stream_identity import known_since
 from sidecar.domain.ports.broker import Batch, Lease
 from sidecar.domain.position import Partition
 
@@ -33,6 +34,8 @@ class StreamLease:
         self.identity = identity
         """Name of the group that marks this stream (see `ensure_identity`). A stream that was created again has another
         one."""
+        self.known_since = known_since(identity)
+        """Timestamp of entries whose ids are not times, in milliseconds; None: their ids."""
         self.lease = Lease(Partition(SYSTEM, stream, 0), start)
         self.lease.incarnation = identity.decode("utf-8", "replace") or None
         self.held = False
