@@ -60,9 +60,9 @@ class EventFanOut:
         for exporter in self._exporters:
             exporter.offer(decoded)
 
-    def discard(self, partition: Partition) -> None:
-        """Drop the events and payloads of a partition whose stream was created again."""
-        self._index.discard(partition)
+    def discard(self, partition: Partition, before: int) -> None:
+        """Drop the events and payloads of a partition whose stream was created again (see `EventSink`)."""
+        self._index.discard(partition, before)
         self._viewers.discard(partition)
 
 

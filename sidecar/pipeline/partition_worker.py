@@ -219,7 +219,7 @@ class PartitionWorker:
         if gap.recreated or gap.resumed < gap.wanted:  # these offsets are new records
             self.deduplicator.reset()
         if gap.recreated:
-            self._context.sink.discard(gap.partition)
+            self._context.sink.discard(gap.partition, gap.known_since or self._context.clock())
         log.warning(
             "records were deleted before they were read",
             wanted=str(gap.partition.at(gap.wanted)),

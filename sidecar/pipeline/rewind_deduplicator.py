@@ -19,8 +19,11 @@ class EventSink(Protocol):
     def publish(self, decoded: Sequence[Decoded], *, is_redelivery: bool) -> None:
         """Take a batch. `is_redelivery`: it was published before a rewind, so only the index needs it."""
 
-    def discard(self, partition: Partition) -> None:
-        """Drop all events and payloads of a partition whose stream was created again."""
+    def discard(self, partition: Partition, before: int) -> None:
+        """Drop the events and payloads of a partition whose stream was created again.
+
+        `before`: time in microseconds; events that were observed later are those of the new stream.
+        """
 
 
 class RewindDeduplicator:

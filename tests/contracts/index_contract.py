@@ -13,6 +13,7 @@ from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
 from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.ports.index import Coverage, Index
 from sidecar.domain.position import Partition, Position
+from tests.support.conditions import until
 
 JOIN = frozenset({"trace", "correlation", "causation"})
 NOW = 1_790_000_000_000
@@ -359,6 +360,26 @@ class IndexContract:
             await index.flow(f"{1:032x}")
         watching.cancel()
         assert turns > 3
+
+    async def test_events_of_a_former_stream_are_removed_and_later_ones_stay(self, index):
+        before = (NOW + 5_000) * 1000
+        index.add([event(offset, event_id=f"old-{offset}", trace_id=offset + 1) for offset in range(300)])
+        index.add([event(offset, "orders*", event_id=f"other-{offset}") for offset in range(3)])
+        assert (await self.held(index)).events == 303
+        index.discard(Partition("memory", "orders", 0), before)
+        new = [event(offset, event_id=f"new-{offset}", observed_at=before + offset) for offset in (0, 2, 500)]
+        index.add(new)
+
+        async def is_removed() -> bool:
+            return (await self.held(index)).events == 6
+
+        await until(is_removed)
+        found, _ = await index.flows(1000)
+        ids = {node.event.event_id for flow in found for node in flow.nodes}
+        assert ids == {"new-0", "new-2", "new-500", "other-0", "other-1", "other-2"}
+        assert await index.lookup("old-7") == []
+        assert (await index.at(event(7).position)) is None
+        assert (await index.at(event(2).position)).event.event_id == "new-2"
 
     async def test_partitions_are_added_and_removed(self, index):
         orders, stock = Partition("memory", "orders", 0), Partition("memory", "stock", 0)

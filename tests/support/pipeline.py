@@ -58,7 +58,7 @@ class Shown:
         if not is_redelivery:
             self.live.extend(one.event for one in decoded)
 
-    def discard(self, partition: Partition) -> None:
+    def discard(self, partition: Partition, before: int) -> None:
         self.events = {position: event for position, event in self.events.items() if position.log != partition}
 
     def add(self, events: Sequence[Event]) -> None:

@@ -47,6 +47,9 @@ class Gap(Struct, frozen=True):
     recreated: bool = False
     """True if the stream was deleted and created again: known events, payloads and offsets of this partition belong to
     another stream."""
+    known_since: int | None = None
+    """Time of the first knowledge of the stream that was created again, in microseconds: events that were observed
+    before belong to the former one. None: now."""
 
 
 class Batch(Struct, gc=False):

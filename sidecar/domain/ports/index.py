@@ -129,8 +129,10 @@ class Index(IndexReader, Protocol):
         raises for an event's content.
         """
 
-    def discard(self, partition: Partition) -> None:
-        """Remove all events of a partition, without waiting.
+    def discard(self, partition: Partition, before: int) -> None:
+        """Remove the events of a partition that were observed before a time (microseconds), without waiting.
 
-        Its stream was created again, so that later events are others at the same positions.
+        Its stream was created again, so that later events are others at the same positions. They may be added at once.
+        An index that several members share removes events in the background, and those that a member which ends could
+        not remove expire.
         """

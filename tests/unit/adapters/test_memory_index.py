@@ -308,7 +308,7 @@ async def test_the_events_of_a_partition_that_was_created_again_go_and_the_new_o
     index.add([event(number, trace_id=number + 1, event_id=f"old-{number}") for number in range(1_500)])
     other = event(7, "payments", trace_id=9_000, event_id="other")
     index.add([other])
-    index.discard(Partition("memory", "orders", 0))
+    index.discard(Partition("memory", "orders", 0), (NOW + 10_000) * 1000)
     new = event(3, trace_id=8_000, event_id="new")
     index.add([new])
     while index.coverage().events > 2:

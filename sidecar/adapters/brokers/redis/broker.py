@@ -179,7 +179,8 @@ class RedisBroker:
         if stream in self._deleted:
             self._deleted.discard(stream)
             reason = "the stream was deleted and created again, and is read from its beginning"
-            gap = Gap(lease.lease.partition, 0, 0, reason, recreated=True)
+            since = None if lease.known_since is None else lease.known_since * 1000
+            gap = Gap(lease.lease.partition, 0, 0, reason, recreated=True, known_since=since)
         announcement = RedisBatch(lease.lease, (), lease.lease.start, gap)
         await self._deliver(lease, lease.generation, announcement, bypass_limit=True)
         slot = self._servers.slot(key)

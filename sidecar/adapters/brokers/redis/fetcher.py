@@ -27,6 +27,7 @@ from sidecar.adapters.brokers.redis import consumer_group
 from sidecar.adapters.brokers.redis.consumer_name import SENTINEL_SUFFIX
 from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, RawEntry, offset
 from sidecar.adapters.brokers.redis.lua_scripts import CHECK_STREAMS
+from sidecar.adapters.brokers.redis.stream_identity import find_identity, known_since
 from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
 from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisConnection, RedisPool
 from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError
@@ -264,7 +265,9 @@ class SlotReader:
                     self._leave(lease, "the stream was deleted")
                 case b"RECREATED":
                     reason = "the stream was deleted and created again, and is read from its beginning"
-                    await self._report_gap(lease, 0, reason, recreated=True)
+                    # Another member may read the new stream already, and have given it its identity.
+                    since = known_since(await find_identity(connection, lease.key))
+                    await self._report_gap(lease, 0, reason, recreated=True, known_since_ms=since)
                     self._leave(lease, "the stream was deleted and created again")
                 case b"NOGROUP":
                     wanted = lease.first_uncommitted()
@@ -278,10 +281,18 @@ class SlotReader:
             await asyncio.sleep(min(RESTORE_GRACE_S, self._claim_idle_ms / 3000))
 
     async def _report_gap(
-        self, lease: StreamLease, resumed: int, reason: str, *, wanted: int | None = None, recreated: bool = False
+        self,
+        lease: StreamLease,
+        resumed: int,
+        reason: str,
+        *,
+        wanted: int | None = None,
+        recreated: bool = False,
+        known_since_ms: int | None = None,
     ) -> None:
         wanted = lease.first_uncommitted() if wanted is None else wanted
-        gap = Gap(lease.lease.partition, wanted, resumed, reason, recreated=recreated)
+        since = None if known_since_ms is None else known_since_ms * 1000
+        gap = Gap(lease.lease.partition, wanted, resumed, reason, recreated=recreated, known_since=since)
         await self._hand_on(lease, lease.generation, RedisBatch(lease.lease, (), resumed, gap))
 
     def _leave(self, lease: StreamLease, reason: str) -> None:

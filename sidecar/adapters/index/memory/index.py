@@ -71,8 +71,11 @@ class MemoryIndex:
         if place is not None:
             place.close_span()
 
-    def discard(self, partition: Partition) -> None:
-        """Remove the events of a partition whose stream was created again. Works in steps if an event loop runs."""
+    def discard(self, partition: Partition, before: int) -> None:
+        """Remove the events of a partition whose stream was created again. Works in steps if an event loop runs.
+
+        All that are held were observed before: what is added later is kept.
+        """
         place = self._store.places.find(partition.system, partition.stream, partition.number)
         if place is None:
             return

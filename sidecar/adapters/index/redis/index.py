@@ -12,6 +12,7 @@ import structlog
 from sidecar.adapters.index.redis.coverage import SharedCoverage
 from sidecar.adapters.index.redis.expiry import IndexSweeper
 from sidecar.adapters.index.redis.fetcher import MAX_PLACES_PER_SET
+from sidecar.adapters.index.redis.former_events import FormerEvents
 from sidecar.adapters.index.redis.heartbeat import HeartbeatLoop, MemberHeartbeat, build_empty_message
 from sidecar.adapters.index.redis.live_relay import RedisRelay
 from sidecar.adapters.index.redis.preflight import inspect
@@ -78,6 +79,7 @@ class RedisIndex(IndexQueries):
             member=self.member,
             full=lambda: self.writer.full,
         )
+        self._former = FormerEvents(self.shards, self.writer, ttl_ms)
         self.relay = RedisRelay(self.shards, self.member)
         self._redact = redact
         self._tasks: list[asyncio.Task[None]] = []
@@ -131,6 +133,7 @@ class RedisIndex(IndexQueries):
     async def close(self) -> None:
         """Write waiting events within some seconds, leave the members, and close the connections."""
         await self.stop()
+        await self._former.close()
         await self.writer.close()
         if self._started and self.writer.away is None:
             with contextlib.suppress(Outage, Refused):
@@ -180,11 +183,8 @@ class RedisIndex(IndexQueries):
         """Note that the partition belongs to another member now."""
         self._covered.forget(partition)
 
-    def discard(self, partition: Partition) -> None:
-        """Do nothing.
-
-        Events of the stream that was created again replace those at their positions; the others expire.
-        """
+    def discard(self, partition: Partition, before: int) -> None:
+        self._former.discard(partition, before)
 
     def coverage(self) -> Coverage:
         writer, notes = self.writer, []

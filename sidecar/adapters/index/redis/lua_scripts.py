@@ -15,6 +15,7 @@ def _load(name: str) -> LuaScript:
 WRITE_EVENTS = _load("write_events.lua")
 WRITE_LISTS = _load("write_lists.lua")
 DELETE_EVENTS = _load("delete_events.lua")
+DISCARD_EVENTS = _load("discard_events.lua")
 CORRECT_COUNT = _load("correct_count.lua")
 WRITE_WHEN_FULL = _load("write_when_full.lua")
 HEARTBEAT = _load("heartbeat.lua")

@@ -10,6 +10,7 @@ from sidecar.adapters.index.redis.key_layout import CLUSTER_SHARDS, KeyLayout
 from sidecar.adapters.index.redis.lua_scripts import (
     CORRECT_COUNT,
     DELETE_EVENTS,
+    DISCARD_EVENTS,
     HEARTBEAT,
     WRITE_EVENTS,
     WRITE_LISTS,
@@ -23,7 +24,7 @@ from sidecar.domain.errors import Disconnected, Outage
 
 _SCRIPTS = {
     script.sha: script
-    for script in (WRITE_EVENTS, WRITE_LISTS, DELETE_EVENTS, HEARTBEAT, CORRECT_COUNT, WRITE_WHEN_FULL)
+    for script in (WRITE_EVENTS, WRITE_LISTS, DELETE_EVENTS, DISCARD_EVENTS, HEARTBEAT, CORRECT_COUNT, WRITE_WHEN_FULL)
 }
 _MAX_ATTEMPTS = 3
 

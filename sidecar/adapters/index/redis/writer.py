@@ -144,6 +144,10 @@ class IndexWriter:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._until(self._added), seconds)
 
+    async def wait_until_all_written(self) -> None:
+        """Wait until all events added before are written, however long the server is away."""
+        await self._until(self._added)
+
     async def room(self) -> None:
         """Wait until the queue is half empty."""
         await self._until(self._added - MAX_QUEUED_EVENTS // 2)
