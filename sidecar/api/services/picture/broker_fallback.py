@@ -58,7 +58,7 @@ class BrokerFallback:
             return None
         latest = max(events, key=append_moment)
         flows = await build_gathered_flows(gatherer, [latest], self._join, self._max_flow)
-        return flows[0]
+        return flows[0].flow
 
     async def aggregate(self, id: str, limit: int = 1000) -> list[Node]:
         """Return the latest `limit` events of an aggregate, by occurred time, then position."""

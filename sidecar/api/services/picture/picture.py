@@ -13,10 +13,10 @@ from collections.abc import Collection, Sequence
 
 from msgspec.structs import replace
 
-from sidecar.api.services.picture.flow_builder import build_gathered_flows
+from sidecar.api.services.picture.flow_builder import GatheredFlow, build_gathered_flows
 from sidecar.api.services.picture.gatherer import EventGatherer
 from sidecar.api.services.search import SearchableIndex, cursor_after, parse_cursor
-from sidecar.domain.correlation.event_order import append_moment, moment
+from sidecar.domain.correlation.event_order import Moment, append_moment, moment
 from sidecar.domain.errors import QueryError
 from sidecar.domain.event_keys import format_trace_id
 from sidecar.domain.model import Event
@@ -107,8 +107,8 @@ class EventPicture:
         gatherer = self.build_gatherer()
         for events in (await self._find_by_kind(gatherer, id)).values():
             if events:
-                (flow,) = await self._build(gatherer, [max(events, key=append_moment)])
-                return flow
+                (gathered,) = await self._build(gatherer, [max(events, key=append_moment)])
+                return gathered.flow
         return None
 
     async def flows(self, limit: int, cursor: str | None = None) -> tuple[list[Flow], str | None]:
@@ -120,27 +120,27 @@ class EventPicture:
         before = None if cursor is None else _parse_cursor(cursor)
         flows: list[Flow] = []
         seen: set[Position] = set()
+        last: Moment = (0, Position("", "", 0, 0))
         while True:
             page = await self.newest(cursor, max(limit, FLOWS_PER_STEP))
             gatherer = self.build_gatherer()
             for node in page.nodes:
                 gatherer.add([node.event], node.source)
             fresh = [node.event for node in page.nodes if node.event.position not in seen]
-            for flow in await self._build(gatherer, fresh):
+            for flow, latest in await self._build(gatherer, fresh):
                 seen.update(node.event.position for node in flow.nodes)
                 seen.update(position for node in flow.nodes for position in node.hops)
-                latest = _latest_moment(flow)
                 if before is not None and latest >= before:
                     continue  # shown on an earlier page, under its latest event
                 if len(flows) == limit:
-                    appended_at, position = _latest_moment(flows[-1])
-                    return flows, f"{appended_at}@{position}"
+                    return flows, f"{last[0]}@{last[1]}"
                 flows.append(flow)
+                last = latest
             if page.cursor is None:
                 return flows, None
             cursor = page.cursor
 
-    async def _build(self, gatherer: EventGatherer, starts: Sequence[Event]) -> list[Flow]:
+    async def _build(self, gatherer: EventGatherer, starts: Sequence[Event]) -> list[GatheredFlow]:
         return await build_gathered_flows(gatherer, starts, self._join, self._max_flow)
 
     # --- lists
@@ -220,10 +220,6 @@ class EventPicture:
     def build_gatherer(self) -> EventGatherer:
         """Build the gatherer of one question."""
         return EventGatherer(self._index, self._history, self._join, self._max_flow)
-
-
-def _latest_moment(flow: Flow) -> tuple[int, Position]:
-    return max(append_moment(node.event) for node in flow.nodes)
 
 
 def _parse_position(text: str) -> Position | None:
