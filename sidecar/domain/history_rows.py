@@ -27,7 +27,7 @@ MIN_TIME_US, MAX_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 MAX_UNBOUNDED_LINE_BYTES = 4_096
 """Size of a line, without body and headers, above which each text of its event is checked and shortened."""
 
-_LOW_BITS = 64
+_LOW_BITS, _SIGNED_BITS = 64, 63
 _LOW_MASK = (1 << _LOW_BITS) - 1
 _MILLIS = frozenset({"appended_at"})
 """Times in milliseconds; the others are in microseconds."""
@@ -88,18 +88,20 @@ def join_offset(high: int, low: int) -> int:
 def _build_columns() -> tuple[HistoryColumn, ...]:
     columns = [
         HistoryColumn("system", "text", "position.system"),
-        HistoryColumn("stream", "text", "quote_stream(position.stream)"),
+        HistoryColumn("stream", "text", "stream"),
         HistoryColumn("partition", "integer", "position.partition"),
-        HistoryColumn("record_offset", "bigint", "split_offset(position.offset)[1]"),
-        HistoryColumn("record_offset_high", "bigint", "position.offset >> 64"),
-        HistoryColumn("incarnation", "text", "row.incarnation"),
+        HistoryColumn(
+            "record_offset", "bigint", f"offset if offset < {1 << _SIGNED_BITS} else split_offset(offset)[1]"
+        ),
+        HistoryColumn("record_offset_high", "bigint", f"offset >> {_LOW_BITS} or None"),
+        HistoryColumn("incarnation", "text", "incarnation"),
     ]
     hints = get_type_hints(Event)
     for field in fields(Event):
         columns += _columns_of(field.name, hints[field.name])
     columns += [
-        HistoryColumn("body", "text", "None if row.body is None else str(row.body, 'utf-8')"),
-        HistoryColumn("headers", "text", "None if row.headers is None else str(row.headers, 'utf-8')"),
+        HistoryColumn("body", "text", "None if body is None else str(body, 'utf-8')"),
+        HistoryColumn("headers", "text", "None if headers is None else str(headers, 'utf-8')"),
     ]
     return tuple(columns)
 
@@ -121,7 +123,7 @@ def _columns_of(name: str, hint: Any) -> list[HistoryColumn]:
     if name in _MILLIS or name in _MICROS:
         return [HistoryColumn(name, "millis" if name in _MILLIS else "micros", value)]
     kind = {bool: "boolean", int: "bigint", int | None: "bigint"}.get(hint, "text")
-    return [HistoryColumn(name, kind, value)]
+    return [HistoryColumn(name, kind, f"{value} or None" if kind == "boolean" else value)]
 
 
 COLUMNS = _build_columns()
@@ -146,24 +148,29 @@ def line_key(column: HistoryColumn) -> str:
     return _KEYS[column.name]
 
 
-def _compile_encode() -> Callable[[HistoryRow], bytes]:
+def _compile_encode(stream: str) -> Callable[[Event, str | None, bytes | None, bytes | None], bytes]:
+    """Compile the function that encodes a row. `stream`: the expression of the stream's name."""
     values = ",\n        ".join(column.value for column in COLUMNS)
     source = (
-        "def encode_row(row):\n    event = row.event\n    position, schema, rejection = event.position, event.schema, "
-        f"event.rejection\n    return encode(Line(\n        {values},\n    ))\n"
+        "def encode_columns(event, incarnation, body, headers):\n    position, schema = event.position, event.schema\n"
+        f"    rejection, offset, stream = event.rejection, position.offset, {stream}\n"
+        f"    return encode(Line(\n        {values},\n    ))\n"
     )
     names: dict[str, Any] = {
         "Line": _Line,
         "encode": msgspec.json.Encoder().encode,
         "quote_stream": quote_stream,
         "split_offset": split_offset,
+        "MAX_PLAIN": 1 << _SIGNED_BITS,
     }
-    exec(compile(source, "<generated from Event: encode_row>", "exec"), names)
-    encode: Callable[[HistoryRow], bytes] = names["encode_row"]
+    exec(compile(source, "<generated from Event: encode_columns>", "exec"), names)
+    encode: Callable[[Event, str | None, bytes | None, bytes | None], bytes] = names["encode_columns"]
     return encode
 
 
-_encode = _compile_encode()
+_encode_any = _compile_encode("quote_stream(position.stream)")
+_encode_usual = _compile_encode("position.stream if '%' not in position.stream else quote_stream(position.stream)")
+"""Raises one of UNPACKABLE for texts that UTF-8 cannot encode."""
 _decode_line = msgspec.json.Decoder(_Line).decode
 
 
@@ -172,16 +179,25 @@ def encode_row(row: HistoryRow) -> bytes:
 
     Texts that UTF-8 cannot encode are escaped and long ones cut, as in an index.
     """
-    try:
-        line = _encode(row)
-    except UNPACKABLE:
-        return _encode(_bound_row(row))
     payload = 0 if row.body is None else len(row.body) + len(row.headers or b"")
-    return line if len(line) <= MAX_UNBOUNDED_LINE_BYTES + payload else _encode(_bound_row(row))
+    return _encode_bounded(row.event, row.incarnation, row.body, row.headers, MAX_UNBOUNDED_LINE_BYTES + payload)
 
 
-def _bound_row(row: HistoryRow) -> HistoryRow:
-    return HistoryRow(bound_event(row.event), row.incarnation, row.body, row.headers)
+def encode_event(event: Event, incarnation: str | None) -> bytes:
+    """Encode a row without body and headers, as `encode_row` does."""
+    return _encode_bounded(event, incarnation, None, None, MAX_UNBOUNDED_LINE_BYTES)
+
+
+def _encode_bounded(
+    event: Event, incarnation: str | None, body: bytes | None, headers: bytes | None, max_bytes: int
+) -> bytes:
+    try:
+        line = _encode_usual(event, incarnation, body, headers)
+        if len(line) <= max_bytes:
+            return line
+    except UNPACKABLE:
+        pass
+    return _encode_any(bound_event(event), incarnation, body, headers)
 
 
 def decode_line(line: bytes) -> HistoryRow:

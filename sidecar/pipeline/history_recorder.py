@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.domain.broker_traits import traits_of
-from sidecar.domain.history_rows import HistoryRow, encode_row
+from sidecar.domain.history_rows import HistoryRow, encode_event, encode_row
 from sidecar.domain.json_safe import encode_json
 from sidecar.domain.large_records import LARGE_RECORD_BYTES, count_value_bytes, run_for_record
 from sidecar.domain.model import Decoded, Event, Outgoing
@@ -46,8 +46,8 @@ class RowEncoder:
         redact = self._redact
         if not self._bodies:
             if redact is None:
-                return [encode_row(HistoryRow(each.event, incarnation)) for each in decoded]
-            return [encode_row(HistoryRow(redact(each.event), incarnation)) for each in decoded]
+                return [encode_event(each.event, incarnation) for each in decoded]
+            return [encode_event(redact(each.event), incarnation) for each in decoded]
         return [self.encode_whole(each, incarnation) for each in decoded]
 
     def is_slow(self, decoded: Decoded) -> bool:

@@ -61,6 +61,8 @@ def _write_column(column: HistoryColumn) -> str:
         return f"make_timestamp(greatest({low}, least({high}, {key}))) AS {_name(column)}"
     if column.kind == "micros":
         return f"CASE WHEN {key} BETWEEN {low} AND {high} THEN make_timestamp({key}) END AS {_name(column)}"
+    if column.kind == "boolean" or column.name == "record_offset_high":
+        return f"coalesce({key}, {'false' if column.kind == 'boolean' else 0}) AS {_name(column)}"
     return f"{key} AS {_name(column)}"
 
 
