@@ -195,14 +195,13 @@ class Dashboard(App[None]):
         self.go("schemas")
         page.when_ready(lambda: page.open(subject))
 
-    async def schema_text(self, subject: str, version: int | None) -> str | None:
-        """Return the text of a version of a subject, or None if the sidecar has none. Raises ClientError."""
+    async def find_schema(self, subject: str, version: int | None) -> models.SubjectModel | None:
+        """Return a subject with the text of a version, or None if the sidecar has none. Raises ClientError."""
         try:
             page = await self.client.schemas(subject, version)
         except NotFound:
             return None
-        texts = (item.text for item in page.items)
-        return next((text for text in texts if isinstance(text, str)), None)
+        return next((item for item in page.items if isinstance(item.text, str)), None)
 
     def enter_query(self) -> None:
         """Open the query bar of the live screen, and come back if nothing is entered."""

@@ -1,4 +1,4 @@
-"""Dead letters that were read in full, and the texts of their schemas."""
+"""Dead letters that were read in full, and their schemas."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ MAX_CACHED_LETTERS = 64
 
 
 class LetterCache:
-    """Keeps full letters and schema texts, so that a letter under the cursor is read once."""
+    """Keeps full letters and schemas, so that a letter under the cursor is read once."""
 
     def __init__(self) -> None:
         self._letters: dict[str, models.DeadLetterModel] = {}
-        self._schemas: dict[tuple[str, int | None], str | None] = {}
+        self._schemas: dict[tuple[str, int | None], models.SubjectModel | None] = {}
 
     def full(self, letter: models.DeadLetterModel) -> models.DeadLetterModel | None:
         """Return the letter as it was read in full, or None if it was not read yet."""
         return self._letters.get(letter.id)
 
-    def schema(self, letter: models.DeadLetterModel) -> str | None:
-        """Return the text of the letter's schema, or None if it was not read yet or there is none."""
+    def schema(self, letter: models.DeadLetterModel) -> models.SubjectModel | None:
+        """Return the letter's schema, or None if it was not read yet or there is none."""
         return self._schemas.get(_schema_key(letter))
 
     def is_current(self, letter: models.DeadLetterModel) -> bool:
@@ -40,7 +40,7 @@ class LetterCache:
         """Read the schema of a letter, unless it was read before. Raises ClientError."""
         key = _schema_key(letter)
         if key not in self._schemas:
-            self._schemas[key] = await dashboard.schema_text(*key)
+            self._schemas[key] = await dashboard.find_schema(*key)
 
     def forget_letters(self) -> None:
         """Forget the letters, which an action changed."""

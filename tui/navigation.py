@@ -60,8 +60,8 @@ class Navigator(Protocol):
     def open_live(self, query: str) -> None:
         """Show the events that match."""
 
-    async def schema_text(self, subject: str, version: int | None) -> str | None:
-        """Return the text of a version of a subject, or None if the sidecar has none. Raises ClientError."""
+    async def find_schema(self, subject: str, version: int | None) -> models.SubjectModel | None:
+        """Return a subject with the text of a version, or None if the sidecar has none. Raises ClientError."""
 
     def report_reached(self) -> None:
         """Record that the sidecar answered."""

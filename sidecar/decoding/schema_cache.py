@@ -23,9 +23,11 @@ from typing import Any, TypeVar
 from sidecar.decoding import schema_rejections
 from sidecar.decoding.formats.schema_format import (
     CompiledSchema,
+    OutlineLine,
     SchemaFormats,
     UnusableSchema,
     compile_schema,
+    outline_schema,
     schema_texts,
 )
 from sidecar.decoding.registry_reader import KnownId, RegistryReader
@@ -189,6 +191,10 @@ class SchemaCache:
         subjects = [subject for subject, _ in known.subjects]
         schema = BoundSchema(known.schema, compiled, _latest_ref(known.schema.ref, sorted(known.subjects)))
         return SchemaLookup(schema, schema_rejections.wrong_subject(description, subjects, stream, compiled))
+
+    def outline(self, schema: RegisteredSchema) -> list[OutlineLine]:
+        """Describe a schema for people."""
+        return outline_schema(schema, self.formats)
 
     def compile(self, schema: RegisteredSchema) -> CompiledSchema | UnusableSchema:
         """Compile a schema by the format of its kind, once for all schemas with the same texts."""

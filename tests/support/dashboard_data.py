@@ -12,6 +12,7 @@ from msgspec import UNSET
 from sidecar.api import models
 from sidecar.api.client.client import BadRequest, Client, LiveConnected, LiveItem, NotFound
 from sidecar.api.models import replays
+from sidecar.decoding.formats.avro.outline import outline_text
 from tests.support.dashboard_insights import InsightAnswers
 from tests.support.dashboard_times import TRACE, at, coverage
 
@@ -307,15 +308,7 @@ class Shop(InsightAnswers, Client):
     async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
         self._note("schemas", subject)
         names = ["orders-value", "shipping-value"] if subject is None else [subject]
-        items = [
-            models.SubjectModel(
-                subject=name, versions=[1, 2] if name == "orders-value" else [1], compatibility="BACKWARD",
-                kind="AVRO", id=7,
-                text=UNSET if subject is None else OLDER_AVRO if name == "orders-value" and version == 1 else AVRO,
-                seen=[models.SeenSchemaModel(version=1, id=7, streams=[name.removesuffix("-value")])],
-            )
-            for name in names
-        ]  # fmt: skip
+        items = [_subject(name, version, with_text=subject is not None) for name in names]
         return models.SubjectPage(items=items, coverage=coverage())
 
     async def groups(self) -> models.GroupPage:
@@ -372,3 +365,19 @@ class Shop(InsightAnswers, Client):
     def of(self, what: str) -> list[tuple[Any, ...]]:
         """Return the arguments of all requests of one kind."""
         return [one[1:] for one in self.asked if one[0] == what]
+
+
+def _subject(name: str, version: int | None, *, with_text: bool) -> models.SubjectModel:
+    orders = name == "orders-value"
+    text = OLDER_AVRO if orders and version == 1 else AVRO
+    lines = [models.OutlineLineModel(line.depth, line.name, line.type) for line in outline_text(text)]
+    return models.SubjectModel(
+        subject=name,
+        versions=[1, 2] if orders else [1],
+        compatibility="BACKWARD",
+        kind="AVRO",
+        id=7,
+        text=text if with_text else UNSET,
+        outline=lines if with_text else UNSET,
+        seen=[models.SeenSchemaModel(version=1, id=7, streams=[name.removesuffix("-value")])],
+    )

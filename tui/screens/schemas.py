@@ -19,7 +19,7 @@ from tui.screens.base_screen import BaseScreen
 from tui.text import time_format
 from tui.text.columns import Column, cut, fit, line, titles
 from tui.text.sanitize import clean
-from tui.text.schema_outline import differences, outline
+from tui.text.schema_changes import differences, outline_of
 from tui.text.time_format import age
 from tui.theme import Palette
 from tui.widgets.virtual_list import VirtualList
@@ -108,7 +108,7 @@ class SchemasScreen(BaseScreen):
         self._at: str | None = None
         self._shown: str | None = None
         self._version: int | None = None
-        self._texts: dict[tuple[str, int | None], str] = {}
+        self._schemas: dict[tuple[str, int | None], models.SubjectModel] = {}
         self._users: list[SubjectLine] = []
 
     def body(self) -> Iterable[Widget]:
@@ -175,9 +175,9 @@ class SchemasScreen(BaseScreen):
         try:
             events = await self.client.events(term("schema", subject.subject), limit=SAMPLE_EVENTS)
             self._users = _users(events.items, time_format.now())
-            await self._text(subject.subject, max(subject.versions, default=None))
+            await self._read(subject.subject, max(subject.versions, default=None))
             for version in self._compared_versions(subject):
-                await self._text(subject.subject, version)
+                await self._read(subject.subject, version)
         except NotFound:
             return
         except ClientError as error:
@@ -186,13 +186,13 @@ class SchemasScreen(BaseScreen):
         if self._shown == subject.subject:
             self._draw(subject)
 
-    async def _text(self, subject: str, version: int | None) -> None:
-        if (subject, version) not in self._texts:
-            text = await self.dashboard.schema_text(subject, version)
-            if text is not None:
-                if len(self._texts) > 200:
-                    self._texts.clear()
-                self._texts[subject, version] = text
+    async def _read(self, subject: str, version: int | None) -> None:
+        if (subject, version) not in self._schemas:
+            schema = await self.dashboard.find_schema(subject, version)
+            if schema is not None:
+                if len(self._schemas) > 200:
+                    self._schemas.clear()
+                self._schemas[subject, version] = schema
 
     def _compared_versions(self, subject: models.SubjectModel) -> list[int]:
         """Return the selected version and the one before it."""
@@ -210,9 +210,9 @@ class SchemasScreen(BaseScreen):
         else:
             pieces.append(SubjectLine("unseen", "dim", 0, "the index has no event of this subject"))
         compared = self._compared_versions(subject)
-        texts = [self._texts.get((subject.subject, version)) for version in compared]
-        if len(compared) == 2 and texts[0] and texts[1]:
-            lines = differences(texts[0], texts[1])
+        schemas = [self._schemas.get((subject.subject, version)) for version in compared]
+        if len(compared) == 2 and schemas[0] is not None and schemas[1] is not None:
+            lines = differences(outline_of(schemas[0]), outline_of(schemas[1]))
             changed = [line for line in lines if line[0] != " "]
             pieces.append(
                 SubjectLine("differs", "head", 0, f"changes from version {compared[0]} to version {compared[1]}")
@@ -227,11 +227,11 @@ class SchemasScreen(BaseScreen):
             )
             for number, (kind, depth, name, rest) in enumerate(lines):
                 pieces.append(SubjectLine(f"line {number}", kind, depth, name, rest))
-        elif compared and texts[-1]:
+        elif compared and (schema := schemas[-1]) is not None:
             pieces.append(SubjectLine("schema", "head", 0, f"version {compared[-1]}"))
             pieces += [
                 SubjectLine(f"line {number}", " ", depth, name, rest)
-                for number, (depth, name, rest) in enumerate(outline(texts[-1]))
+                for number, (depth, name, rest) in enumerate(outline_of(schema))
             ]
         others = [f"v{version}" for version in sorted(subject.versions) if version not in compared]
         if others:
@@ -266,8 +266,8 @@ class SchemasScreen(BaseScreen):
     def action_copy(self) -> None:
         subject = self.rows.item
         compared = self._compared_versions(subject) if subject is not None else []
-        text = self._texts.get((subject.subject, compared[-1])) if subject is not None and compared else None
-        if text:
+        schema = self._schemas.get((subject.subject, compared[-1])) if subject is not None and compared else None
+        if schema is not None and (text := schema.text):
             self.app.copy_to_clipboard(text)
             self.app.notify(f"Copied the schema: {len(text):,} characters", timeout=2)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.text import Text
@@ -11,7 +12,7 @@ from sidecar.domain.json_path import InvalidPath, JsonPath
 from tui.text import time_format
 from tui.text.columns import Column, cut, fit, line
 from tui.text.sanitize import clean
-from tui.text.schema_outline import outline
+from tui.text.schema_changes import OutlineLine
 from tui.text.time_format import age, clock_in, count
 from tui.theme import Palette, hue, mark, short, tone
 
@@ -101,12 +102,12 @@ def _names(path: str | None) -> list[str]:
         return []
 
 
-def fields(text: str, path: str | None) -> list[SchemaField]:
+def fields(outline: Sequence[OutlineLine], path: str | None) -> list[SchemaField]:
     """Return the lines of a schema. The field of the failing path is marked."""
     names = _names(path)
     stack: list[str] = []
     result: list[SchemaField] = []
-    for number, (depth, name, kind) in enumerate(outline(text)):
+    for number, (depth, name, kind) in enumerate(outline):
         del stack[depth:]
         stack.append(name)
         here = bool(names) and stack[1:] == names

@@ -18,6 +18,7 @@ from tui.text.dead_letter_lines import (
     fields,
 )
 from tui.text.event_details import letter_details
+from tui.text.schema_changes import outline_of
 from tui.widgets.cause_note import CauseNote
 from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
@@ -80,11 +81,11 @@ class DeadLetterPanes(ContentSwitcher):
         self.current = pane
         self.query_one(_FOCUS[pane]).focus()
 
-    def show_letter(self, letter: models.DeadLetterModel, schema: str | None) -> None:
+    def show_letter(self, letter: models.DeadLetterModel, schema: models.SubjectModel | None) -> None:
         """Show the details of a letter, and its schema with the failing field marked."""
         for name in ("#letter", "#one"):
             self.query_one(name, DetailList).fill(letter.id, lambda folds, width: letter_details(letter, folds, width))
-        outlined = fields(schema, letter.path) if schema else []
+        outlined = fields(outline_of(schema), letter.path) if schema is not None else []
         at = next((str(field.number) for field in outlined if field.here), None)
         self.query_one("#schema", VirtualList).show(outlined, at=at)
 

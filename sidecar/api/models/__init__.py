@@ -52,6 +52,7 @@ from sidecar.api.models.sagas import (
     SagaVariantModel,
 )
 from sidecar.api.models.schemas import (
+    OutlineLineModel,
     SchemaCheckRequest,
     SchemaCheckResult,
     SchemaFaultModel,
@@ -119,6 +120,7 @@ __all__ = [
     "LiveStatus",
     "MemberModel",
     "MemberShareModel",
+    "OutlineLineModel",
     "PartitionLagModel",
     "Problem",
     "RegistryStatus",

@@ -16,6 +16,16 @@ class SeenSchemaModel(ApiModel, kw_only=True):
     streams: list[str]
 
 
+class OutlineLineModel(ApiModel):
+    """One line of a schema's outline: a field."""
+
+    depth: int
+    """Level of nesting; 0 is the schema itself."""
+    name: str
+    type: str
+    """Type and default of the field, such as `array of string` or `int = 1`."""
+
+
 class SubjectModel(ApiModel, kw_only=True):
     """A registered subject, and its versions that events used."""
 
@@ -28,6 +38,8 @@ class SubjectModel(ApiModel, kw_only=True):
     seen: list[SeenSchemaModel]
     text: str | UnsetType | None = UNSET
     """Text of the latest version. Only in the reply for one subject."""
+    outline: list[OutlineLineModel] | UnsetType = UNSET
+    """Fields of that version in order, for people. Only in the reply for one subject."""
 
 
 class SubjectPage(ApiModel, kw_only=True):

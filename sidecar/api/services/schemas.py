@@ -55,6 +55,8 @@ class SchemaService:
         )
         if with_text:
             item.text = None if schema is None else schema.text
+            lines = [] if schema is None else self._catalog.outline(schema)
+            item.outline = [models.OutlineLineModel(line.depth, line.name, line.type) for line in lines]
         return item
 
     def _list_seen(self, subject: str) -> list[models.SeenSchemaModel]:

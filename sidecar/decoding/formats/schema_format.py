@@ -16,6 +16,9 @@ from sidecar.domain.ports.registry import RegisteredSchema
 MAX_REFERENCES = 500
 """Schemas that one schema may need, directly or not. Further references are not read."""
 
+MAX_OUTLINE_LINES = 4_000
+"""Lines of one outline."""
+
 
 class UnusableSchema(ValueError):
     """A schema text that its format cannot use. The message says where, and what was expected.
@@ -127,9 +130,6 @@ class CompiledSchema(Protocol):
         Raises PathFault if it does not fit, or if the type at a path that is not edited would differ.
         """
 
-    def outline(self) -> list[OutlineLine]:
-        """Describe the schema for people: each field, in order, indented below its parent."""
-
     def deprecated_fields(self) -> frozenset[str]:
         """Return the dotted paths of the fields that the schema marks as deprecated."""
 
@@ -157,6 +157,12 @@ class SchemaFormat(Protocol):
 
     def compile(self, schema: RegisteredSchema) -> CompiledSchema:
         """Compile a schema with its references. Raises UnusableSchema."""
+
+    def outline(self, text: str) -> list[OutlineLine]:
+        """Describe a schema for people: each field, in order, indented below its parent. Never raises.
+
+        It describes texts that cannot be compiled too, as well as possible.
+        """
 
     def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
         """Decode a value that carries its own schema. Returns None for any other bytes. Raises NeedsThread."""
@@ -197,3 +203,11 @@ def _collect_references(references: Sequence[RegisteredSchema], seen: set[str], 
             seen.add(reference.text)
             _collect_references(reference.references, seen, texts)
             texts.append(reference.text)
+
+
+def outline_schema(schema: RegisteredSchema, formats: SchemaFormats) -> list[OutlineLine]:
+    """Describe a schema for people; for a kind without a format, list the lines of its text. Never raises."""
+    language = formats.get(schema.kind)
+    if language is not None:
+        return language.outline(schema.text)
+    return [OutlineLine(0, line, "") for line in schema.text.split("\n")[:MAX_OUTLINE_LINES]]

@@ -175,6 +175,8 @@ async def test_schemas_show_registered_and_used_versions(sidecar: Sidecar, http:
     assert page["items"][0]["seen"] == [{"version": 1, "id": 1, "streams": ["orders"]}]
     one = await get_json(http, "/v1/schemas/orders-value")
     assert "OrderCreated" not in one["items"][0]["text"]
+    assert one["items"][0]["outline"][0] == {"depth": 0, "name": "Order", "type": "record"}
+    assert "outline" not in page["items"][0]
     assert one["items"][0]["compatibility"] == "BACKWARD"
     await assert_problem(await http.get("/v1/schemas/nothing-value"), 404)
 

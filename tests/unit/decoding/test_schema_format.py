@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.decoding.formats.avro.outline import outline_text
 from sidecar.decoding.formats.schema_format import (
+    MAX_OUTLINE_LINES,
     EditedPayload,
     FieldSelection,
     OutlineLine,
@@ -17,6 +19,7 @@ from sidecar.decoding.formats.schema_format import (
     ValueEdit,
 )
 from sidecar.domain.json_path import PathFault
+from sidecar.domain.model import SchemaRef
 from sidecar.domain.ports.registry import RegisteredSchema
 from tests.support.decoding import Court, confluent, order, record
 from tests.support.schema_formats import FORMATS
@@ -50,9 +53,6 @@ class PairsSchema:
     def encode(self, value: Any) -> bytes:
         return ";".join(f"{name}={text}" for name, text in value.items()).encode()
 
-    def outline(self) -> list[OutlineLine]:
-        return [OutlineLine(1, name, "text") for name in sorted(self.fields)]
-
     def deprecated_fields(self) -> frozenset[str]:
         return frozenset()
 
@@ -68,6 +68,9 @@ class PairsFormat:
 
     def compile(self, schema: RegisteredSchema) -> PairsSchema:
         return PairsSchema(schema)
+
+    def outline(self, text: str) -> list[OutlineLine]:
+        return [OutlineLine(1, name, "text") for name in sorted(text.split(","))]
 
     def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
         return None
@@ -118,7 +121,7 @@ def test_another_format_encodes_and_describes(it: Court) -> None:
     compiled = it.catalog.compile(registered)
     assert not isinstance(compiled, UnusableSchema)
     assert compiled.encode({"a": "x"}) == b"a=x"
-    assert compiled.outline() == [OutlineLine(1, "a", "text")]
+    assert it.catalog.outline(registered) == [OutlineLine(1, "a", "text")]
 
 
 def test_a_text_that_its_format_refuses_leaves_events_unchecked(it: Court) -> None:
@@ -145,12 +148,25 @@ def test_avro_is_described_with_types_and_defaults(it: Court) -> None:
         ],
     }  # fmt: skip
     ref = it.register("orders-value", json.dumps(declared))
-    compiled = it.catalog.compile(it.registered(ref))
-    assert not isinstance(compiled, UnusableSchema)
-    assert [(line.depth, line.name, line.type) for line in compiled.outline()] == [
+    assert [(line.depth, line.name, line.type) for line in it.catalog.outline(it.registered(ref))] == [
         (0, "shop.Order", "record"),
         (1, "items", "array of record Item"),
         (2, "qty", "int = 1"),
         (1, "note", "null | string"),
     ]
     assert it.one(record(order(), stream="others")).event.unchecked
+
+
+def test_a_schema_without_a_format_is_described_by_its_text(it: Court) -> None:
+    schema = RegisteredSchema(SchemaRef("orders-value", 1, 1), "PROTOBUF", "syntax = 'proto3';\nmessage Order {}")
+    assert [line.name for line in it.catalog.outline(schema)] == ["syntax = 'proto3';", "message Order {}"]
+
+
+@pytest.mark.parametrize("text", ["", "no json", "[" * 5_000, '{"type": 3}', '["null", {"type": "record"}]', "3"])
+def test_a_text_that_is_no_schema_has_an_outline_too(text: str) -> None:
+    assert outline_text(text)
+
+
+def test_the_outline_of_a_deep_schema_is_bounded() -> None:
+    deep = '{"type":"array","items":' * 300 + '"int"' + "}" * 300
+    assert 0 < len(outline_text(deep)) <= MAX_OUTLINE_LINES

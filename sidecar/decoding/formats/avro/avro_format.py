@@ -53,6 +53,10 @@ class AvroFormat:
         except UnusableSchema as error:
             raise UnusableSchema(f"not a usable Avro schema: {error}"[:1_000]) from None
 
+    def outline(self, text: str) -> list[OutlineLine]:
+        """List the fields with their types and defaults; for a text that is not JSON, its lines."""
+        return outline_text(text)
+
     def read_self_described(self, data: bytes) -> SelfDescribedValue | None:
         """Decode an Avro object container file."""
         return self._container_reader.read(data)
@@ -126,10 +130,6 @@ class AvroSchema:
         if not isinstance(original, AvroSchema):
             return self.encode(value)
         return encode_edited_datum(value, self._root, original._root, data, edits)
-
-    def outline(self) -> list[OutlineLine]:
-        """List the fields with their types and defaults."""
-        return outline_text(self._texts[-1])
 
     def deprecated_fields(self) -> frozenset[str]:
         """Return the fields that a property or the documentation marks as deprecated."""

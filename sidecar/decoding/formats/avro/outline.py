@@ -11,9 +11,8 @@ from typing import Any
 
 import msgspec
 
-from sidecar.decoding.formats.schema_format import OutlineLine
+from sidecar.decoding.formats.schema_format import MAX_OUTLINE_LINES, OutlineLine
 
-MAX_LINES = 4_000
 MAX_DEPTH = 24
 """Levels of nested fields to show."""
 
@@ -23,8 +22,8 @@ def outline_text(text: str) -> list[OutlineLine]:
     try:
         schema = msgspec.json.decode(text.encode("utf-8", "replace"))
     except (msgspec.DecodeError, RecursionError):
-        return [OutlineLine(0, line, "") for line in text.split("\n")[:MAX_LINES]]
-    return list(islice(_root_lines(schema), MAX_LINES))
+        return [OutlineLine(0, line, "") for line in text.split("\n")[:MAX_OUTLINE_LINES]]
+    return list(islice(_root_lines(schema), MAX_OUTLINE_LINES))
 
 
 def _root_lines(schema: Any) -> Iterator[OutlineLine]:
