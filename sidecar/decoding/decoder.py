@@ -258,6 +258,7 @@ class EventDecoder:
                                 event = json_plan.build(record, value, headers, values, now)
                                 if event is not None and not self._check_json(event, body, unchecked, catalog):
                                     event = None
+                                body = json_plan.content
                 if event is None or (required and any(getattr(event, word) is None for word in required)):
                     append(self._decode_slowly(record, headings, now, unchecked, catalog))
                 else:

@@ -28,10 +28,11 @@ from sidecar.decoding.envelope.extractor import (
     record_type,
 )
 from sidecar.decoding.formats.schema_format import FieldSelection
+from sidecar.decoding.payload import read_json
 from sidecar.decoding.record_key import AMBIGUOUS_WIDTHS, JSON_KEY_STARTS, KeyReader, key_identity
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.trace_context import DIGITS_TO_ZERO, TRACEPARENT_SHAPE, read_trace_context
-from sidecar.domain.model import Event, Headers, Record, Rejection, TraceOrigin
+from sidecar.domain.model import Event, Headers, Record, Rejection, TraceOrigin, UnreadBody
 
 _SIMPLE = ("event_id", "type", "version", "occurred_at", "aggregate_id")
 """Envelope fields that are read straight from the body if only one field of it can hold them."""
@@ -65,6 +66,8 @@ class EventPlan(Struct, frozen=True):
     build: Build
     selection: FieldSelection
     """The fields of the body whose values `build` takes."""
+    content: UnreadBody | None = None
+    """Reads the body of a JSON event on demand, so that the bodies of a batch are not in memory together."""
 
 
 def compile_plan(
@@ -72,7 +75,8 @@ def compile_plan(
 ) -> EventPlan:
     """Compile the plan for plain events with these fields in their body. `schema` is None for JSON."""
     places = _find_places(headings, fields)
-    return EventPlan(_compile_build(headings, places, schema, keys), places.selection(fields))
+    content = UnreadBody(read_json, frozenset(fields)) if schema is None else None
+    return EventPlan(_compile_build(headings, places, schema, keys), places.selection(fields), content)
 
 
 def selector(decode: Callable[[bytes, int], Any], selection: FieldSelection) -> Callable[[bytes, int], Any]:
