@@ -36,7 +36,7 @@ from sidecar.domain.json_limits import has_too_many_values
 from sidecar.domain.large_records import LARGE_RECORD_BYTES, NeedsThread, count_value_bytes
 from sidecar.domain.model import Decoded, Event, Record, Rejection, UnreadBody
 
-STEP_S = 0.008
+STEP_S = 0.005
 """Seconds of work after which the decoder yields to other tasks of the event loop."""
 MAX_FETCHES_PER_RECORD = 10
 """Schemas to fetch for one record at most: more than any record can name."""

@@ -30,7 +30,7 @@ from sidecar.adapters.brokers.kafka.record_format_v2 import (
 from sidecar.domain.model import Record, Rejection
 from sidecar.domain.position import Partition, Position
 
-STEP_MAX_S = 0.005
+STEP_MAX_S = 0.003
 """Time after which `FetchedChunk.take` pauses."""
 SLICE_BYTES = 64 << 10
 """Bytes of records that are read between two checks of the clock."""

@@ -177,7 +177,7 @@ def _compile_decode(root: schema_parser.Type, costs: SchemaSurvey) -> Callable[[
     schema, walk = reading_schema(root), payload_limits.compile_walk(root)
     walk_above = costs.walk_above if costs.safe else -1
 
-    def decode(data: bytes, start: int) -> Any:
+    def read_payload(data: bytes, start: int) -> Any:
         if len(data) > walk_above:
             if len(data) - start > MAX_WALKED_STEP_BYTES:
                 refuse_on_event_loop()
@@ -195,6 +195,18 @@ def _compile_decode(root: schema_parser.Type, costs: SchemaSurvey) -> Callable[[
         if end == len(data):
             return value
         return payload_limits.explain_fault(walk, data, start) or payload_limits.trailing_bytes(data, start, end)
+
+    last: tuple[bytes, int, PathFault | None] = (b"", -1, None)
+
+    def decode(data: bytes, start: int) -> Any:
+        nonlocal last
+        known, known_start, fault = last
+        if data is known and start == known_start and fault is not None:
+            return fault.copy()  # the general path looks at what the fast path refused
+        value = read_payload(data, start)
+        if value.__class__ is PathFault and len(data) <= LARGE_RECORD_BYTES:
+            last = (data, start, value.copy())
+        return value
 
     return decode
 
