@@ -167,7 +167,7 @@ async def test_positions_without_a_record_are_unknown(shop: Shop) -> None:
         (0, 1 << 63),
         (0, 1 << 200),
     ]:
-        with pytest.raises(NotFoundError, match="holds no record there"):
+        with pytest.raises(NotFoundError, match="has no record there"):
             await sidecar.reporting.report(failure(position=Position(system, shop.stream, partition, offset)), ANN)
     with pytest.raises(NotFoundError, match="no watched stream"):
         await sidecar.reporting.report(failure(position=Position(system, shop.letters, 0, 0)), ANN)
