@@ -1,9 +1,9 @@
 """The order in which an aggregate's events are applied, and the events that are not.
 
 Events are ordered by the aggregate's own version or sequence number where they carry one. Else the order of appending
-counts within a partition, and the time of occurrence across partitions. What is odd is noted, and never applied in
-silence: gaps, reordered events, duplicates, rejected events, bodies that cannot be read. The order of the input makes
-no difference.
+counts within a partition, and across partitions the time of occurrence; a cause comes before its effect. What is odd is
+noted, and never applied in silence: gaps, reordered events, duplicates, rejected events, bodies that cannot be read. The
+order of the input makes no difference.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from sidecar.api.services.aggregates.sequence import Numbers, SequenceChoice, SequenceReader
+from sidecar.domain.correlation.derived_trace_id import cause_of
 from sidecar.domain.correlation.event_order import Moment, moment
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
@@ -99,22 +100,38 @@ def _answer(
 
 
 def _merge_logs(events: Sequence[AggregateEvent]) -> Iterator[AggregateEvent]:
-    """Yield events in order of appending within each partition, and of occurrence across partitions."""
+    """Yield events in order of appending within each partition, and of occurrence across partitions.
+
+    An event does not come before the one that it names as its cause, even if its time is earlier.
+    """
     logs: dict[Partition, list[AggregateEvent]] = {}
+    waiting = {event.event.event_id for event in events}
     for event in events:
         logs.setdefault(event.event.position.log, []).append(event)
     for log in logs.values():
         log.sort(key=lambda event: event.event.position, reverse=True)
     heads: list[tuple[Moment, Partition]] = [(moment(log[-1].event), name) for name, log in logs.items()]
     heapq.heapify(heads)
-    while heads:
-        _, name = heads[0]
-        log = logs[name]
-        yield log.pop()
-        if log:
-            heapq.heapreplace(heads, (moment(log[-1].event), name))
+    blocked: list[tuple[Moment, Partition]] = []
+    while heads or blocked:
+        if not heads:  # a loop of causes, or a cause behind its effect in one partition: the earliest comes first
+            head = blocked.pop(blocked.index(min(blocked)))
         else:
-            heapq.heappop(heads)
+            head = heapq.heappop(heads)
+            cause = cause_of(logs[head[1]][-1].event)
+            if cause is not None and cause in waiting:
+                blocked.append(head)
+                continue
+        name = head[1]
+        event = logs[name].pop()
+        yield event
+        if logs[name]:
+            heapq.heappush(heads, (moment(logs[name][-1].event), name))
+        if event.event.event_id in waiting:
+            waiting.discard(event.event.event_id)
+            for each in [each for each in blocked if cause_of(logs[each[1]][-1].event) == event.event.event_id]:
+                blocked.remove(each)
+                heapq.heappush(heads, each)
 
 
 def _find_skipped(events: Sequence[AggregateEvent]) -> tuple[frozenset[Position], list[ReplayNote]]:

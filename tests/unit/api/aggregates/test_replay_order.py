@@ -54,6 +54,21 @@ def test_without_numbers_a_partition_keeps_its_order_and_partitions_are_merged_b
     assert not order.whole
 
 
+def test_a_cause_comes_before_its_effect_though_clocks_say_otherwise() -> None:
+    order = order_events(
+        [
+            event(1, occurred=50, event_id="created"), event(2, occurred=50, event_id="sent", causation_id="paid"),
+            event(7, partition=1, occurred=50, event_id="paid", causation_id="created"),
+            event(8, partition=1, occurred=10, event_id="other", causation_id="gone"),
+            event(3, partition=2, occurred=5, event_id="x", causation_id="y"),
+            event(4, partition=2, occurred=6, event_id="y", causation_id="x"),
+        ],
+        READER,
+    )  # fmt: skip
+    assert offsets(order) == [1, 7, 8, 2, 3, 4]
+    assert kinds(order) == [("reordered", 8)]
+
+
 def test_the_aggregates_own_version_orders_its_events_and_shows_that_all_are_there() -> None:
     order = order_events([event(n, {"aggregateVersion": version}) for n, version in ((1, 1), (2, 3), (3, 2))], READER)
     assert offsets(order) == [1, 3, 2]
