@@ -2,8 +2,8 @@
 
 Events are ordered by the aggregate's own version or sequence number where they carry one. Else the order of appending
 counts within a partition, and across partitions the time of occurrence; a cause comes before its effect. What is odd is
-noted, and never applied in silence: gaps, reordered events, duplicates, rejected events, bodies that cannot be read. The
-order of the input makes no difference.
+noted, and never applied in silence: gaps, reordered events, duplicates, rejected events, bodies that cannot be read.
+The order of the input makes no difference.
 """
 
 from __future__ import annotations
