@@ -15,7 +15,7 @@ UV_READY := .tools/.uv-$(UV_VERSION)
 export UV_PYTHON_DOWNLOADS := never
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo unit test test-versions check baseline format chart bench profile docs pictures clean
+.PHONY: help setup demo unit test test-versions check format chart bench profile docs pictures clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,9 +48,6 @@ check: $(SYNCED) ## Check lint, format, project rules, spelling, types and impor
 	.venv/bin/codespell
 	.venv/bin/mypy
 	.venv/bin/lint-imports
-
-baseline: $(SYNCED) ## Remove entries of the baseline that no longer break a rule; renamed offenders follow
-	@.venv/bin/python -m tests.checks --baseline
 
 format: $(SYNCED) ## Format the code
 	@.venv/bin/ruff check --fix

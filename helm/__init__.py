@@ -1,0 +1,1 @@
+"""Generates the chart's schema and its documented values."""

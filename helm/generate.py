@@ -68,7 +68,7 @@ class Value(NamedTuple):
 
 
 def values() -> Iterator[Value]:
-    """The documented values in the file's order. A comment that begins with `# --` stands before each."""
+    """Yield the documented values in the file's order. A comment that begins with `# --` stands before each."""
     text = (CHART / "values.yaml").read_text("utf-8")
     defaults = yaml.safe_load(text)
     path: list[tuple[int, str]] = []
@@ -94,7 +94,7 @@ def values() -> Iterator[Value]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of the values: draft 7, which every Helm 3 reads."""
+    """Return the JSON Schema of the values: draft 7, which every Helm 3 reads."""
     config = _templated(json_schema())
     defs = config.pop("$defs")
     del config["$schema"]
@@ -148,7 +148,7 @@ def _kind(value: Value) -> dict[str, Any]:
 
 
 def table() -> str:
-    """The values as a table in Markdown."""
+    """Return the values as a table in Markdown."""
     rows = ["| value | default | what it does |", "|---|---|---|"]
     for value in values():
         default = json.dumps(value.default, ensure_ascii=False)

@@ -6,7 +6,7 @@ import ast
 import subprocess
 import tokenize
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
@@ -19,18 +19,13 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 @dataclass(frozen=True, order=True)
 class Offense:
-    """One place where a rule is broken. Its line number is shown but is no part of its identity."""
+    """One place where a rule is broken."""
 
     rule: str
     path: str
     subject: str
-    line: int = field(compare=False)
-    advice: str = field(compare=False)
-
-    @property
-    def entry(self) -> str:
-        """The line of the baseline that names this offense."""
-        return f"{self.path} {self.rule} {self.subject}"
+    line: int
+    advice: str
 
     def __str__(self) -> str:
         return f"{self.path}:{self.line}: {self.rule}: {self.subject}: {self.advice}"

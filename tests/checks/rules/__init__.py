@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from tests.checks.rules import brokers, constants, docstrings, imports, names, prose, sizes
+from tests.checks.rules import brokers, constants, dependencies, imports, names, prose, sizes
 from tests.checks.source import Offense, SourceFile
 
 Rule = Callable[[Sequence[SourceFile]], Iterable[Offense]]
@@ -17,9 +17,9 @@ RULES: tuple[Rule, ...] = (
     constants.units,
     prose.banned_words,
     prose.first_lines,
-    docstrings.ruff_docstrings,
     sizes.long_files,
     sizes.long_functions,
     brokers.comparisons,
     imports.missing_names,
+    dependencies.dependencies,
 )

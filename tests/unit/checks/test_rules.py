@@ -8,8 +8,7 @@ from textwrap import dedent
 
 import pytest
 
-from tests.checks import baseline
-from tests.checks.rules import RULES, brokers, constants, docstrings, documents, imports, names, prose, sizes
+from tests.checks.rules import RULES, brokers, constants, dependencies, documents, imports, names, prose, sizes
 from tests.checks.source import Offense, SourceFile
 
 
@@ -175,8 +174,7 @@ def test_broker_names(expression: str) -> None:
 
 def test_every_rule_is_applied_to_a_clean_file_without_an_offense() -> None:
     text = '"""A thing."""\n\nPOLL_INTERVAL_S = 0.5\n\n\nclass Thing:\n    """A thing."""\n'
-    others = [rule for rule in RULES if rule is not docstrings.ruff_docstrings]  # this rule reads the files from disk
-    assert not [offense for rule in others for offense in rule([source(text)])]
+    assert not [offense for rule in RULES for offense in rule([source(text)])]
 
 
 def test_names_that_are_imported_are_there() -> None:
@@ -194,20 +192,23 @@ def test_documents_name_files_that_exist(tmp_path: Path) -> None:
     assert subjects(list(documents.missing_paths([("docs/b.md", text)], tmp_path))) == ["sidecar/gone.py", "gone.md"]
 
 
-def test_the_baseline_only_shrinks(tmp_path: Path) -> None:
-    old, new = (Offense("rule", path, "f", 1, "") for path in ("sidecar/a/x.py", "tui/y.py"))
-    baseline.save({old.entry, new.entry}, tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"sidecar.a.txt", "tui.txt"}
-    known = baseline.load(tmp_path)
-    assert baseline.compare([new], known) == ([], [old.entry])
-    assert not baseline.grown_rules([new], known)
-    third = Offense("rule", "tui/z.py", "f", 1, "")
-    assert baseline.compare([old, new, third], known) == ([third], [])
-    assert baseline.grown_rules([old, new, third], known) == {"rule": 1}
-    baseline.save({new.entry}, tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"tui.txt"}
+@pytest.mark.parametrize(
+    ("path", "module", "rule"),
+    [
+        ("sidecar/a.py", "markdown_it.token", "undeclared-import"),
+        ("tests/a.py", "markdown_it.token", "undeclared-import"),
+        ("sidecar/a.py", "pytest", "undeclared-import"),
+        ("tests/a.py", "pytest", None),
+        ("sidecar/a.py", "typer._click.core", None),
+        ("sidecar/a.py", "msgspec._core", "private-import"),
+    ],
+)
+def test_imported_packages_are_declared(path: str, module: str, rule: str | None) -> None:
+    offenses = list(dependencies.dependencies([source(f"import {module}", path)]))
+    assert [offense.rule for offense in offenses] == ([] if rule is None else [rule])
 
 
-def test_a_baseline_with_marks_of_a_merge_conflict_is_read(tmp_path: Path) -> None:
-    (tmp_path / "tui.txt").write_text("<<<<<<< HEAD\ntui/a.py rule f\n=======\ntui/b.py rule g\n>>>>>>> other\n")
-    assert baseline.load(tmp_path) == {"tui/a.py rule f", "tui/b.py rule g"}
+def test_declared_packages_are_imported() -> None:
+    names = subjects(list(dependencies.unused_dependencies([source("import msgspec")])))
+    assert "typer" in names
+    assert "msgspec" not in names
