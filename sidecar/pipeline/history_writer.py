@@ -70,6 +70,11 @@ class HistoryWriter:
         self._tasks: list[asyncio.Task[None]] = []
         self._flushed = asyncio.Condition()
 
+    @property
+    def staged_bytes(self) -> int:
+        """Bytes of rows that are staged, and in no file yet."""
+        return self._staged_bytes
+
     def start(self) -> None:
         """Start to write and to maintain."""
         self._tasks = [asyncio.ensure_future(self._run()), asyncio.ensure_future(self._maintain())]

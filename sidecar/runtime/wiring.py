@@ -51,6 +51,7 @@ from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.cluster_members import MemberDirectory
+from sidecar.runtime.history_metrics import HistoryMetrics
 from sidecar.runtime.history_wiring import HistoryRecording, build_history_recording, describe_history_trouble
 from sidecar.runtime.insight_wiring import SagaMetrics, build_saga_monitor
 from sidecar.runtime.membership_wiring import build_membership, build_relay
@@ -301,6 +302,7 @@ def _build_metrics(
         ExporterMetrics(base.telemetry.destinations, base.telemetry.tracing),
         ConsumerGroupMetrics(base.groups, base.index, base.telemetry.record_delivery),
         MembershipMetrics(base.shared_index, list if directory is None else directory.rows),
+        HistoryMetrics(base.recording),
     ]
 
 

@@ -117,3 +117,12 @@ def test_keda_uses_tls_and_the_database_number():
         "stream": "orders",
         "lagCount": "5000",
     }
+
+
+def test_a_history_has_room_for_its_temporary_files():
+    def limit(config: dict[str, Any]) -> str:
+        volumes = workload(rendered({"config": config}))["spec"]["template"]["spec"]["volumes"]
+        return next(each["emptyDir"]["sizeLimit"] for each in volumes if each["name"] == "tracecar-tmp")
+
+    assert limit(REDIS) == "64Mi"
+    assert limit({**REDIS, "history": {"url": "s3://events/shop"}}) == "2Gi"

@@ -84,8 +84,9 @@ reference is optional: a pod whose ConfigMap is missing starts all the same, and
   configMap: {{ merge (dict "name" .configMap) $optional | toJson }}
 - name: tracecar-state
   emptyDir: {sizeLimit: 16Mi}
+{{- /* The history stages rows here, and keeps parts of a bucket's files. */}}
 - name: tracecar-tmp
-  emptyDir: {sizeLimit: 64Mi}
+  emptyDir: {sizeLimit: {{ ternary "2Gi" "64Mi" (hasKey (.context.Values.config | default dict) "history") }}}
 {{- with .context.Values.schemasConfigMap }}
 - name: tracecar-schemas
   configMap: {{ merge (dict "name" (tpl . $.context)) $optional | toJson }}

@@ -18,6 +18,8 @@ from sidecar.pipeline.history_filler import HistoryFiller
 from sidecar.pipeline.history_recorder import HistoryRecorder, RowEncoder
 from sidecar.pipeline.history_writer import HistoryWriter
 from sidecar.pipeline.pipeline import HistoryFeed
+from sidecar.runtime.history_metrics import HistoryMetrics
+from sidecar.runtime.history_wiring import HistoryRecording
 from tests.support.conditions import until
 from tests.support.pipeline import Harness, registry
 
@@ -253,3 +255,16 @@ async def test_large_bodies_are_kept_and_encoded_beside_the_event_loop(log):
     assert len(bodies["large"]) > 100_000
     assert bodies["huge"] is None
     assert await keeper.covered() == [(0, 3)]
+
+
+async def test_counters_are_metrics(log):
+    keeper = Keeper(FaultyHistory())
+    sidecar = harness(log, keeper)
+    async with sidecar.running(), keeper:
+        sidecar.produce(*sidecar.good(3))
+        await until(lambda: keeper.recorder.counters.written == 3)
+        recording = HistoryRecording(keeper.recorder, keeper.writer, keeper.filler)
+        values = {each.name: next(iter(each.read()))[0] for each in HistoryMetrics(recording).instruments()}
+    assert values["tracecar.history_written"] == 3
+    assert (values["tracecar.history_missed"], values["tracecar.history_failing"]) == (0, 0)
+    assert HistoryMetrics(None).instruments() == ()

@@ -7,6 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from sidecar.adapters.history.directory_store import DirectoryStore
@@ -250,3 +251,19 @@ async def test_ten_thousand_files(place):
     await write(reader, 2)
     page = await reader.find(HistorySelection(keys=[HistoryKey("event_id", "e-2")]))
     assert offsets(page.rows) == [2]
+
+
+async def test_the_query_in_the_docs_gives_each_event_once(place):
+    history = place.open()
+    await write(history, 1, 2)
+    again = row(2, event_id="e-2", aggregate_id="4711", observed_at=(NOW + 99) * 1000)
+    await history.append(segment(again))
+    page = (Path(__file__).parents[4] / "docs" / "history.md").read_text()
+    query = page.partition("```sql\n")[2].partition("```")[0]
+    changes = {"'history/": f"'{place.path}/", "2026-01-31": "2026-09-21", "AND type LIKE 'Order%'": ""}
+    for text, changed in changes.items():
+        assert text in query
+        query = query.replace(text, changed)
+    found = duckdb.sql(query.rstrip().rstrip(";"))
+    rows = found.select("event_id, epoch_us(observed_at)").order("event_id").fetchall()
+    assert rows == [("e-1", (NOW + 1) * 1000 + 500), ("e-2", (NOW + 99) * 1000)]
