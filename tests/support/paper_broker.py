@@ -1,6 +1,7 @@
 """A broker that only tests have: streams are account books, and an offset is a page and a line, `12.7`.
 
-It shows that a broker is a package and a line in the wiring: no module in `sidecar/` knows it.
+It shows that a broker is a package and a line in the wiring: no module in `sidecar/` knows it. A broker with settings
+also has a section in `sidecar/config/source_schema.py`; this one has none.
 """
 
 from __future__ import annotations
