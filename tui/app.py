@@ -181,6 +181,12 @@ class Dashboard(App[None]):
         self.go("aggregate")
         page.when_ready(page.action_query)
 
+    def open_sql(self) -> None:
+        """Open the dialog for SQL over the history."""
+        from tui.dialogs.sql import SqlDialog
+
+        self.push_screen(SqlDialog(self.client))
+
     def open_letters(self, query: str) -> None:
         """Show the dead letters that match."""
         page = self._pages["letters"]
@@ -322,6 +328,7 @@ class Dashboard(App[None]):
                         lambda action=action: self.call_later(screen.run_action, action),
                     )
         yield SystemCommand("Go to an aggregate", "by its id", self.look_up_aggregate)
+        yield SystemCommand("SQL", "over the history", self.open_sql)
         for theme in THEMES:
             name = theme.name.removeprefix("tracecar-")
             yield SystemCommand(f"Theme: {name}", "ctrl+t: next theme", lambda n=theme.name: self._use(n))

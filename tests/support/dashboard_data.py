@@ -194,6 +194,15 @@ def job(**more: Any) -> replays.ReplayModel:
     return replays.ReplayModel(**(fields | more))
 
 
+SQL_ANSWER = models.SqlAnswerModel(
+    columns=[models.SqlColumnModel(name="type", type="VARCHAR"), models.SqlColumnModel(name="events", type="BIGINT")],
+    rows=[["OrderPlaced", 12], [None, 3]],
+    truncated=False,
+    elapsed_ms=12.0,
+    files=3,
+)
+
+
 class Shop(InsightAnswers, Client):
     """A client with fixed answers, which tests change. It records every request in `asked`."""
 
@@ -227,6 +236,7 @@ class Shop(InsightAnswers, Client):
         )  # fmt: skip
         self.coming: asyncio.Queue[LiveItem | Exception] = asyncio.Queue()
         self.the_acts: list[replays.AuditEntryModel] = []
+        self.sql_answer = SQL_ANSWER
         self.failing: Exception | None = None
 
     def _note(self, *what: Any) -> None:
@@ -284,6 +294,10 @@ class Shop(InsightAnswers, Client):
         if not events:
             raise NotFound(f"no aggregate has the id {id}")
         return models.AggregateModel(aggregate_id=id, aggregate_type=None, events=events, coverage=coverage())
+
+    async def sql(self, request: models.SqlRequestModel) -> models.SqlAnswerModel:
+        self._note("sql", request.statement)
+        return self.sql_answer
 
     async def dead_letters(
         self, query: str = "", *, limit: int = 100, cursor: str | None = None
