@@ -235,7 +235,7 @@ def main() -> None:
             if "letters" in wanted:
                 rows += list(dead_letters(address, options, decoding))
             if "export" in wanted:
-                rows += side("export_cost", decoding=decoding)["rows"]
+                rows += side("export_cost")["rows"]
                 rows += exported(address, options)
             if "latency" in wanted:
                 rows += side("latency", address=address, events=options.events, decoding=decoding)["rows"]

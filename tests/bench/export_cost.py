@@ -16,6 +16,7 @@ from sidecar.runtime.gc_tuning import tune_gc
 from tests.bench import report
 from tests.bench.index_memory import BATCH, batch
 from tests.bench.otlp_collector import collector
+from tests.bench.unit import decoding
 
 EVENTS = 200_000
 KINDS = {
@@ -84,15 +85,18 @@ async def cost(endpoint: str, kind: str) -> dict[str, Any]:
 
 def main() -> None:
     tune_gc()  # as `tracecar run` does
-    decoding, rows = json.loads(sys.argv[1])["decoding"], []
+    rows = []
     with collector() as other:
         for kind, what in KINDS.items():
+            before = decoding()
             found = asyncio.run(cost(other.endpoint, kind))
+            after = decoding()  # the machine is as busy around the work as during it
+            unit = {**before, "value": (before["value"] + after["value"]) / 2}
             arrived = other.spans()
             if arrived != found["events"]:
                 sys.exit(f"of {found['events']} spans {arrived} arrived, {found}")
             row = {"what": what, "value": found["micros"], "unit": "µs"}
-            rows.append(row | report.in_units(found["micros"], 1.0, decoding))
+            rows.append(row | report.in_units(found["micros"], 1.0, unit))
     print(json.dumps({"rows": rows}))
 
 
