@@ -175,7 +175,7 @@ def dead_letters(address: str, options: argparse.Namespace, decoding: Result) ->
         "what": "causes of 100,000 letters once read",
         "value": statistics.median(listing),
         "unit": "s",
-        **report.in_units(statistics.median(listing) * 1e6, 2.5, decoding, LETTERS),
+        **report.in_units(statistics.median(listing) * 1e6, 4, decoding, LETTERS),
     }
     yield {
         "what": "kafka: replay of 50,000 letters beside a bare transactional copy",

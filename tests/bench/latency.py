@@ -158,9 +158,9 @@ async def measure(given: dict[str, Any]) -> list[dict[str, Any]]:
     rows = [
         {"what": what, "value": value, "unit": "ms", **report.in_units(value * 1000, bound, given["decoding"], 1_000)}
         for what, value, bound in (
-            (f"append to visible at {RATE:,}/s, median", statistics.median(seen), 2),
-            (f"append to visible at {RATE:,}/s, p99", p99(seen), 8),
-            ("API look-up while draining, p99", p99(draining), 8),
+            (f"append to visible at {RATE:,}/s, median", statistics.median(seen), 3),
+            (f"append to visible at {RATE:,}/s, p99", p99(seen), 13),
+            ("API look-up while draining, p99", p99(draining), 13),
         )
     ]
     return [
