@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sidecar.domain.ports.broker import Broker
 from sidecar.pipeline.event_fan_out import EventViewers
 from sidecar.pipeline.index_backfill import IndexBackfill
-from sidecar.pipeline.live_relay import LiveRelay, read_at
+from sidecar.pipeline.live_relay import LiveRelay, RelayChannel, read_at
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.stream_counters import StreamCounters
-from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory
-from sidecar.runtime.service import Membership
+from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory, MembershipStore
+from sidecar.runtime.service import Membership, SharedIndexSession
 from sidecar.runtime.status import StatusReporter
 
-if TYPE_CHECKING:
-    from sidecar.adapters.index.redis.index import RedisIndex
+
+class SharedIndexMember(MembershipStore, SharedIndexSession, Protocol):
+    """An index that several sidecars share, as one of its members uses it."""
+
+    @property
+    def relay(self) -> RelayChannel: ...
 
 
 def build_relay(
-    shared: RedisIndex | None,
+    shared: SharedIndexMember | None,
     directory: MemberDirectory | None,
     live: LiveStream,
     backfill: IndexBackfill,
@@ -56,7 +60,7 @@ def build_relay(
 
 
 def build_membership(
-    shared: RedisIndex | None,
+    shared: SharedIndexMember | None,
     relay: LiveRelay | None,
     status: StatusReporter,
     counters: StreamCounters,

@@ -55,32 +55,38 @@ def dependencies(files: Sequence[SourceFile]) -> Iterator[Offense]:
         if file.path.partition("/")[0] not in {*PRODUCT, *TOOLS}:
             continue
         declared = product if file.product else tools
-        for module, line in _imported_modules(file):
+        for module, line, names in _imported_modules(file):
             name = distribution_of(module)
             if name not in declared:
                 yield Offense("undeclared-import", file.path, module, line, f"add {name} to pyproject.toml")
-            elif "._" in module and "<" not in declared[name]:
+            elif _is_private(module, names) and "<" not in declared[name]:
                 advice = f"a private name can change in any release of {name}: give it an upper bound in pyproject.toml"
                 yield Offense("private-import", file.path, module, line, advice)
 
 
 def unused_dependencies(files: Sequence[SourceFile]) -> Iterator[Offense]:
     """Find declared packages that no file imports."""
-    imported = {distribution_of(module) for file in files for module, _ in _imported_modules(file)}
+    imported = {distribution_of(module) for file in files for module, _, _ in _imported_modules(file)}
     for name in sorted(declared_packages(*TOOL_EXTRAS).keys() - imported - USED_WITHOUT_IMPORT):
         yield Offense("unused-dependency", "pyproject.toml", name, 1, "no file imports it")
 
 
-def _imported_modules(file: SourceFile) -> Iterator[tuple[str, int]]:
-    """Yield the modules of other packages that a file imports, with the line."""
+def _imported_modules(file: SourceFile) -> Iterator[tuple[str, int, list[str]]]:
+    """Yield the modules of other packages that a file imports, with the line and the names taken from them."""
     own = {*sys.stdlib_module_names, *NEWER_STDLIB, *PRODUCT, *TOOLS}
     for node in file.nodes:
         modules: list[str] = []
+        names: list[str] = []
         if isinstance(node, ast.Import):
             modules = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
-            modules = [node.module]
-        yield from ((module, node.lineno) for module in modules if module.partition(".")[0] not in own)
+            modules, names = [node.module], [alias.name for alias in node.names]
+        yield from ((module, node.lineno, names) for module in modules if module.partition(".")[0] not in own)
+
+
+def _is_private(module: str, names: Sequence[str]) -> bool:
+    parts = [*module.split("."), *names]
+    return any(part.startswith("_") and not part.startswith("__") for part in parts)
 
 
 @cache
