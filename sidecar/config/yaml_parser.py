@@ -17,6 +17,7 @@ MAX_CHARACTERS = 1_000_000
 MAX_VALUES = 20_000
 """Values after all aliases are expanded."""
 MAX_DEPTH = 20
+_SURROGATE_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 class _YamlError(Exception):
@@ -113,7 +114,7 @@ class _YamlConstructor:
     def _scalar(self, node: yaml.ScalarNode, kind: str, path: str) -> Any:
         text: str = node.value
         if kind == "str":
-            return text
+            return _join_surrogates(text)
         if kind == "null" and text.lower() in ("", "~", "null"):
             return None
         if kind == "bool" and text.lower() in ("true", "false"):
@@ -136,7 +137,7 @@ class _YamlConstructor:
                     Mistake(path, "text as key", f"another kind of key, {_describe_place(key_node.start_mark)}")
                 )
                 continue
-            key: str = key_node.value
+            key = _join_surrogates(key_node.value)
             if key in lines:
                 actual = f"it twice, on lines {lines[key]} and {key_node.start_mark.line + 1}"
                 self._mistakes.append(Mistake(_join_path(path, key), "the key once", actual))
@@ -150,6 +151,13 @@ class _YamlConstructor:
             Mistake(path, "a plain value", f"the tag {node.tag[:80]}, {_describe_place(node.start_mark)}")
         )
         return UnresolvedValue()
+
+
+def _join_surrogates(text: str) -> str:
+    r"""Join pairs of surrogates: JSON writes characters beyond U+FFFF as `\ud83d\ude00`, and JSON is YAML."""
+    if text.isascii() or not _SURROGATE_PAIR.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
 
 
 def _join_path(path: str, key: str) -> str:

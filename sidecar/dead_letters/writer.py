@@ -1,4 +1,7 @@
-"""Writer of dead letters: builds the record for the dead-letter stream from a rejected record."""
+"""Writer of dead letters: builds the record for the dead-letter stream from a rejected record.
+
+The record keeps its bytes. What is written beside it quotes no redacted value.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ from msgspec.structs import replace
 
 from sidecar.dead_letters.dialects import tracecar
 from sidecar.dead_letters.dialects.foreign import header_prefixes, write_headers
+from sidecar.domain.failure_fingerprint import cause_fingerprint
 from sidecar.domain.model import Decoded, Event, Headers, Outgoing
+from sidecar.domain.redaction import Redactor
 from sidecar.domain.stream_names import StreamNames
 
 
@@ -16,26 +21,49 @@ class DeadLetterWriter:
     """Builds dead letters of one consumer group of one broker, with the headers of further `dialects` if configured."""
 
     def __init__(
-        self, naming: StreamNames, group: str, service: str, clock: Callable[[], int], dialects: Sequence[str] = ()
+        self,
+        naming: StreamNames,
+        group: str,
+        service: str,
+        clock: Callable[[], int],
+        dialects: Sequence[str] = (),
+        redactor: Redactor | None = None,
     ) -> None:
         self._naming, self._group, self._service = naming, group, service
+        self._redactor = redactor or Redactor(())
         self._dialects = tuple(dict.fromkeys(dialects))
         self._clock = clock
         """Returns microseconds since 1970."""
 
     def write(self, decoded: Decoded) -> Outgoing:
         """Build the dead letter of a rejected record: its key, its value's bytes, its headers in order, then ours."""
-        return self._letter(decoded, tracecar.write(decoded, self._group, self._service, self._clock()))
+        shown = self._redact(decoded)
+        return self._letter(shown, tracecar.write(shown, self._group, self._service, self._clock()))
 
     def report(
         self, decoded: Decoded, group: str, attempts: int, digest: str | None, stacktrace: str | None
     ) -> Outgoing:
-        """Build the dead letter of a record that a service could not process (see `dialects.tracecar.write`)."""
-        added = tracecar.write(decoded, group, self._service, self._clock(), attempts=attempts, digest=digest)
+        """Build the dead letter of a record that a service could not process (see `dialects.tracecar.write`).
+
+        If its words may quote hidden values, they are left out, and the fingerprint of its cause is added.
+        """
+        shown = self._redact(decoded)
+        added = tracecar.write(shown, group, self._service, self._clock(), attempts=attempts, digest=digest)
+        stack: Headers = ()
         if stacktrace:
-            added += ((tracecar.STACKTRACE_HEADER, stacktrace.encode("utf-8", "backslashreplace")),)
-        letter = self._letter(decoded, added)
+            stack = ((tracecar.STACKTRACE_HEADER, stacktrace.encode("utf-8", "backslashreplace")),)
+        if self._redactor.hides_free_text:
+            whole = tracecar.write(decoded, group, self._service, self._clock(), attempts=attempts, digest=digest)
+            complete = tracecar.read(replace(decoded.record, headers=whole + stack))
+            assert complete is not None, "it was written just now"
+            added += ((tracecar.CAUSE_HEADER, cause_fingerprint(complete).encode()),)
+        else:
+            added += stack
+        letter = self._letter(shown, added)
         return letter if digest is None else replace(letter, partition=None, origin=None)
+
+    def _redact(self, decoded: Decoded) -> Decoded:
+        return replace(decoded, event=self._redactor.described_event(decoded.event))
 
     def _letter(self, decoded: Decoded, added: Headers) -> Outgoing:
         record = decoded.record

@@ -19,13 +19,12 @@ import structlog
 from msgspec import Struct
 
 from sidecar.config import schema as config
+from sidecar.decoding.decoding_plans import NO_AVRO_PLAN, NO_JSON_PLAN, AvroPlan, build_avro_plan
 from sidecar.decoding.envelope.coercion import MAX_ID_CHARACTERS
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout, record_type
-from sidecar.decoding.fast_path import Build, EventPlan, compile_plan, is_plain, select, selector
-from sidecar.decoding.formats.schema_format import FieldSelection
+from sidecar.decoding.fast_path import EventPlan, compile_plan, is_plain, select
 from sidecar.decoding.long_json import read_long_json
 from sidecar.decoding.payload import read_json
-from sidecar.decoding.record_key import KeyReader
 from sidecar.decoding.schema import BoundSchema
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.decoding.schema_lookup import SchemaKey, SchemaNotCached
@@ -34,7 +33,7 @@ from sidecar.domain.broker_traits import is_time_observed, traits_of
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_limits import has_too_many_values
 from sidecar.domain.large_records import LARGE_RECORD_BYTES, NeedsThread, count_value_bytes
-from sidecar.domain.model import Decoded, Event, Record, Rejection, UnreadBody
+from sidecar.domain.model import Decoded, Event, Record, Rejection
 
 STEP_S = 0.005
 """Seconds of work after which the decoder yields to other tasks of the event loop."""
@@ -46,8 +45,6 @@ _MAX_NAMES = 64
 _MAX_NAME_CHARACTERS = 2_048
 """Larger sequences of names are not kept, so that the memory for layouts and plans stays small."""
 _OPEN_BRACE = ord("{")
-_FRAME_BYTES = 5
-"""The first byte and the schema id before a body."""
 
 _log = structlog.get_logger(__name__)
 
@@ -63,17 +60,6 @@ def stop_on_outage(key: SchemaKey, error: Exception) -> None:
 
 def pass_unchecked(key: SchemaKey, error: Exception) -> None:
     """Return, so that events whose schema is not in memory are `unchecked`."""
-
-
-class AvroPlan(Struct, frozen=True):
-    """The way to decode records that begin with one schema id, under one sequence of header names."""
-
-    decode: Callable[[bytes, int], Any]
-    """Decodes what `build` needs: a tuple, or a fault."""
-    build: Build | None = None
-    """Builds the event; None where the general decoder is needed: the id is not good, or events are not plain."""
-    content: UnreadBody | None = None
-    """Reads the body on demand; None where `decode` gives all of it."""
 
 
 class DecodeResult(Struct):
@@ -95,11 +81,19 @@ class EventDecoder:
     """
 
     def __init__(
-        self, catalog: SchemaCache, envelope: config.EnvelopeConfig, *, clock: Callable[[], int] = time_ns
+        self,
+        catalog: SchemaCache,
+        envelope: config.EnvelopeConfig,
+        *,
+        clock: Callable[[], int] = time_ns,
+        hides: Callable[[str], bool] = lambda place: False,
     ) -> None:
-        """Create a decoder over a schema cache. `clock` returns nanoseconds since 1970."""
+        """Create a decoder over a schema cache.
+
+        `clock` returns nanoseconds since 1970; `hides` tells whether a location such as `body:subject` is redacted.
+        """
         self._catalog = catalog
-        self._envelope = EnvelopeExtractor(envelope)
+        self._envelope = EnvelopeExtractor(envelope, hides)
         self._clock = clock
         self._headings: dict[tuple[str, ...], HeaderLayout] = {}
         self._avro_plans: dict[tuple[tuple[str, ...], BoundSchema], AvroPlan] = {}
@@ -211,7 +205,7 @@ class EventDecoder:
         stream: str | None = None
         prefix: bytes | None = None
         fields: tuple[str, ...] | None = None
-        plan = _NO_AVRO
+        plan = NO_AVRO_PLAN
         json_plan: EventPlan | None = None
         headings = self._layout(())
         content_at, structured = -1, False
@@ -298,16 +292,16 @@ class EventDecoder:
         value = record.value or b""
         id = int.from_bytes(value[1:5], "big")
         if id == 0 or len(value) < 5:
-            return _NO_AVRO
+            return NO_AVRO_PLAN
         lookup = self._catalog.find_good_id(record.position.stream, id)
         schema = lookup.schema if lookup is not None else None
         if schema is None or schema.unusable is not None:
-            return _NO_AVRO
+            return NO_AVRO_PLAN
         key = (names, schema)
         plan = self._avro_plans.get(key)
         if plan is None:
             plain = schema.fields and is_plain(headings, schema.fields)
-            plan = build_avro_plan(headings, schema, self._envelope.keys) if plain else _NO_AVRO
+            plan = build_avro_plan(headings, schema, self._envelope.keys) if plain else NO_AVRO_PLAN
             if len(self._avro_plans) >= _MAX_PLANS:
                 self._avro_plans.clear()
             self._avro_plans[key] = plan
@@ -316,8 +310,8 @@ class EventDecoder:
     def _json_plan(self, headings: HeaderLayout, names: tuple[str, ...], fields: tuple[str, ...]) -> EventPlan | None:
         """Find how to build the events of JSON objects with these fields; None where the general decoder is needed."""
         key = (names, fields)
-        plan = self._json_plans.get(key, _NO_JSON)
-        if plan is _NO_JSON:
+        plan = self._json_plans.get(key, NO_JSON_PLAN)
+        if plan is NO_JSON_PLAN:
             if sum(map(len, fields)) > _MAX_NAME_CHARACTERS:
                 return None
             plain = is_plain(headings, fields) and headings.data_schema < 0 and not headings.names_version
@@ -370,28 +364,3 @@ class EventDecoder:
             rejection = Rejection("decode.malformed", f"expected a record, found one that raises {kind} when read")
             key = None if record.key is None else record.key[:MAX_ID_CHARACTERS].decode("utf-8", "replace")
             return Decoded(record, Event(record.position, key, record.timestamp, now, rejection=rejection))
-
-
-def build_avro_plan(headings: HeaderLayout, schema: BoundSchema, keys: KeyReader) -> AvroPlan:
-    """Plan the decoding of plain events of a schema: of their bodies, what the envelope needs."""
-    plan, decode = compile_plan(headings, schema.fields, schema, keys), schema.fast_decode
-    decode_whole = selector(decode, plan.selection)
-    project = schema.project(plan.selection, decode_whole)
-    if project is None:
-        return AvroPlan(decode_whole, plan.build)
-    return AvroPlan(project, plan.build, UnreadBody(lambda value: decode(value, _FRAME_BYTES), schema.fields))
-
-
-def _no_avro(data: bytes, start: int) -> Any:
-    raise AssertionError("called without an Avro schema")
-
-
-_NO_AVRO = AvroPlan(_no_avro)
-
-
-def _no_json(*_: Any) -> Event | None:
-    raise AssertionError("called without a plan")
-
-
-_NO_JSON = EventPlan(_no_json, FieldSelection((), -1))
-"""Placeholder for a plan that was not made yet."""

@@ -273,7 +273,7 @@ class _GeneralDecoder:
 
     def _cloudevent(self, source: EnvelopeSource, path: str) -> EventShape:
         body, read = source.inner, self.read
-        source.own = cloudevents.read_attributes(body)
+        source.own = cloudevents.read_attributes(body, self.envelope.hidden_attributes)
         source.late = debezium.cloudevent_fields(body)
         self.envelope.remember_table(self.stream, source.late.get("aggregate_type"))
         shape = EventShape(

@@ -83,7 +83,7 @@ class LetterTransfer:
         if self._redactor.active:
             if value and await self._hides_body(letter):
                 hidden, value = [*hidden, "body"], None
-            if self._redactor.hides_keys and key is not None:
+            if key is not None and self._redactor.hides_key_bytes(key):
                 hidden, key = [*hidden, "key"], None
             headers = self._headers(letter, written, hidden)
         return ExportedLetter(

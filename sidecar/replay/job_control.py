@@ -17,7 +17,7 @@ from sidecar.domain.model import DeadLetter
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.job_store import JobStore, StoredJob
-from sidecar.replay.models import JobState, OperatorDecision, ReplayJob, ReplayRequest
+from sidecar.replay.models import BodyEdit, JobState, OperatorDecision, ReplayJob
 from sidecar.replay.range_runner import Fits, RangeRunner
 from sidecar.replay.record_builder import InSight
 from sidecar.replay.runner import LetterRunner
@@ -77,23 +77,25 @@ def build_broker_replays(
     fits: Fits,
     *,
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000,
-    redact_request: Callable[[ReplayRequest], ReplayRequest] = lambda request: request,
+    hide_edit: Callable[[BodyEdit], BodyEdit] = lambda edit: edit,
     redact_message: Callable[[DeadLetter], str] = lambda letter: letter.message,
 ) -> list[BrokerReplay]:
-    """Build the replays of some brokers, to be run by this process. See `RunnerContext` for the arguments."""
+    """Build the replays of some brokers, to be run by this process.
+
+    `hide_edit` masks the values of an edit that may not be stored. See `RunnerContext` for the other arguments.
+    """
     me = runner_name()
     return [
         BrokerReplay(
             source,
             RunnerContext(
                 source,
-                JobStore(source.broker.ledger),
+                JobStore(source.broker.ledger, hide_edit),
                 tracker,
                 editor,
                 in_sight,
                 me,
                 clock,
-                redact_request,
                 redact_message,
             ),
             fits,
@@ -179,7 +181,6 @@ class JobController:
                 if not ours:
                     after.note = f"waiting for a sidecar of the group {before.group}, which owns these letters"
             elif state == "cancelled":
-                after.request = broker_replay.context.redact_request(after.request)
                 after.ended_at, after.note = now, f"cancelled by {who.name}: letters that were not sent stay open"
             else:
                 after.note = f"paused by {who.name}"

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from sidecar.domain.errors import Outage, Refused
 from sidecar.replay.job_store import JobStore, StoredJob
-from sidecar.replay.models import ReplayJob, ReplayRequest
+from sidecar.replay.models import ReplayJob
 
 log = structlog.get_logger()
 
@@ -28,19 +28,11 @@ class JobStopped(Exception):  # nothing went wrong
 class JobProgress:
     """Progress of one job while this process runs it.
 
-    `me` is the runner's id; `clock` returns microseconds since 1970, for display; `redact_request` removes the values
-    from a request that must not be stored after the job has ended.
+    `me` is the runner's id; `clock` returns microseconds since 1970, for display.
     """
 
-    def __init__(
-        self,
-        jobs: JobStore,
-        held: StoredJob,
-        me: str,
-        clock: Callable[[], int],
-        redact_request: Callable[[ReplayRequest], ReplayRequest],
-    ) -> None:
-        self._jobs, self._held, self._me, self._clock, self._redact_request = jobs, held, me, clock, redact_request
+    def __init__(self, jobs: JobStore, held: StoredJob, me: str, clock: Callable[[], int]) -> None:
+        self._jobs, self._held, self._me, self._clock = jobs, held, me, clock
         self.job: ReplayJob = replace(held.job)
         self._saved = self._next_slot = time.monotonic()
         self._ended = False
@@ -79,7 +71,7 @@ class JobProgress:
 
     async def done(self) -> None:
         job = self.job
-        job.state, job.ended_at, job.note, job.request = "done", self._clock(), None, self._redact_request(job.request)
+        job.state, job.ended_at, job.note = "done", self._clock(), None
         await self.save()
         log.info("replay.done", replay=job.id, published=job.published, failed=job.failed, skipped=job.skipped)
 
@@ -164,8 +156,6 @@ class JobProgress:
                 return
             self.job.state, self.job.note, self.job.ended_at = theirs.state, theirs.note, theirs.ended_at
             self.job.changed_at, self.job.changed_by = theirs.changed_at, theirs.changed_by
-            if theirs.state == "cancelled":
-                self.job.request = theirs.request  # it hides what need not be kept any more
             if await self._jobs.change(now, self.job) is not None:
                 raise JobStopped
             stored = await self._jobs.get(self.job.id)

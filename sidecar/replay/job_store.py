@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sidecar.domain.errors import Refused
 from sidecar.domain.json_safe import encode_json, parse_float
 from sidecar.domain.ports.ledger import Ledger, LedgerTransaction, LedgerWrite
-from sidecar.replay.models import ReplayJob
+from sidecar.replay.models import BodyEdit, ReplayJob
 
 log = structlog.get_logger()
 
@@ -57,14 +58,19 @@ class StoredJob(Struct):
 
 _jobs = msgspec.json.Decoder(ReplayJob, float_hook=parse_float)
 _refs = msgspec.json.Decoder(list[LetterRef])
-_encode = encode_json
 
 
 class JobStore:
-    """Jobs of one broker. Raises Outage and Refused."""
+    """Jobs of one broker. Raises Outage and Refused.
 
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+    Redacted values of an edit are not written: the process that makes a job keeps its edit in memory until it ends.
+    """
+
+    def __init__(self, ledger: Ledger, hide: Callable[[BodyEdit], BodyEdit] = lambda edit: edit) -> None:
+        """Open the jobs in a ledger. `hide` masks the values of an edit that may not be stored."""
+        self._ledger, self._hide = ledger, hide
+        self._edits: dict[str, BodyEdit] = {}
+        """Edits with masked values of running jobs, by job."""
         self._swept: set[str] = set()
         """Ranges that have nothing in the ledger any more but their jobs."""
 
@@ -75,15 +81,34 @@ class JobStore:
         """
         jobs: dict[str, StoredJob] = {}
         for key, value in (await self._ledger.under(JOB)).items():
-            job = _decode_job(value)
+            job = self._decode(value)
             if job is not None and key == JOB + job.id:
                 jobs[job.id] = StoredJob(job, value)
         return jobs
 
     async def get(self, id: str) -> StoredJob | None:
         (value,) = await self._ledger.entries(None, [JOB + id])
-        job = None if value is None else _decode_job(value)
+        job = None if value is None else self._decode(value)
         return None if job is None or value is None else StoredJob(job, value)
+
+    def has_edit(self, job: ReplayJob) -> bool:
+        """Check whether the job's edit is known here with all its values."""
+        return not job.hides_edit or job.id in self._edits
+
+    def _encode(self, job: ReplayJob) -> bytes:
+        edit = self._hide(job.request.edit)
+        if edit != job.request.edit:
+            job = replace(job, request=replace(job.request, edit=edit), hides_edit=True)
+        return encode_json(job)
+
+    def _decode(self, value: bytes) -> ReplayJob | None:
+        job = _decode_job(value)
+        if job is not None and job.hides_edit:
+            if job.state in ("done", "cancelled"):
+                self._edits.pop(job.id, None)
+            elif job.id in self._edits:
+                job.request = replace(job.request, edit=self._edits[job.id])
+        return job
 
     async def make(self, job: ReplayJob, refs: Sequence[LetterRef]) -> StoredJob:
         """Write a new job with its selection."""
@@ -96,13 +121,15 @@ class JobStore:
                     for number, (_, value) in enumerate(parts[at : at + MAX_PARTS_PER_CALL], at)
                 ]
             )
-        stands = _encode(job)
+        stands = self._encode(job)
+        if self._hide(job.request.edit) != job.request.edit:
+            job.hides_edit, self._edits[job.id] = True, job.request.edit
         await self._ledger.act([LedgerTransaction(None, (LedgerWrite(JOB + job.id, None, stands),))])
         return StoredJob(job, stands)
 
     async def change(self, held: StoredJob, job: ReplayJob) -> StoredJob | None:
         """Replace the held job by another one. Returns None if the stored job was changed meanwhile."""
-        stands = _encode(job)
+        stands = self._encode(job)
         if stands == held.stands:
             return held
         (done,) = await self._ledger.act([LedgerTransaction(None, (LedgerWrite(JOB + job.id, held.stands, stands),))])
@@ -110,7 +137,7 @@ class JobStore:
 
     async def put_back(self, job: ReplayJob) -> StoredJob | None:
         """Write a job that is missing in the ledger. Returns None if it is there."""
-        stands = _encode(job)
+        stands = self._encode(job)
         (done,) = await self._ledger.act([LedgerTransaction(None, (LedgerWrite(JOB + job.id, None, stands),))])
         return StoredJob(job, stands) if done.carried_out else None
 
@@ -207,7 +234,7 @@ def _split_selection(refs: Sequence[LetterRef]) -> Iterator[tuple[int, bytes]]:
     """Split a selection into parts, each with the index that it begins at."""
     start, part, size = 0, list[bytes](), 0
     for at, ref in enumerate(refs):
-        encoded = _encode(ref)
+        encoded = encode_json(ref)
         if part and (len(part) >= MAX_LETTERS_PER_PART or size + len(encoded) > PART_BYTES):
             yield start, _compress_part(part)
             start, part, size = at, [], 0

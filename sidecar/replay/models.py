@@ -193,6 +193,8 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     """End positions of the dead-letter streams at the start. Letters that failed again are after them."""
     system: str = ""
     """Broker of the job."""
+    hides_edit: bool = False
+    """The edit has redacted values. The ledger has them masked; the process that made the job has them in memory."""
     group: str = ""
     """The sidecars' group. Its members continue the job if its runner dies."""
 

@@ -120,7 +120,7 @@ class RangeRunner:
 
     def __init__(self, context: RunnerContext, held: StoredJob, fits: Fits) -> None:
         self._context, self._fits = context, fits
-        self._job_progress = JobProgress(context.jobs, held, context.runner_id, context.clock, context.redact_request)
+        self._job_progress = JobProgress(context.jobs, held, context.runner_id, context.clock)
         self._broker = context.source.broker
         self._watch = OutcomeWatcher(context.source, self.job.id, self.job.marks)
         self._retention: Retention | None = None

@@ -51,6 +51,10 @@ log = structlog.get_logger()
 FIRST_STEP_LETTERS, MAX_LETTERS_PER_STEP = 50, 2_000
 """Number of letters in the first step, and in a step at most."""
 MAX_FAILURES = 20
+LOST_EDIT = (
+    "the edit has redacted values, which only the sidecar that began the replay had in memory: cancel the replay and "
+    "start another one with the edit"
+)
 """Failures that a job lists."""
 
 
@@ -72,7 +76,7 @@ class LetterRunner:
 
     def __init__(self, context: RunnerContext, held: StoredJob) -> None:
         self._context = context
-        self._job_progress = JobProgress(context.jobs, held, context.runner_id, context.clock, context.redact_request)
+        self._job_progress = JobProgress(context.jobs, held, context.runner_id, context.clock)
         self._planner = StepPlanner(
             context.source, context.tracker, context.editor, context.in_sight, self.job, wait_for_groups=True
         )
@@ -100,6 +104,8 @@ class LetterRunner:
 
     async def _step(self) -> None:
         job, ramp_up = self.job, self._ramp_up
+        if not self._context.jobs.has_edit(job):
+            raise Refused(LOST_EDIT)
         if ramp_up is not None:
             await ramp_up.look_back()
             if ramp_up.ended:

@@ -10,7 +10,6 @@ from sidecar.dead_letters.reader import LetterSource
 from sidecar.domain.model import DeadLetter
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.replay.job_store import JobStore
-from sidecar.replay.models import ReplayRequest
 from sidecar.replay.record_builder import InSight
 from sidecar.replay.step_planner import BodyEditor
 
@@ -38,8 +37,6 @@ class RunnerContext:
     """Name of this process among all that may run a job."""
     clock: Callable[[], int] = lambda: time.time_ns() // 1_000
     """Microseconds since 1970, for display."""
-    redact_request: Callable[[ReplayRequest], ReplayRequest] = lambda request: request
-    """Function that removes the parts of a request that may not be stored after its job has ended."""
     redact_message: Callable[[DeadLetter], str] = lambda letter: letter.message
     """Function that returns a letter's message without hidden values."""
     evaluation_timeout_s: float = EVALUATION_TIMEOUT_S

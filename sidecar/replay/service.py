@@ -187,11 +187,7 @@ class ReplayService:
 
     async def _begin(self, broker_replay: BrokerReplay, job: ReplayJob, refs: Sequence[LetterRef]) -> ReplayJob:
         if not job.selected:
-            job.state, job.ended_at, job.request = (
-                "done",
-                job.started_at,
-                broker_replay.context.redact_request(job.request),
-            )
+            job.state, job.ended_at = "done", job.started_at
             self._controller.keep_empty(job)
             return job
         held = await broker_replay.jobs.make(job, refs)

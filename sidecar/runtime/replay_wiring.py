@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from msgspec.structs import replace
-
 from sidecar.api.services.letter_queries import LetterQueryCompiler
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.config.schema import ReplayConfig
@@ -22,17 +20,8 @@ from sidecar.replay.edit.redacted_edit import redact_edit
 from sidecar.replay.export_import import LetterTransfer
 from sidecar.replay.failure_reports import FailureReports
 from sidecar.replay.job_control import ReplaySource, build_broker_replays, waits_in_replay
-from sidecar.replay.models import ReplayRequest
 from sidecar.replay.service import ReplayService
 from sidecar.replay.validation import RecordValidator, describe_registry_trouble
-
-
-def redact_request(request: ReplayRequest, redactor: Redactor) -> ReplayRequest:
-    """Return a replay request with redacted values masked, because they are not needed once the records are sent."""
-    edit = request.edit
-    if not redactor.active or not edit:
-        return request
-    return replace(request, edit=redact_edit(edit, redactor))
 
 
 def build_replays(
@@ -72,7 +61,7 @@ def build_replays(
         queries.in_sight,
         queries.fits,
         clock=now_micros,
-        redact_request=lambda request: redact_request(request, redactor),
+        hide_edit=lambda edit: redact_edit(edit, redactor),
         redact_message=redactor.letter_message,
     )
     letters = DeadLetterStore(sources, limits.attempts, partial(waits_in_replay, broker_replays), payloads.open)

@@ -200,7 +200,8 @@ def _build_foundation(config: Config) -> _Foundation:
     index = shared_index or build_memory_index(config)
     history, sql = build_history(config)
     catalog = SchemaCache(build_registry(config), build_schema_formats(), require=config.registry.require)
-    decoder = EventDecoder(catalog, config.envelope)
+    redactor = build_redactor(config)
+    decoder = EventDecoder(catalog, config.envelope, hides=redactor.hides_place)
     telemetry, cache = build_telemetry(config, sources, build_redactor(config)), PayloadCache()
     return _Foundation(
         config=config,
@@ -224,7 +225,7 @@ def _build_foundation(config: Config) -> _Foundation:
             cache,
             None if history is None else StoredPayloads(history),
         ),
-        mapper=EventMapper(build_redactor(config)),
+        mapper=EventMapper(redactor),
         backfill=IndexBackfill(
             index,
             decoder,
@@ -335,8 +336,9 @@ def _build_pipeline(base: _Foundation, source: BrokerSource, fan_out: EventFanOu
 
 
 def _build_writer(base: _Foundation, source: ReplaySource) -> DeadLetterWriter:
+    config, redactor = base.config, base.mapper.redactor
     return DeadLetterWriter(
-        source.naming, source.group, base.config.service, now_micros, base.config.dead_letters.dialects
+        source.naming, source.group, config.service, now_micros, config.dead_letters.dialects, redactor
     )
 
 

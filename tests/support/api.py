@@ -130,7 +130,8 @@ class Sidecar:
             self.log, ["orders", "payments", "free"], GROUP, self.naming, start=StartPosition("earliest")
         )
         self.catalog = SchemaCache(self.registry, FORMATS)
-        self.judge = EventDecoder(self.catalog, EnvelopeConfig())
+        self.redactor = build_redactor(self.config)
+        self.judge = EventDecoder(self.catalog, EnvelopeConfig(), hides=self.redactor.hides_place)
         self.index = MemoryIndex(10_000, join=self.config.correlation.join, max_flow=10_000)
         self.live = LiveStream()
         self.ready = True
@@ -150,7 +151,9 @@ class Sidecar:
         mapper = EventMapper(self.redactor)
         self.sagas = build_saga_monitor(self.config, self.index, self.payloads, mapper)
         queries = build_letter_queries([self.broker], self.index, self.payloads, mapper)
-        self._letters = DeadLetterWriter(self.naming, GROUP, "shop", lambda: time.time_ns() // 1000)
+        self._letters = DeadLetterWriter(
+            self.naming, GROUP, "shop", lambda: time.time_ns() // 1000, redactor=self.redactor
+        )
         self.desk, self.operations = build_replays(
             [source],
             queries=queries,

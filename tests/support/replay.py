@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.adapters.registry.memory import MemoryRegistry
@@ -114,7 +115,10 @@ class Shop:
         follower = ConsumerGroupTracker([harness.broker])
         queries, writer = Queries(), DeadLetterWriter(source.naming, GROUP, "shop", now_micros)
         editor: BodyEditor = replace_body  # type: ignore[assignment]
-        broker_replays = build_broker_replays([source], follower, editor, queries.in_sight, queries.fits)
+        hide_edit: Any = settings.pop("hide_edit", lambda edit: edit)
+        broker_replays = build_broker_replays(
+            [source], follower, editor, queries.in_sight, queries.fits, hide_edit=hide_edit
+        )
         desk = DeadLetterStore([source], 5, partial(waits_in_replay, broker_replays))
         catalog = SchemaCache(self.registry, FORMATS)
         self._catalogs.append(catalog)

@@ -19,6 +19,8 @@ ID_HEADER = "tracecar.dead-letter-id"
 STREAM_HEADER = "tracecar.stream"
 """Stream of a reported record that has no position."""
 STACKTRACE_HEADER = "tracecar.stacktrace"
+CAUSE_HEADER = "tracecar.cause"
+"""Fingerprint of the cause, of a letter whose words are redacted."""
 UNKNOWN_TIMESTAMP_MS = -1
 """Timestamp of a reported record that has neither a position nor a time."""
 OMITTED_HEADER = "tracecar.omitted"
@@ -35,6 +37,7 @@ DIALECTS_HEADER = "tracecar.dialects"
 
 _REPLAY_HEADERS = (REPLAY_ID, REPLAY_OF, REPLAY_ATTEMPT, REPLAY_GROUP)
 _SCHEMA_DECODER = msgspec.json.Decoder(SchemaRef)
+_CAUSE = re.compile(r"[0-9a-f]{12}")
 _GROUP_OF_ID = re.compile(rf"(.*)@{SCHEME}://|(.*?)@sha256:", re.DOTALL)
 MAX_HEADER_BYTES = 8_192
 """Longest header value to read, except stack traces."""
@@ -176,6 +179,7 @@ def read(letter: Record) -> DeadLetter | None:
         omitted=parse_list(get(OMITTED_HEADER)),
         stacktrace=stacktrace,
         root_cause=parse_root_cause(stacktrace) if stacktrace else None,
+        cause=cause if (cause := get(CAUSE_HEADER)) and _CAUSE.fullmatch(cause) else None,
         record=Record(
             position=origin or letter.position,
             key=letter.key,

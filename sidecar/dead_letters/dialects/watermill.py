@@ -10,9 +10,10 @@ from msgspec.structs import replace
 
 from sidecar.dead_letters.dialects.dialect import Dialect
 from sidecar.dead_letters.dialects.foreign_letter import FailureHeaders, HeaderValues, build_letter
-from sidecar.decoding.envelope.transport import WATERMILL_ID_FIELD, read_watermill_metadata, replace_watermill_metadata
+from sidecar.decoding.envelope.transport import read_watermill_metadata, replace_watermill_metadata
 from sidecar.domain.model import DeadLetter, Record
 from sidecar.domain.stream_names import StreamNames
+from sidecar.domain.transport_fields import WATERMILL_ID_FIELD
 
 _REASON = "reason_poisoned"
 _OWN = frozenset((_REASON, "topic_poisoned", "handler_poisoned", "subscriber_poisoned"))

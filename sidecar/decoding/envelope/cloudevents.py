@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sidecar.decoding.trace_context import TraceContext, parse_starting_trace
 from sidecar.decoding.wire_format import SchemaId
+from sidecar.domain.correlation.derived_trace_id import mask_id
 
 CONTENT_TYPE = b"application/cloudevents+json"
 _REQUIRED = ("specversion", "id", "source", "type")
 FIELDS = frozenset(_REQUIRED)
 """Fields that identify a CloudEvent: a JSON object with all of these as text is one under any content type."""
 
-_ATTRIBUTES = {
+ATTRIBUTES = {
     "event_id": "id",
     "producer": "source",
     "type": "type",
@@ -29,6 +30,8 @@ _ATTRIBUTES = {
     "correlation_id": "correlationid",
     "causation_id": "causationid",
 }
+"""Attributes in structured mode that give the envelope's fields."""
+_JOINING_FIELDS = frozenset(("event_id", "correlation_id", "causation_id"))
 _SCHEMA_ID = re.compile(r"/schemas/ids/([0-9]{1,10})/?$")
 _SCHEMA_VERSION = re.compile(r"/versions/([0-9]{1,10})/?$")
 _MAX_URI_CHARACTERS = 2_000
@@ -40,9 +43,17 @@ def is_structured(body: Any) -> bool:
     return body.__class__ is dict and all(body.get(name).__class__ is str for name in _REQUIRED)
 
 
-def read_attributes(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the envelope's fields from the attributes, before coercion."""
-    return {field: body[name] for field, name in _ATTRIBUTES.items() if body.get(name) is not None}
+def read_attributes(body: Mapping[str, Any], hidden: Collection[str] = ()) -> dict[str, Any]:
+    """Return the envelope's fields from the attributes, before coercion.
+
+    Redacted attributes (`hidden`) give no field, but for the ids that join events: these are masked.
+    """
+    fields = {field: body[name] for field, name in ATTRIBUTES.items() if body.get(name) is not None}
+    for field in fields.keys() & {field for field, name in ATTRIBUTES.items() if name in hidden}:
+        value = fields.pop(field)
+        if field in _JOINING_FIELDS and value.__class__ is str:
+            fields[field] = mask_id(value)
+    return fields
 
 
 def read_trace(body: Mapping[str, Any]) -> TraceContext | None:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from sidecar.config import schema as config
 from sidecar.decoding import trace_context, wire_format
-from sidecar.decoding.envelope import debezium
+from sidecar.decoding.envelope import cloudevents, debezium
 from sidecar.decoding.envelope.coercion import to_micros, to_text
 from sidecar.decoding.envelope.transport import TRANSPORT_FIELDS
 from sidecar.decoding.origin_headers import states_origin
@@ -169,12 +169,14 @@ class EnvelopeSource(Struct):
 class EnvelopeExtractor:
     """Extracts the fields of events, at configured and built-in locations."""
 
-    def __init__(self, configured: config.EnvelopeConfig) -> None:
-        """Parse the configured locations.
+    def __init__(self, configured: config.EnvelopeConfig, hides: Callable[[str], bool] = lambda place: False) -> None:
+        """Parse the configured locations. `hides` tells whether a location is redacted.
 
         Raises ValueError; the configuration's validation reports it with the key's path.
         """
         self.keys = KeyReader()
+        self.hidden_attributes = frozenset(name for name in cloudevents.ATTRIBUTES.values() if hides(f"body:{name}"))
+        """Redacted attributes of CloudEvents in structured mode. Other events may have fields of these names."""
         self._tables: dict[str, str] = {}
         self.required: tuple[str, ...] = tuple(configured.required)
         self.places: dict[str, tuple[FieldLocation, ...]] = {

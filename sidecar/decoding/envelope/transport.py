@@ -17,11 +17,13 @@ from msgspec.structs import replace
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.json_limits import has_too_many_values
 from sidecar.domain.model import Headers, Record
+from sidecar.domain.transport_fields import (
+    FASTSTREAM_FIELD,
+    WATERMILL_BODY_FIELD,
+    WATERMILL_ID_FIELD,
+    WATERMILL_METADATA_FIELD,
+)
 
-FASTSTREAM_FIELD = "__data__"
-WATERMILL_ID_FIELD = "_watermill_message_uuid"
-_WATERMILL_METADATA_FIELD = "metadata"
-WATERMILL_BODY_FIELD = "payload"
 TRANSPORT_FIELDS = frozenset((FASTSTREAM_FIELD, WATERMILL_ID_FIELD))
 """Field names that mark a wrapped message."""
 _BINARY_MAGIC = b"\x89BIN\r\n\x1a\n"
@@ -58,7 +60,7 @@ def unwrap_message(record: Record) -> UnwrappedMessage | None:
     if metadata is None:
         return None
     value = record.value if record.value is not None else fields.get(WATERMILL_BODY_FIELD)
-    own = (WATERMILL_ID_FIELD, _WATERMILL_METADATA_FIELD, WATERMILL_BODY_FIELD)
+    own = (WATERMILL_ID_FIELD, WATERMILL_METADATA_FIELD, WATERMILL_BODY_FIELD)
     others = tuple([header for header in record.headers if header[0] not in own])
     identity = ((WATERMILL_ID_FIELD, fields[WATERMILL_ID_FIELD]),)
     return _with_implied(replace(record, headers=others + identity + metadata, value=value, value_at=0))
@@ -85,7 +87,7 @@ def read_watermill_metadata(record: Record) -> Headers | None:
     fields = dict(record.headers)
     if WATERMILL_ID_FIELD not in fields or not traits_of(record.position.system).bodyless_entries:
         return None
-    packed = fields.get(_WATERMILL_METADATA_FIELD)
+    packed = fields.get(WATERMILL_METADATA_FIELD)
     if not packed:
         return ()
     try:
@@ -100,7 +102,7 @@ def read_watermill_metadata(record: Record) -> Headers | None:
 def replace_watermill_metadata(fields: Headers, metadata: Headers) -> Headers:
     """Return an entry's fields with other metadata."""
     packed = _msgpack_encoder.encode({name: (value or b"").decode("utf-8", "replace") for name, value in metadata})
-    return tuple([(name, packed if name == _WATERMILL_METADATA_FIELD else value) for name, value in fields])
+    return tuple([(name, packed if name == WATERMILL_METADATA_FIELD else value) for name, value in fields])
 
 
 def _to_bytes(value: Any) -> bytes | None:

@@ -18,9 +18,28 @@ FirstEventLookup = Callable[[str], Event | None]
 """Function that finds the first event (by append time, then position) with an event id."""
 
 
+MASK_PREFIX = "redacted:"
+_MASK_CHARACTERS = len(MASK_PREFIX) + 32
+
+
 def derive_trace_id(text: str) -> int:
     """Derive a trace id, 128 bits and never 0, from a text."""
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest(), "big") or 1
+    return int.from_bytes(digest_id(text), "big") or 1
+
+
+def digest_id(text: str) -> bytes:
+    """Return the 16 bytes of a text that `derive_trace_id` reads: its hash, which a mask has in it."""
+    if text.startswith(MASK_PREFIX) and len(text) == _MASK_CHARACTERS:
+        try:
+            return bytes.fromhex(text[len(MASK_PREFIX) :])
+        except ValueError:
+            pass
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def mask_id(id: str) -> str:
+    """Mask an id that may not be stored. Equal ids have equal masks, and a trace id is derived as from the id."""
+    return f"{MASK_PREFIX}{digest_id(id).hex()}"
 
 
 def trace_id_of(event: Event, first: FirstEventLookup, roots: dict[str, str]) -> int:

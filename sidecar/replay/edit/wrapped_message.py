@@ -5,14 +5,10 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.decoding.envelope.transport import (
-    FASTSTREAM_FIELD,
-    WATERMILL_BODY_FIELD,
-    find_binary_body,
-    unwrap_message,
-)
+from sidecar.decoding.envelope.transport import find_binary_body, unwrap_message
 from sidecar.decoding.payload import json_or_problem
 from sidecar.domain.model import Record
+from sidecar.domain.transport_fields import FASTSTREAM_FIELD, WATERMILL_BODY_FIELD
 from sidecar.replay.edit.json_patch import set_in_text, value_text
 from sidecar.replay.models import UnsendableLetter
 

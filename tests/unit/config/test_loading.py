@@ -189,6 +189,13 @@ def test_a_file_of_any_size_or_kind_is_read_in_bounds(tmp_path: Path) -> None:
         load("/dev/zero", {})
 
 
+def test_json_is_yaml_with_every_character() -> None:
+    source = {"redis": {"url": "redis://h", "streams": ["\U0001f600"]}}
+    written = json.dumps({"service": "shop", "sources": source})
+    assert "\\ud83d\\ude00" in written
+    assert loads(written, {}).sources.redis.streams == ["\U0001f600"]
+
+
 def test_a_byte_order_mark_and_windows_line_ends_do_no_harm(tmp_path: Path) -> None:
     file = tmp_path / "windows.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + (SMALL % ("", "")).replace("\n", "\r\n").encode())

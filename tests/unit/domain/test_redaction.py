@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from sidecar.domain.correlation.derived_trace_id import derive_trace_id, mask_id
 from sidecar.domain.model import Event, Rejection
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor
@@ -83,7 +84,7 @@ def test_ids_that_may_come_from_a_hidden_place_are_hidden() -> None:
     assert (shown.event_id, shown.aggregate_id, shown.correlation_id, shown.key) == ("e", HIDDEN, HIDDEN, HIDDEN)
 
 
-def test_a_shared_index_stores_no_hidden_field_but_the_ids_that_join_events() -> None:
+def test_a_shared_index_stores_no_hidden_field_and_ids_that_join_events_as_hashes() -> None:
     places = {"aggregate_id": ["body:card", "key"], "event_id": ["body:card"], "producer": ["header:x-by"]}
     redactor = Redactor(["body:card", "header:x-*"], places)
     fault = Rejection("schema.mismatch", f'card: expected int, found string "{SECRET}"', "card")
@@ -91,7 +92,8 @@ def test_a_shared_index_stores_no_hidden_field_but_the_ids_that_join_events() ->
         Position("kafka", "o", 0, 1), SECRET, 0, 0, event_id="e", aggregate_id=SECRET, producer=SECRET, rejection=fault
     )
     stored = redactor.stored_event(event)
-    assert (stored.event_id, stored.aggregate_id, stored.key, stored.producer) == ("e", None, None, None)
+    assert (stored.event_id, stored.aggregate_id, stored.key, stored.producer) == (mask_id("e"), None, None, None)
+    assert derive_trace_id(mask_id("e")) == derive_trace_id("e")
     assert stored.rejection is not None
     assert SECRET not in stored.rejection.message
     assert Redactor(["body:other"], places).stored_event(replace(event, rejection=None)).aggregate_id == SECRET
@@ -133,7 +135,7 @@ async def test_nothing_that_leaves_reveals_it(tmp_path: Path) -> None:
             response = await http.get(path)
             assert response.status_code == 200, path
             assert SECRET not in response.text, path
-            assert "4111" not in response.text, path
+            assert "4111-1111" not in response.text, path
         for query in (
             f"body.data.card:{SECRET}",
             "body.data.card:4*",
@@ -144,3 +146,102 @@ async def test_nothing_that_leaves_reveals_it(tmp_path: Path) -> None:
             for path in ("/v1/events", "/v1/dead-letters", "/v1/dead-letters/groups"):
                 found = (await http.get(path, params={"query": query})).json()
                 assert found["items"] == [], query
+
+
+@pytest.mark.parametrize("wrapper", ["payload", "before", "after", "payload.before", "payload.after"])
+def test_patterns_apply_within_what_connect_and_debezium_write_around_an_event(wrapper: str) -> None:
+    redactor = Redactor(["body:card.number"])
+    body: Any = {"card": {"number": SECRET, "kind": "visa"}}
+    for step in reversed(wrapper.split(".")):
+        body = {step: body, "more": 1}
+    shown = redactor.body(body)
+    assert SECRET not in str(shown)
+    assert "visa" in str(shown)
+    path = f"{wrapper}.card.number"
+    rejection = redactor.rejection(Rejection("schema.mismatch", f'{path}: expected int, found "{SECRET}"', path))
+    assert SECRET not in rejection.message
+
+
+def test_base64_of_a_hidden_part_is_hidden() -> None:
+    body = {"specversion": "1.0", "data_base64": "eyJ4IjoxfQ==", "data": {"card": 1, "x": 1}}
+    shown = Redactor(["body:data.card"]).body(body)
+    assert shown == {"specversion": "1.0", "data_base64": HIDDEN, "data": {"card": HIDDEN, "x": 1}}
+    assert Redactor(["body:other"]).body(body) == body
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "kafka_exception-message", "kafka_dlt-exception-stacktrace", "kafka_dlt-key-exception-message",
+        "__connect.errors.exception.message", "__connect.errors.exception.stacktrace", "__streams.errors.message",
+        "__dlq.errors.message", "dead-letter-reason", "dead-letter-cause", "x-exception-message", "exception-stack",
+        "reason_poisoned", "__rule.exception", "NServiceBus.ExceptionInfo.Message", "MT-Fault-StackTrace",
+        "NServiceBus.ExceptionInfo.StackTrace", "error", "Exception", "stack_trace", "traceback", "Error-Description",
+        "tracecar.message", "DeadLetterReason", "x-first-death-reason", "error_msg_detail", "cause",
+    ],
+)  # fmt: skip
+def test_words_about_failures_are_hidden_in_headers(name: str) -> None:
+    headers = ((name, f"no card {SECRET}".encode()), ("traceparent", b"00-1"), ("x-b3-traceid", b"1"), ("a", b"b"))
+    shown = dict(Redactor(["body:card"]).headers(headers))
+    assert shown[name] == HIDDEN.encode()
+    assert {key: value for key, value in shown.items() if key != name} == dict(headers[1:])
+    assert Redactor(["body:card"], free_text=False).headers(headers) == headers
+    assert Redactor([]).headers(headers) == headers
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("kafka_dlt-exception-fqcn", b"java.lang.IllegalStateException"),
+        ("kafka_dlt-exception-cause-fqcn", b"com.shop.NoSuchCard"),
+        ("__connect.errors.exception.class.name", b"org.apache.kafka.connect.errors.DataException"),
+        ("__connect.errors.topic", b"orders"),
+        ("kafka_dlt-original-offset", b"\0\0\0\0\0\0\0\1"),
+        ("traceparent", b"00-0af7651916cd43dd8448eb211c803160-b7ad6b7169203330-01"),
+        ("message-id", b"m-1"),
+        ("content-type", b"text/plain"),
+    ],
+)
+def test_other_headers_stay(name: str, value: bytes) -> None:
+    assert Redactor(["body:card"]).headers(((name, value),)) == ((name, value),)
+
+
+def test_messages_wrapped_into_redis_entries_are_hidden() -> None:
+    redactor = Redactor(["body:card"])
+    faststream = (("__data__", SECRET.encode()), ("kind", b"x"))
+    assert redactor.headers(faststream, flat=True) == (("__data__", HIDDEN.encode()), ("kind", b"x"))
+    watermill = (("_watermill_message_uuid", b"u"), ("payload", SECRET.encode()), ("metadata", SECRET.encode()))
+    assert SECRET not in str(redactor.headers(watermill, flat=True))
+    plain = (("payload", b"p"), ("metadata", b"m"))
+    assert redactor.headers(plain, flat=True) == plain
+    assert SECRET not in str(redactor.headers((("payload", b'{"card":"%b"}' % SECRET.encode()),), flat=True))
+    assert redactor.body({"payload": "[1]", "after": "2026", "x": "{}"}, flat=True) == {
+        "payload": HIDDEN,
+        "after": "2026",
+        "x": "{}",
+    }
+
+
+@pytest.mark.parametrize(
+    "key", ['{"card":"%s"}', '{"schema":{},"payload":{"card":"%s"}}', '[{"card":"%s"}]', '{"card":"%s']
+)
+def test_keys_that_hold_a_hidden_field_are_hidden(key: str) -> None:
+    redactor = Redactor(["body:data.card"])
+    event = Event(Position("kafka", "o", 0, 1), key % SECRET, 0, 0, aggregate_id=SECRET)
+    assert SECRET not in str(redactor.event(event))
+    assert SECRET not in str(redactor.stored_event(event))
+    assert redactor.hides_key_bytes(b"\0\0\0\0\1" + (key % SECRET).encode())
+    other = Event(Position("kafka", "o", 0, 1), '{"id":"4711"}', 0, 0, aggregate_id="4711")
+    assert redactor.event(other) == other
+
+
+def test_a_dead_letter_describes_its_event_without_hidden_values() -> None:
+    places = {"aggregate_id": ["body:card"], "event_id": ["body:id"]}
+    redactor = Redactor(["body:card", "body:id"], places)
+    fault = Rejection("schema.mismatch", f'card: expected int, found string "{SECRET}"', "card")
+    event = Event(Position("kafka", "o", 0, 1), "k", 0, 0, event_id=SECRET, aggregate_id=SECRET, rejection=fault)
+    described = redactor.described_event(event)
+    assert SECRET not in str(described)
+    assert described.event_id == mask_id(SECRET)
+    assert described.rejection is not None
+    assert described.rejection.path == "card"

@@ -14,9 +14,12 @@ from sidecar.replay.models import BodyEdit, ReplayJob, ReplayRequest
 from tests.support.conditions import until
 from tests.support.pipeline import GROUP
 from tests.support.replay import ANN, ended, shop, states
-from tests.support.replay_jobs import cut_when, ledger_job, replace_context, supervisor
+from tests.support.replay_jobs import cut_when, ledger_job, supervisor
 
 pytestmark = pytest.mark.usefixtures("short_intervals")
+
+
+PIN = BodyEdit(set={"body": "pin 1234"})
 
 
 def ref(number: int, *, id: str = "") -> LetterRef:
@@ -123,21 +126,44 @@ async def test_a_job_ends_although_its_end_could_not_be_written_at_once(monkeypa
         assert (found.published, found.note) == (3, None)
 
 
-async def test_a_cancelled_job_stores_no_redacted_value() -> None:
+def hide_pins(edit: BodyEdit) -> BodyEdit:
+    return replace(edit, set=dict.fromkeys(edit.set, "[redacted]"))
+
+
+async def test_a_job_stores_no_redacted_value_while_it_runs_nor_afterwards() -> None:
     async with shop() as one:
         await one.letters(*one.harness.bad(30))
-        sidecar = await one.sidecar()
-        sidecar._broker_replays[0].context = replace_context(
-            sidecar, redact_request=lambda request: replace(request, edit=BodyEdit(set={"body": "***"}))
-        )
-        job = await sidecar.replay(
-            ReplayRequest(query="code:*", again=True, rate=20, edit=BodyEdit(set={"body": "pin 1234"})), ANN
-        )
-        await until(lambda: one.replayed())
+        sidecar = await one.sidecar(hide_edit=hide_pins)
+        stored = one.log.ledger
+        job = await sidecar.replay(ReplayRequest(query="code:*", again=True, rate=20, edit=PIN), ANN)
+        await until(lambda: len(one.replayed()) > 1)
+        assert b"1234" not in stored[None, f"job:{job.id}"]
+        assert all(b"1234" in (record.value or b"") for record in one.replayed())
+        await sidecar.pause(job.id, ANN)
+        await sidecar.resume(job.id, ANN)
+        before = len(one.replayed())
+        await until(lambda: len(one.replayed()) > before)
+        assert all(b"1234" in (record.value or b"") for record in one.replayed())
         await sidecar.cancel(job.id, ANN)
         await until(lambda: not supervisor(sidecar)._tasks)
         assert ledger_job(one, job.id).state == "cancelled"
-        assert b"1234" not in one.log.ledger[None, f"job:{job.id}"]
+        assert b"1234" not in stored[None, f"job:{job.id}"]
+
+
+async def test_a_job_whose_redacted_values_are_lost_fails_and_sends_nothing() -> None:
+    async with shop() as one:
+        await one.letters(*one.harness.bad(30))
+        sidecar, other = await one.sidecar(hide_edit=hide_pins), await one.sidecar(hide_edit=hide_pins)
+        job = await sidecar.replay(ReplayRequest(query="code:*", again=True, rate=20, edit=PIN), ANN)
+        await until(lambda: one.replayed())
+        await sidecar.close()
+        sent = len(one.replayed())
+        await supervisor(other).look()
+        job = await ended(other, job)
+        assert job.state == "failed"
+        assert "redacted values" in (job.note or "")
+        assert len(one.replayed()) == sent
+        assert not any(b"[redacted]" in (record.value or b"") for record in one.replayed())
 
 
 async def test_a_job_that_is_deleted_while_it_runs_fails() -> None:

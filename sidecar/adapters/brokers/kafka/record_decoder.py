@@ -155,8 +155,7 @@ class FetchedChunk:
         self._at = end
         if raw[at + 16] < 2:
             self._past = int.from_bytes(raw[at : at + 8], "big") + 1
-            self._open = _CompiledBatch(self._log, LegacyRecordBatch(raw[at:end], raw[at + 16]), None)
-            self._header = BatchHeader(self._past - 1, self._past - 1, 1, 0, None)
+            self._open_legacy_batch(raw[at:end])
             return
         (base, _, _, _, _, attributes, last, first_time, greatest, producer, _, _, count) = _HEADER.unpack_from(raw, at)
         self._past = base + last + 1
@@ -170,6 +169,16 @@ class FetchedChunk:
             self.next_offset = max(self.next_offset, self._past)
         else:
             self._open = self._open_batch(batch, header, attributes & _CODEC_MASK)
+
+    def _open_legacy_batch(self, batch: bytes) -> None:
+        """Open a message set of format 0 or 1, whose first field is the offset of its last record."""
+        offset = self._past - 1
+        self._header = header = BatchHeader(offset, offset, 1, 0, None)
+        try:
+            self._open = _CompiledBatch(self._log, LegacyRecordBatch(batch, batch[16]), None)
+        except (CorruptRecordException, ValueError) as error:
+            rejection = Rejection("decode.malformed", f"unreadable record batch: {error}")
+            self._open = _TolerantBatch(reject_rest(self._log, header, 0, offset - 1, rejection))
 
     def _open_batch(self, batch: bytes, header: BatchHeader, codec: int) -> _OpenBatch:
         compressed = memoryview(batch)[_HEADER.size :]

@@ -34,6 +34,7 @@ from msgspec import Struct
 
 from sidecar.adapters.index.event_codec import EventCodec
 from sidecar.domain.broker_traits import traits_of
+from sidecar.domain.correlation.derived_trace_id import digest_id
 from sidecar.domain.model import Event, SchemaRef
 from sidecar.domain.position import Partition
 
@@ -136,7 +137,7 @@ def id_hash(text: str) -> bytes:
     The hash is the first four bytes of the trace id that is derived from the id, so a derived trace id finds its events
     too.
     """
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()[:4]
+    return digest_id(text)[:4]
 
 
 def word_hash(text: str) -> bytes:

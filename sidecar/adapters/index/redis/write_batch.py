@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from binascii import crc32
 from collections.abc import Sequence
-from hashlib import blake2b
 
 from msgspec.structs import replace
 
@@ -192,7 +191,7 @@ class WriteBatchBuilder:
             if event_id is not None:
                 hashed = known.get(event_id)
                 if hashed is None:
-                    hashed = known[event_id] = blake2b(event_id.encode(), digest_size=16).digest()[:4]
+                    hashed = known[event_id] = id_hash(event_id)
                 ids = shards[hashed[3] % count].ids
                 ids.append(hashed)
                 ids.append(CAUSE + place)
@@ -202,7 +201,7 @@ class WriteBatchBuilder:
             if cause is not None:
                 hashed = known.get(cause)
                 if hashed is None:
-                    hashed = known[cause] = blake2b(cause.encode(), digest_size=16).digest()[:4]
+                    hashed = known[cause] = id_hash(cause)
                 producer = UNKNOWN_PRODUCER
                 if event.producer is not None and cause != event_id:
                     producer_hash = words.get(event.producer)
@@ -217,7 +216,7 @@ class WriteBatchBuilder:
                 if places is None:
                     hashed = known.get(correlation)
                     if hashed is None:
-                        hashed = known[correlation] = blake2b(correlation.encode(), digest_size=16).digest()[:4]
+                        hashed = known[correlation] = id_hash(correlation)
                     places = correlations[correlation] = shards[hashed[3] % count].sets.setdefault(b"k" + hashed, [])
                 places.append(place)
             if trace_id is not None:

@@ -78,5 +78,8 @@ _decode_exactly = msgspec.json.Decoder(models.ReplayRequestModel, float_hook=par
 
 
 def _edits_hidden(edit: models.EditRequest | None, redactor: Redactor) -> bool:
-    """Return True if an edit names a redacted place: its dry run would confirm a guess of the value there."""
-    return edit is not None and any(redactor.touches(path) for path in (*edit.set, *edit.remove))
+    """Check whether an edit covers a redacted place: its dry run would confirm a guess of the value there."""
+    if edit is None:
+        return False
+    replaces_body = edit.body is not msgspec.UNSET and redactor.active
+    return replaces_body or any(redactor.touches(path) for path in (*edit.set, *edit.remove))

@@ -12,7 +12,7 @@ import cramjam
 import pytest
 from aiokafka.codec import lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.adapters.brokers.kafka import record_format_v2
@@ -114,6 +114,8 @@ def test_damaged_bytes_are_rejected_records_and_their_neighbors_pass():
     assert chunk.next_offset == 15
 
 
+@example(b"\x00", 16, False)  # as if it were of format 0
+@example(b"\x01", 16, True)
 @given(st.binary(max_size=300), st.integers(0, 400), st.booleans())
 def test_no_bytes_crash_or_stall(noise: bytes, at: int, check: bool):
     raw = bytearray(_batch(0, 3) + _batch(3, 3, codec=4))
