@@ -1,7 +1,7 @@
-"""Generates `values.schema.json` of the chart and the table of values in its README.
+"""Generates what the chart derives from `values.yaml` and from the schema of the configuration.
 
-Sources: the schema of the configuration, and `values.yaml`. `python -m helm.generate` writes both, and a test compares
-them.
+That is `values.schema.json`, the tables of values in its README, and `_values.tpl`, by which the templates know
+defaults, modes, keys and the chart's version. `python -m helm.generate` writes all of them, and a test compares them.
 """
 
 from __future__ import annotations
@@ -14,68 +14,165 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from helm import kubernetes_shapes as shapes
 from sidecar.config.loader import json_schema
 
 CHART = Path(__file__).parent / "tracecar"
 SCHEMA, README = CHART / "values.schema.json", CHART / "README.md"
+TEMPLATE = CHART / "templates" / "_values.tpl"
 BEGIN, END = "<!-- values -->", "<!-- /values -->"
+MODES = ("standalone", "sidecar", "injection")
 
-_NAME = {"type": "string", "pattern": "^$|^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$|[{][{].*[}][}]"}
+_NAME = {"type": "string", "pattern": f"^$|{shapes.NAME_OR_TEMPLATE}"}
 _REFERENCE = r"\$\{"
 _REFERENCE_OR_TEMPLATE = r"\$\{|[{][{]"
 _AMOUNT = {"type": ["integer", "string", "null"], "minimum": 0, "pattern": "^[0-9]{1,3}%$|^[0-9]+$"}
-_PORTABLE = {"type": ["array", "null"], "items": {"type": "object"}}
+_OPEN_LIST = shapes.listed({"type": "object"})
+_TEXT_LIST = shapes.listed(shapes.TEXT)
+_AT_LEAST_ONE = {"type": "integer", "minimum": 1}
 _EXACT: dict[str, dict[str, Any]] = {
-    "mode": {"enum": ["standalone", "sidecar", "injection"]},
+    "mode": {"enum": list(MODES)},
     "workload": {"enum": ["Deployment", "StatefulSet"]},
+    "strategy": shapes.STRATEGY,
+    "resources": shapes.RESOURCES,
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
     "image.digest": {"type": "string", "pattern": "^$|^sha256:[0-9a-f]{64}$"},
-    "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
+    "imagePullSecrets": shapes.PULL_SECRETS,
     "sidecar.native": {"enum": ["auto", True, False, "true", "false"]},
     "sidecar.configMap": _NAME,
+    "openshift": {"enum": ["auto", True, False, "true", "false"]},
     "existingSecret": _NAME,
     "nameOverride": _NAME,
     "fullnameOverride": _NAME,
     "schemasConfigMap": _NAME,
+    "autoscaling.minReplicas": _AT_LEAST_ONE,
+    "autoscaling.maxReplicas": _AT_LEAST_ONE,
+    "autoscaling.targetCPU": {"type": "string", "pattern": "^$|^[0-9]+(\\.[0-9]+)?m?$|[{][{].*[}][}]"},
+    "autoscaling.metrics": shapes.METRICS,
+    "autoscaling.behavior": shapes.SCALING_BEHAVIOR,
+    "keda.maxReplicas": _AT_LEAST_ONE,
+    "keda.lagThreshold": _AT_LEAST_ONE,
+    "keda.pollingInterval": _AT_LEAST_ONE,
+    "keda.authenticationRef": shapes.KEDA_AUTHENTICATION,
+    "keda.fallback": shapes.KEDA_FALLBACK,
+    "keda.triggers": shapes.KEDA_TRIGGERS,
     "podDisruptionBudget.maxUnavailable": _AMOUNT,
     "podDisruptionBudget.minAvailable": _AMOUNT,
-    "extraObjects": {"type": ["array", "null"], "items": {"type": ["object", "string"]}},
-    "injection.configs": {"type": "object", "additionalProperties": {"$ref": "#/$defs/Config"}},
-    "imagePullSecrets": {"type": ["array", "null"], "items": {"type": ["object", "string"]}},
-    "keda.fallback": {"type": ["object", "null"]},
+    "podDisruptionBudget.unhealthyPodEvictionPolicy": {"enum": ["", "IfHealthyBudget", "AlwaysAllow"]},
+    "networkPolicy.from": shapes.NETWORK_PEERS,
+    "networkPolicy.apiFrom": shapes.NETWORK_PEERS,
+    "networkPolicy.egress": shapes.EGRESS_RULES,
+    "serviceAccount.name": _NAME,
+    "probes.startup": shapes.PROBE,
+    "probes.readiness": shapes.PROBE,
+    "probes.liveness": shapes.PROBE,
+    "serviceMonitor.interval": shapes.DURATION,
+    "serviceMonitor.scrapeTimeout": shapes.DURATION,
+    "serviceMonitor.targetLabels": _TEXT_LIST,
+    "serviceMonitor.relabelings": shapes.RELABELINGS,
+    "serviceMonitor.metricRelabelings": shapes.RELABELINGS,
+    "podMonitor.interval": shapes.DURATION,
+    "podMonitor.scrapeTimeout": shapes.DURATION,
+    "podMonitor.podTargetLabels": _TEXT_LIST,
+    "podMonitor.relabelings": shapes.RELABELINGS,
+    "podMonitor.metricRelabelings": shapes.RELABELINGS,
+    "podMonitor.namespaceSelector": shapes.POD_MONITOR_NAMESPACES,
+    "prometheusRule.disabled": _TEXT_LIST,
+    "prometheusRule.additionalRuleLabels": shapes.TEXTS,
+    "prometheusRule.thresholds": {"type": ["object", "null"], "additionalProperties": {"type": ["object", "null"]}},
+    "injection.configs": {
+        "type": ["object", "null"],
+        "additionalProperties": {"$ref": "#/$defs/Config"},
+    },
+    "injection.namespaceSelector": shapes.SELECTOR,
+    "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "service.port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
     "service.ipFamilyPolicy": {"enum": ["", "SingleStack", "PreferDualStack", "RequireDualStack"]},
-    "service.ipFamilies": {"type": ["array", "null"], "items": {"enum": ["IPv4", "IPv6"]}},
-    "podDisruptionBudget.unhealthyPodEvictionPolicy": {"enum": ["", "IfHealthyBudget", "AlwaysAllow"]},
-    "prometheusRule.disabled": {"type": ["array", "null"], "items": {"type": "string"}},
-    "serviceMonitor.targetLabels": {"type": ["array", "null"], "items": {"type": "string"}},
-    "podMonitor.podTargetLabels": {"type": ["array", "null"], "items": {"type": "string"}},
-    "httpRoute.hostnames": {"type": ["array", "null"], "items": {"type": "string"}},
-    "resources": {"type": ["object", "null"]},
-    "podSecurityContext": {"type": ["object", "null"]},
-    "securityContext": {"type": ["object", "null"]},
+    "service.ipFamilies": shapes.listed({"enum": ["IPv4", "IPv6"]}),
+    "ingress.tls": shapes.INGRESS_TLS,
+    "httpRoute.parentRefs": shapes.PARENTS,
+    "httpRoute.hostnames": _TEXT_LIST,
+    "extraEnv": shapes.ENVIRONMENT,
+    "extraEnvFrom": shapes.ENVIRONMENT_SOURCES,
+    "extraVolumes": shapes.VOLUMES,
+    "extraVolumeMounts": shapes.VOLUME_MOUNTS,
+    "extraContainers": shapes.CONTAINERS,
+    "initContainers": shapes.CONTAINERS,
+    "extraObjects": shapes.listed({"type": ["object", "string"]}),
+    "lifecycle": shapes.LIFECYCLE,
+    "podSecurityContext": shapes.OPEN,
+    "securityContext": shapes.OPEN,
+    "tolerations": shapes.TOLERATIONS,
+    "topologySpreadConstraints": shapes.SPREAD,
+    "hostAliases": shapes.HOST_ALIASES,
 }
+_OTHER_NAMES = {
+    "": {
+        "replicas": "replicaCount",
+        "livenessProbe": "probes.liveness",
+        "readinessProbe": "probes.readiness",
+        "startupProbe": "probes.startup",
+        "env": "extraEnv",
+        "extraEnvVars": "extraEnv",
+        "envFrom": "extraEnvFrom",
+        "volumes": "extraVolumes",
+        "volumeMounts": "extraVolumeMounts",
+        "sidecars": "extraContainers",
+        "extraInitContainers": "initContainers",
+        "updateStrategy": "strategy",
+        "containerSecurityContext": "securityContext",
+        "pdb": "podDisruptionBudget",
+        "hpa": "autoscaling",
+        "configuration": "config",
+        "secretName": "existingSecret",
+        "labels": "commonLabels",
+        "annotations": "commonAnnotations",
+        "extraManifests": "extraObjects",
+        "extraDeploy": "extraObjects",
+        "metrics": "serviceMonitor or podMonitor",
+        "alerts": "prometheusRule",
+        "dashboards": "grafanaDashboard",
+    },
+    "image": {"name": "image.repository", "pullSecrets": "imagePullSecrets"},
+    "ingress": {"hosts": "ingress.host", "hostname": "ingress.host", "ingressClassName": "ingress.className"},
+    "keda": {"minReplicaCount": "keda.minReplicas", "maxReplicaCount": "keda.maxReplicas"},
+    "autoscaling": {"targetCPUUtilization": "autoscaling.targetCPUUtilizationPercentage"},
+    "podDisruptionBudget": {"create": "podDisruptionBudget.enabled"},
+    "serviceMonitor": {"additionalLabels": "serviceMonitor.labels"},
+    "podMonitor": {"additionalLabels": "podMonitor.labels"},
+    "prometheusRule": {"rules": "prometheusRule.groups", "additionalLabels": "prometheusRule.labels"},
+}
+"""What other charts call values of this one, by the map that they are in."""
 _TEXTS = ("labels", "annotations", "commonLabels", "commonAnnotations", "podLabels", "podAnnotations", "nodeSelector")
-_STRINGS = {"type": ["object", "null"], "additionalProperties": {"type": "string"}}
 
 
 class Value(NamedTuple):
-    """A documented value: its path, its default, what it does."""
+    """A documented value: its path, its default, the modes that use it, its section, and what it does."""
 
     path: str
     default: Any
+    modes: tuple[str, ...]
+    section: str
     text: str
 
 
 def values() -> Iterator[Value]:
-    """Yield the documented values in the file's order. A comment that begins with `# --` stands before each."""
+    """Yield the documented values in the file's order.
+
+    A comment that begins with `# --` stands before each, a line that begins with `##` before each section. Modes in
+    parentheses at a comment's beginning hold for the value; those of a map's first value hold for all without a mark.
+    """
     text = (CHART / "values.yaml").read_text("utf-8")
     defaults = yaml.safe_load(text)
     path: list[tuple[int, str]] = []
     comment: list[str] = []
+    section = ""
+    inherited: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         stripped = line.strip()
-        if stripped.startswith("# --"):
+        if stripped.startswith("## "):
+            section = stripped.removeprefix("## ")
+        elif stripped.startswith("# --"):
             comment = [stripped.removeprefix("# --").strip()]
         elif stripped.startswith("#"):
             if comment:
@@ -87,14 +184,28 @@ def values() -> Iterator[Value]:
                 value = defaults
                 for _, name in path:
                     value = value[name]
-                yield Value(".".join(name for _, name in path), value, " ".join(comment))
+                modes, words = _split_modes(" ".join(comment))
+                inherited.setdefault(path[0][1], modes)
+                modes = modes or inherited[path[0][1]] or MODES
+                yield Value(".".join(name for _, name in path), value, modes, section, words)
             comment = []
         else:
             comment = []
 
 
+def _split_modes(comment: str) -> tuple[tuple[str, ...], str]:
+    marked = re.match(r"\(([a-z, ]+)\) ", comment)
+    if marked is None:
+        return (), comment
+    modes = tuple(re.split(r", | and ", marked[1]))
+    unknown = set(modes) - set(MODES)
+    if unknown:
+        raise ValueError(f"values.yaml: ({marked[1]}): expected modes, found {', '.join(sorted(unknown))}")
+    return modes, comment[marked.end() :]
+
+
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema of the values: draft 7, which every Helm 3 reads."""
+    """Build the JSON Schema of the values: draft 7, which every Helm 3 reads."""
     config = _templated(json_schema())
     defs = config.pop("$defs")
     del config["$schema"]
@@ -104,15 +215,22 @@ def schema() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": {
-            "enabled": {"type": "boolean", "description": "For the `condition` of a chart that depends on this one."}
+            "enabled": {
+                "type": "boolean",
+                "description": "As a dependency: false renders the including chart without the sidecar.",
+            }
         },
     }
     for value in values():
         at, *names = root, *value.path.split(".")
         for name in names[:-1]:
-            closed = {"type": "object", "additionalProperties": False, "properties": {}}
-            at = at["properties"].setdefault(name, closed)
+            inner = {"type": "object", "additionalProperties": False, "properties": {}}
+            at = at["properties"].setdefault(name, inner)
         at["properties"][names[-1]] = {"description": value.text, **_kind(value)}
+    for path, names in _OTHER_NAMES.items():
+        at = root["properties"][path] if path else root
+        # No keyword of JSON Schema suggests a name. Helm prints this one as: properties '…' required, if '…' exists.
+        at["dependencies"] = {other: [f"{name} instead of {other}"] for other, name in names.items()}
     # What must be there is said by the templates, in words: the bare chart can be linted.
     root["properties"]["config"] = {**config, "required": []}
     root["$defs"] = {**defs, "Config": config}
@@ -133,7 +251,7 @@ def _kind(value: Value) -> dict[str, Any]:
     if value.path in _EXACT:
         return _EXACT[value.path]
     if value.path.rpartition(".")[2] in _TEXTS:
-        return _STRINGS
+        return shapes.TEXTS
     match value.default:
         case bool():
             return {"type": "boolean"}
@@ -142,27 +260,63 @@ def _kind(value: Value) -> dict[str, Any]:
         case str():
             return {"type": "string"}
         case list():
-            return _PORTABLE
+            return _OPEN_LIST
         case _:
-            return {"type": ["object", "null"]}
+            return shapes.OPEN
 
 
-def table() -> str:
-    """Return the values as a table in Markdown."""
-    rows = ["| value | default | what it does |", "|---|---|---|"]
+def known_keys(schema: dict[str, Any], defs: dict[str, Any]) -> Any:
+    """Return the names that a closed object may have, as a tree with 1 for its leaves."""
+    if "$ref" in schema:
+        return known_keys(defs[schema["$ref"].rpartition("/")[2]], defs)
+    for choice in (*schema.get("anyOf", ()), *schema.get("oneOf", ())):
+        if isinstance(tree := known_keys(choice, defs), dict):
+            return tree
+    if schema.get("additionalProperties") is False and schema.get("properties"):
+        return {name: known_keys(inner, defs) for name, inner in schema["properties"].items()}
+    return 1
+
+
+def template() -> str:
+    """Build the named templates by which the chart knows its defaults, the modes of its values, and all keys."""
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
+    scopes = {value.path: value.modes for value in values() if value.modes != MODES}
+    whole = schema()
+    known = known_keys(whole, whole["$defs"])
+    facts = {"defaults": defaults, "scopes": scopes, "knownKeys": known}
+    parts = ["{{/* Generated from values.yaml and the schema of the configuration (`make chart`). */}}"]
+    for name, fact in facts.items():
+        text = json.dumps(fact, ensure_ascii=False, separators=(",", ":"))
+        # Two braces would begin an action.
+        parts.append(f'{{{{- define "tracecar.{name}" -}}}}\n{text.replace("{{", "{ {")}\n{{{{- end }}}}')
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["appVersion"]
+    # The context of a chart that includes the sidecar has that chart's own version.
+    parts.append(f'{{{{- define "tracecar.appVersion" -}}}}{version}{{{{- end }}}}')
+    return "\n\n".join(parts) + "\n"
+
+
+def tables() -> str:
+    """Build the values as tables in Markdown, one for each section."""
+    lines: list[str] = []
+    section = ""
     for value in values():
+        if value.section != section:
+            section = value.section
+            lines += ["", f"### {section}", "", "| value | default | mode | what it does |", "|---|---|---|---|"]
         default = json.dumps(value.default, ensure_ascii=False)
-        rows.append(f"| `{value.path}` | `{default}` | {value.text.replace('|', chr(92) + '|')} |")
-    return "\n".join(rows)
+        modes = "all" if value.modes == MODES else ", ".join(value.modes)
+        lines.append(f"| `{value.path}` | `{default}` | {modes} | {value.text.replace('|', chr(92) + '|')} |")
+    return "\n".join(lines[1:])
 
 
 def files() -> dict[Path, str]:
-    """Each generated file with what must be in it."""
+    """Return each generated file with its content."""
     before, _, rest = README.read_text("utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     return {
         SCHEMA: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
-        README: f"{before}{BEGIN}\n{table()}\n{END}{after}",
+        TEMPLATE: template(),
+        README: f"{before}{BEGIN}\n{tables()}\n{END}{after}",
     }
 
 

@@ -48,10 +48,12 @@ def helm(*arguments: str | Path, stdin: str = "", ok: bool = True) -> str:
     return done.stdout if ok else done.stderr
 
 
-def template(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok: bool = True) -> str:
-    """Render the chart as text, for the release `r` in the namespace `events`."""
+def template(
+    values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok: bool = True, release: str = "r"
+) -> str:
+    """Render the chart as text, for a release in the namespace `events`."""
     versions = ("--kube-version", kubernetes.VERSION) if "--kube-version" not in arguments else ()
-    where = ("template", "r", chart, "-n", "events", "-f", "-")
+    where = ("template", release, chart, "-n", "events", "-f", "-")
     if chart == CHART and "image" not in values:
         values = {"image": {"repository": "tracecar"}, **values}
         if "${" in json.dumps(values):  # references need a Secret or a variable
@@ -61,9 +63,27 @@ def template(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, ok
     return helm(*where, *versions, *arguments, stdin=json.dumps(values), ok=ok)
 
 
-def rendered(values: Mapping[str, Any], *arguments: str, chart: Path = CHART) -> list[Manifest]:
+def attempted(values: Mapping[str, Any], *arguments: str, chart: Path = CHART) -> str:
+    """Render a chart and return what Helm complains of, if it does."""
+    command = [
+        kubernetes_tools.program("helm"),
+        "template",
+        "r",
+        str(chart),
+        "-f",
+        "-",
+        "--kube-version",
+        kubernetes.VERSION,
+    ]
+    done = subprocess.run(
+        [*command, *arguments], input=json.dumps(values), capture_output=True, text=True, timeout=120, check=False
+    )
+    return done.stderr if done.returncode else ""
+
+
+def rendered(values: Mapping[str, Any], *arguments: str, chart: Path = CHART, release: str = "r") -> list[Manifest]:
     """Return the rendered manifests."""
-    return [one for one in yaml.safe_load_all(template(values, *arguments, chart=chart)) if one]
+    return [one for one in yaml.safe_load_all(template(values, *arguments, chart=chart, release=release)) if one]
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> Manifest:
@@ -85,6 +105,21 @@ def container(pod: Manifest) -> Manifest:
     """Return Tracecar's container, wherever in the pod it is."""
     (found,) = [one for one in (*pod["containers"], *pod.get("initContainers", ())) if one["name"] == "tracecar"]
     return found
+
+
+def service_chart(directory: Path, *workloads: str, options: tuple[str, ...] = ()) -> Path:
+    """Write a service's chart that depends on this one and includes the sidecar beside each workload."""
+    (directory / "templates").mkdir(parents=True)
+    shutil.copytree(CHART, directory / "charts" / "tracecar")
+    dependency = {"name": "tracecar", "version": "0.1.0", "repository": ""}
+    about = {"apiVersion": "v2", "name": "shop", "version": "0.1.0", "dependencies": [dependency]}
+    (directory / "Chart.yaml").write_text(json.dumps(about))
+    for number, workload_ in enumerate(workloads):
+        option = f" ({options[number]})" if options else ""
+        define = f'{{{{ define "shop.w{number}" }}}}{workload_}{{{{ end }}}}'
+        include = f'{{{{ include "tracecar.beside" (list . "shop.w{number}"{option}) }}}}'
+        (directory / "templates" / f"w{number}.yaml").write_text(define + include)
+    return directory
 
 
 def example(directory: Path) -> Path:

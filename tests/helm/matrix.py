@@ -8,6 +8,7 @@ from tests.helm.charts import KAFKA, REDIS, SHARED
 
 ON = {"enabled": True}
 OFF = {"enabled": False}
+INGRESS_CONTROLLER = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "ingress-nginx"}}}]
 MATRIX: dict[str, dict[str, Any]] = {
     "redis": {"config": REDIS},
     "kafka": {"config": KAFKA, "existingSecret": "tracecar", "schemasConfigMap": "schemas"},
@@ -57,6 +58,13 @@ MATRIX: dict[str, dict[str, Any]] = {
         "existingSecret": "tracecar",
         "service": {"type": "LoadBalancer", "port": 443},
         "ingress": {**ON, "host": "tracecar.example.org", "tls": [{"secretName": "tls"}], "className": "nginx"},
+        "networkPolicy": {"apiFrom": INGRESS_CONTROLLER},
+    },
+    "route": {
+        "config": {**REDIS, "api": {"host": "0.0.0.0"}},
+        "existingSecret": "tracecar",
+        "httpRoute": {**ON, "parentRefs": [{"name": "public", "sectionName": "https"}], "hostnames": ["t.example.org"]},
+        "networkPolicy": {"apiFrom": INGRESS_CONTROLLER},
     },
     "bare": {
         "config": REDIS,
@@ -103,5 +111,5 @@ MATRIX: dict[str, dict[str, Any]] = {
     },
     "injection-only": {"mode": "injection", "podMonitor": ON, "injection": {**ON, "configs": {"shop": REDIS}}},
 }
-NEEDS_DEFINITIONS = ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject")
+NEEDS_DEFINITIONS = ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute")
 """Kinds that operators define; other clusters do not know them."""

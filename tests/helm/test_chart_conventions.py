@@ -19,6 +19,7 @@ from tests.helm.charts import (
     template,
     workload,
 )
+from tests.helm.matrix import INGRESS_CONTROLLER
 
 IMAGE = {"repository": "tracecar"}
 
@@ -105,6 +106,7 @@ def test_an_ingress_asks_for_tls() -> None:
         "config": {**REDIS, "api": {"host": "0.0.0.0"}},
         "existingSecret": "s",
         "ingress": {"enabled": True, "host": "tracecar.example.org"},
+        "networkPolicy": {"apiFrom": INGRESS_CONTROLLER},
     }
     assert "ingress.tls is required" in template(values, ok=False)
 
@@ -114,6 +116,7 @@ def test_metrics_never_leave_the_cluster_with_the_api() -> None:
         "config": {**REDIS, "api": {"host": "0.0.0.0"}},
         "existingSecret": "s",
         "service": {"type": "LoadBalancer"},
+        "networkPolicy": {"apiFrom": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
     }
     services = {one["metadata"]["name"]: one["spec"] for one in rendered(values) if one["kind"] == "Service"}
     assert [port["name"] for port in services["r-tracecar"]["ports"]] == ["http-api"]

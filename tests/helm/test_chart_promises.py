@@ -118,10 +118,11 @@ def test_a_forgotten_mode_is_refused(service: Path, tmp_path: Path) -> None:
 
 
 def test_two_workloads_of_a_chart_share_a_config_map(service: Path, tmp_path: Path) -> None:
-    manifests = rendered(
-        {"tracecar": BESIDE}, chart=_beside(service, tmp_path, DEPLOYMENT, DEPLOYMENT.replace("web", "worker"))
-    )
+    chart = _beside(service, tmp_path, DEPLOYMENT, DEPLOYMENT.replace("web", "worker"))
+    manifests = rendered({"tracecar": {**BESIDE, "config": SHARED}}, chart=chart)
     assert _kinds(manifests) == ["ConfigMap", "Deployment", "Deployment"]
+    complaint = template({"tracecar": BESIDE}, chart=chart, ok=False)
+    assert "are both of the service shop. They would share its consumer group" in complaint
 
 
 def test_or_have_their_own(service: Path, tmp_path: Path) -> None:
@@ -182,8 +183,9 @@ def test_several_replicas_without_a_shared_index_are_refused(service: Path, tmp_
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ("ports: [{name: tracecar-health, containerPort: 1}]", "uses the port tracecar-health"),
-        ("ports: [{containerPort: 8426}]", "uses the port 8426"),
+        ("ports: [{name: tracecar-health, containerPort: 1}]", "has a port named tracecar-health"),
+        ("ports: [{containerPort: 8426}]", "uses the port 8426, on which Tracecar's health check listens"),
+        ("ports: [{containerPort: 8425}]", "uses the port 8425, on which Tracecar's API listens"),
     ],
 )
 def test_ports_that_collide_are_refused(service: Path, tmp_path: Path, body: str, words: str) -> None:

@@ -134,7 +134,7 @@ def _nulls() -> list[str]:
         for name, field in fields.items():
             if "null" in field.get("type", ()):
                 yield before + name
-            if before + name not in ("config", "injection"):
+            elif before + name not in ("config", "injection"):
                 yield from paths(field.get("properties", {}), f"{before}{name}.")
 
     return list(paths(fields))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -54,13 +53,14 @@ def _home() -> Path:
     return cache / f"kubernetes-tools-{pinned}"
 
 
-def _go() -> str | None:
+def find_go() -> str | None:
+    """Return the path of Go; None if it is not there."""
     return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin")
 
 
 def missing() -> str | None:
     """Return why the programs are not available here, or None."""
-    if _home().exists() or _go() is not None:
+    if _home().exists() or find_go() is not None:
         return None
     return f"Go {OLDEST_GO} or later is not there, which builds Helm and the API server"
 
@@ -70,31 +70,8 @@ def program(name: str) -> str:
     return str(directory() / name)
 
 
-def definitions() -> list[Path]:
-    """Return the CustomResourceDefinitions of the Prometheus operator and of KEDA, from the modules that
-    `kubernetes_tools/definitions` pins."""
-    go = _go()
-    if go is None:
-        raise RuntimeError(f"Go {OLDEST_GO} or later is not there, which fetches the definitions")
-    module = MODULE / "definitions"
-    wanted = [line.split() for line in (module / "go.mod").read_text().splitlines() if line.startswith("\tgithub.com/")]
-    command = [go, "mod", "download", "-json", *(f"{path}@{version}" for path, version in wanted)]
-    fetched = subprocess.run(command, cwd=module, capture_output=True, text=True, check=False)
-    if fetched.returncode != 0:
-        raise RuntimeError(f"go could not fetch the definitions: {fetched.stdout[-2_000:]}{fetched.stderr[-2_000:]}")
-    folders = [Path(json.loads(one + "}")["Dir"]) for one in fetched.stdout.split("\n}") if one.strip()]
-    places = ("config/crd/bases/keda.sh_*.yaml", "example/prometheus-operator-crd/*.yaml")
-    return [file for folder in folders for place in places for file in sorted(folder.glob(place))]
-
-
-def bring() -> None:
-    """Build everything that the tests need from Go."""
-    directory()
-    definitions()
-
-
 def _build(home: Path) -> None:
-    go = _go()
+    go = find_go()
     if go is None:
         raise RuntimeError(missing())
     making = home.with_suffix(".making")

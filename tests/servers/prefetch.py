@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from sidecar.demo import embedded_kafka
-from tests.servers import apicurio, asyncapi_parser, images, kubernetes_tools, s3, zipkin
+from tests.servers import apicurio, asyncapi_parser, images, kubernetes_definitions, kubernetes_tools, s3, zipkin
 
 SERVERS: tuple[tuple[str, Callable[[], object]], ...] = (
     (f"Apache Kafka {embedded_kafka.VERSION} (45 MB from Maven Central, unless cached)", embedded_kafka._jars),
@@ -20,7 +20,12 @@ SERVERS: tuple[tuple[str, Callable[[], object]], ...] = (
 BUILT: tuple[tuple[str, Callable[[], object], Callable[[], str | None]], ...] = (
     (
         f"Helm and a Kubernetes {kubernetes_tools.RELEASE} API server (minutes of building with Go, unless cached)",
-        kubernetes_tools.bring,
+        kubernetes_tools.directory,
+        kubernetes_tools.missing,
+    ),
+    (
+        "schemas of Kubernetes releases and of operators (160 MB of Go modules, unless cached)",
+        kubernetes_definitions.bring,
         kubernetes_tools.missing,
     ),
     ("AsyncAPI's parser (55 MB from npm, unless cached)", asyncapi_parser.bring, asyncapi_parser.missing),

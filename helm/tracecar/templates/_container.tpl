@@ -7,7 +7,7 @@
 {{- $health := include "tracecar.healthPort" $context | int }}
 name: tracecar
 image: {{ include "tracecar.image" $context | quote }}
-imagePullPolicy: {{ ($values.image | default dict).pullPolicy | default "IfNotPresent" }}
+imagePullPolicy: {{ (include "tracecar.section" (dict "context" $context "name" "image") | fromYaml).pullPolicy }}
 {{- if and .sidecar (include "tracecar.isNative" $context) }}
 restartPolicy: Always
 {{- end }}
@@ -34,22 +34,22 @@ ports:
   - {name: tracecar-api, containerPort: {{ include "tracecar.apiPort" $context }}, protocol: TCP}
   {{- end }}
 {{- if not .sidecar }}
-{{- include "tracecar.probe" (dict "name" "startupProbe" "given" $probes.startup "path" "/healthz" "defaults" (dict "periodSeconds" 2 "failureThreshold" 60)) }}
-{{- include "tracecar.probe" (dict "name" "readinessProbe" "given" $probes.readiness "path" "/readyz" "defaults" (dict "periodSeconds" 5 "timeoutSeconds" 3)) }}
+{{- include "tracecar.probe" (dict "context" $context "name" "startupProbe" "given" $probes.startup "path" "/healthz" "defaults" (dict "periodSeconds" 2 "failureThreshold" 60)) }}
+{{- include "tracecar.probe" (dict "context" $context "name" "readinessProbe" "given" $probes.readiness "path" "/readyz" "defaults" (dict "periodSeconds" 5 "timeoutSeconds" 3)) }}
 {{- end }}
-{{- include "tracecar.probe" (dict "name" "livenessProbe" "given" $probes.liveness "path" "/healthz" "defaults" (mergeOverwrite (dict "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) (ternary (dict "initialDelaySeconds" 10) dict .sidecar))) }}
+{{- include "tracecar.probe" (dict "context" $context "name" "livenessProbe" "given" $probes.liveness "path" "/healthz" "defaults" (mergeOverwrite (dict "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) (ternary (dict "initialDelaySeconds" 10) dict .sidecar))) }}
 {{- if not .sidecar }}
 {{- with $values.lifecycle }}
 lifecycle:
-  {{- toYaml . | nindent 2 }}
+  {{- tpl (toYaml .) $context | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- with $values.resources }}
 resources:
-  {{- toYaml . | nindent 2 }}
+  {{- tpl (toYaml .) $context | nindent 2 }}
 {{- end }}
 securityContext:
-  {{- toYaml ($values.securityContext | default dict) | nindent 2 }}
+  {{- include "tracecar.securityContext" (dict "context" $context "name" "securityContext") | nindent 2 }}
 volumeMounts:
   - {name: tracecar-config, mountPath: /etc/tracecar/config, readOnly: true}
   - {name: tracecar-state, mountPath: /var/lib/tracecar}
@@ -65,12 +65,17 @@ volumeMounts:
 {{- /* A probe: (dict "name" … "given" the values "path" … "defaults" …). Another handler replaces the default one;
 `enabled: false` leaves the probe out. */}}
 {{- define "tracecar.probe" -}}
-{{- $given := deepCopy (.given | default dict) }}
+{{- $given := include "tracecar.rendered" (dict "context" .context "value" .given) | fromYaml }}
 {{- if or (not (hasKey $given "enabled")) $given.enabled }}
 {{- $handler := dict "httpGet" (dict "path" .path "port" "tracecar-health") }}
-{{- range $other := list "exec" "tcpSocket" "grpc" }}
-{{- if index $given $other }}{{ $handler = dict }}{{ end }}
+{{- $handlers := list }}
+{{- range $other := list "exec" "grpc" "httpGet" "tcpSocket" }}
+{{- if index $given $other }}{{ $handlers = append $handlers $other }}{{ end }}
 {{- end }}
+{{- if gt (len $handlers) 1 }}
+{{- fail (printf "%sprobes.%s: expected one handler, found %s" (include "tracecar.prefix" .context) (trimSuffix "Probe" .name) (join " and " $handlers)) }}
+{{- end }}
+{{- if and $handlers (not (has "httpGet" $handlers)) }}{{ $handler = dict }}{{ end }}
 {{ .name }}:
   {{- mergeOverwrite $handler .defaults (omit $given "enabled") | toYaml | nindent 2 }}
 {{- end }}

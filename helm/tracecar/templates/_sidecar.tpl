@@ -7,7 +7,7 @@ The template may render several documents; exactly one of them is the workload. 
 element holds options: (list . "shop.worker" (dict "name" "worker" "values" (dict "config" (dict "service" "shop-worker")))).
 `values` are merged over the values under `tracecar`; `name` gives the workload a ConfigMap of its own.
 
-Or part by part. Each part takes the including chart's context:
+Or part by part. Each part takes the including chart's context, and renders nothing if `tracecar.enabled` is false:
 
   {{- if include "tracecar.sidecar.native" . }}
   initContainers:
@@ -26,10 +26,12 @@ In the pod's annotations, so that pods roll: {{- include "tracecar.sidecar.annot
 In NOTES.txt: {{ include "tracecar.sidecar.notes" (list . "deploy/NAME") }} */}}
 
 {{- define "tracecar.sidecar" -}}
+{{- if include "tracecar.sidecar.enabled" . }}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
-{{- include "tracecar.check" $context }}
 {{- include "tracecar.checkBeside" $context }}
+{{- include "tracecar.check" $context }}
 - {{ include "tracecar.container" (dict "context" $context "sidecar" true) | nindent 2 | trim }}
+{{- end }}
 {{- end }}
 
 {{- /* The documents of a template, with the sidecar, its volumes, labels and annotations in the one workload among them,
@@ -37,10 +39,17 @@ and the ConfigMap: (list . "TEMPLATE") or (list . "TEMPLATE" (dict "name" … "v
 named tracecar stays as it is. Without `tracecar.enabled`, and for a template that renders nothing, the documents stay as
 they are. */}}
 {{- define "tracecar.beside" -}}
-{{- $root := index . 0 }}
-{{- $name := index . 1 }}
+{{- $call := ternary . list (kindIs "slice" .) }}
+{{- $name := last $call }}
 {{- $options := dict }}
-{{- if gt (len .) 2 }}{{ $options = index . 2 | default dict }}{{ end }}
+{{- if eq (len $call) 3 }}
+{{- $options = $name | default dict }}
+{{- $name = index $call 1 }}
+{{- end }}
+{{- if not (and (has (len $call) (list 2 3)) (kindIs "string" $name) (kindIs "map" $options)) }}
+{{- fail "tracecar.beside: expected (list . \"TEMPLATE\"), or (list . \"TEMPLATE\" (dict \"name\" \"NAME\" \"values\" (dict …)))" }}
+{{- end }}
+{{- $root := first $call }}
 {{- range $option, $_ := $options }}
 {{- if not (has $option (list "name" "values")) }}
 {{- fail (printf "tracecar.beside: unknown option %q for the template %s: expected name or values" $option $name) }}
@@ -55,6 +64,7 @@ they are. */}}
 {{- else }}
 {{- $context := $root }}
 {{- if $options.name }}
+{{- include "tracecar.checkOptions" (dict "context" $root "name" $options.name "values" ($options.values | default dict) "template" $name) }}
 {{- $context = include "tracecar.sidecar.derived" (dict "root" $root "name" $options.name "values" ($options.values | default dict)) | fromJson }}
 {{- end }}
 {{- $documents := list }}
@@ -65,28 +75,40 @@ they are. */}}
 {{- fail (printf "tracecar.beside: the template %s renders YAML that cannot be read: %s" $name $document.Error) }}
 {{- end }}
 {{- if $document }}
-{{- $spec := $document.spec | default dict }}
-{{- if eq ($document.kind | default "") "CronJob" }}{{ $spec = ($spec.jobTemplate | default dict).spec | default dict }}{{ end }}
-{{- $template := $spec.template | default dict }}
-{{- if and (kindIs "map" $template) (kindIs "map" ($template.spec | default list)) }}
+{{- $template := $document }}
+{{- $path := list "spec" "template" }}
+{{- if eq ($document.kind | default "") "CronJob" }}{{ $path = list "spec" "jobTemplate" "spec" "template" }}
+{{- else if eq ($document.kind | default "") "ScaledJob" }}{{ $path = list "spec" "jobTargetRef" "template" }}
+{{- else if eq ($document.kind | default "") "Pod" }}{{ $path = list }}
+{{- end }}
+{{- range $path }}
+{{- $template = ternary $template dict (kindIs "map" $template) }}
+{{- $template = get $template . }}
+{{- end }}
+{{- if and (kindIs "map" $template) (kindIs "map" (get (ternary $template dict (kindIs "map" $template)) "spec")) }}
+{{- if kindIs "slice" (get $template.spec "containers" | default list) }}
 {{- $_ := include "tracecar.beside.add" (dict "context" $context "workload" $document "template" $template) }}
 {{- $workloads = append $workloads ($document.kind | default "") }}
+{{- end }}
 {{- end }}
 {{- $documents = append $documents (toYaml $document) }}
 {{- end }}
 {{- end }}
 {{- if and $documents (ne (len $workloads) 1) }}
-{{- fail (printf "tracecar.beside: expected the template %s to render one workload (an object with a pod template, such as a Deployment), found %s. Include the templates one by one, with a `name` for each" $name (ternary "none" (join ", " $workloads) (empty $workloads))) }}
+{{- fail (printf "tracecar.beside: expected the template %s to render one workload (a Pod, or an object with a pod template, such as a Deployment), found %s. Include the templates one by one, with a `name` for each" $name (ternary "none" (join ", " $workloads) (empty $workloads))) }}
 {{- end }}
 {{- if $documents }}
 {{- $config := include "tracecar.sidecar.config" $context }}
-{{- /* Workloads of one chart share a ConfigMap: it is rendered once. */}}
-{{- $rendered := $root.Values.tracecar.renderedConfigMaps | default list }}
 {{- $configMap := include "tracecar.sidecar.configMap" $context }}
-{{- if not (has $configMap $rendered) }}
-{{- $_ := set $root.Values.tracecar "renderedConfigMaps" (append $rendered $configMap) }}
+{{- $state := $root.Values.tracecar }}
+{{- $rendered := $state.renderedConfigMaps | default dict }}
+{{- if not (hasKey $rendered $configMap) }}
 {{- $documents = append $documents $config }}
+{{- $_ := set $state "renderedConfigMaps" (set $rendered $configMap (sha256sum $config)) }}
+{{- else if ne (get $rendered $configMap) (sha256sum $config) }}
+{{- fail (printf "tracecar.beside: two workloads would have different configurations in one ConfigMap, %s: give the template %s another `name`, and leave tracecar.sidecar.configMap empty" $configMap $name) }}
 {{- end }}
+{{- include "tracecar.checkGroup" (dict "context" (include "tracecar.sidecar.context" $context | fromJson) "state" $state "template" $name) }}
 {{- end }}
 {{- join "\n---\n" $documents }}
 {{- end }}
@@ -94,6 +116,7 @@ they are. */}}
 
 {{- /* Adds the sidecar to a workload, in place: (dict "context" … "workload" … "template" the pod template). */}}
 {{- define "tracecar.beside.add" -}}
+{{- $call := . }}
 {{- $context := .context }}
 {{- $template := .template }}
 {{- $kind := .workload.kind | default "" }}
@@ -104,17 +127,28 @@ they are. */}}
 {{- $names := list }}
 {{- range concat ($pod.containers | default list) ($pod.initContainers | default list) }}{{ $names = append $names .name }}{{ end }}
 {{- if not (has "tracecar" $names) }}
-{{- if and (has $kind (list "Job" "CronJob")) (not $native) }}
+{{- if and (has $kind (list "Job" "CronJob" "ScaledJob")) (not $native) }}
 {{- fail (printf "tracecar.beside: the %s %s would never complete, because this cluster (Kubernetes %s) has no native sidecars. They need Kubernetes 1.29 (or 1.28 with the feature gate SidecarContainers, and tracecar.sidecar.native=true). Run this workload without Tracecar, or watch its streams with a standalone release" $kind $called $own.Capabilities.KubeVersion.Version) }}
 {{- end }}
-{{- $replicas := int ((.workload.spec | default dict).replicas | default 1) }}
-{{- $_ := include "tracecar.checkShared" (dict "context" $own "replicas" $replicas "workload" (printf "%s %s" $kind $called)) }}
-{{- $health := include "tracecar.healthPort" $own | int }}
+{{- if eq $kind "DaemonSet" }}
+{{- include "tracecar.checkShared" (dict "context" $own "several" (printf "the DaemonSet %s has a pod on every node" $called)) }}
+{{- end }}
+{{- range $field := list "replicas" "parallelism" }}
+{{- $count := int (get ($call.workload.spec | default dict) $field | default 1) }}
+{{- if gt $count 1 }}
+{{- include "tracecar.checkShared" (dict "context" $own "several" (printf "the %s %s has %d %s" $kind $called $count (ternary "replicas" "pods at a time" (eq $field "replicas")))) }}
+{{- end }}
+{{- end }}
+{{- $taken := dict (include "tracecar.healthPort" $own) "health" (include "tracecar.apiPort" $own) "api" }}
 {{- range concat ($pod.containers | default list) ($pod.initContainers | default list) }}
 {{- $container := .name }}
 {{- range .ports }}
-{{- if or (eq (.name | default "") "tracecar-health") (eq (int .containerPort) $health) }}
-{{- fail (printf "tracecar.beside: the container %s of the %s %s uses the port %s, which is the port of Tracecar's health checks. Change tracecar.config.health.port" $container $kind $called (.name | default (toString .containerPort))) }}
+{{- $port := .containerPort | int | toString }}
+{{- if hasPrefix "tracecar-" (.name | default "") }}
+{{- fail (printf "tracecar.beside: the container %s of the %s %s has a port named %s. Names that begin with tracecar- belong to the sidecar: rename it" $container $kind $called .name) }}
+{{- else if and (hasKey $taken $port) (eq (.protocol | default "TCP") "TCP") }}
+{{- $listener := get $taken $port }}
+{{- fail (printf "tracecar.beside: the container %s of the %s %s uses the port %s, on which Tracecar's %s listens. Change tracecar.config.%s.port" $container $kind $called $port (ternary "health check" "API" (eq $listener "health")) $listener) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -129,7 +163,21 @@ they are. */}}
 {{- else }}
 {{- $_ := set $pod "containers" (concat ($pod.containers | default list) $sidecar) }}
 {{- end }}
-{{- $_ := set $pod "volumes" (concat ($pod.volumes | default list) (include "tracecar.sidecar.volumes" $context | fromYamlArray)) }}
+{{- $volumes := $pod.volumes | default list }}
+{{- $volumeNames := list }}
+{{- range $volumes }}{{ $volumeNames = append $volumeNames .name }}{{ end }}
+{{- include "tracecar.checkExtras" (dict "context" $own "volumes" $volumeNames) }}
+{{- range $volume := include "tracecar.sidecar.volumes" $context | fromYamlArray }}
+{{- if not (has $volume.name $volumeNames) }}{{ $volumes = append $volumes $volume }}
+{{- else }}
+{{- range $pod.volumes }}
+{{- if and (eq .name $volume.name) (ne (toJson .) (toJson $volume)) }}
+{{- fail (printf "tracecar.beside: the %s %s has another volume named %s than tracecar.extraVolumes: rename one of them" $kind $called .name) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- $_ := set $pod "volumes" $volumes }}
 {{- with include "tracecar.pullSecrets" $own | fromYamlArray }}
 {{- $_ := set $pod "imagePullSecrets" (concat ($pod.imagePullSecrets | default list) . | uniq) }}
 {{- end }}
@@ -147,43 +195,51 @@ they are. */}}
 {{- end }}
 
 {{- define "tracecar.sidecar.volumes" -}}
+{{- if include "tracecar.sidecar.enabled" . }}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
 {{- include "tracecar.volumes" (dict "context" $context "configMap" (include "tracecar.sidecar.configMap" .) "sidecar" true) }}
 {{- end }}
+{{- end }}
 
 {{- define "tracecar.sidecar.annotations" -}}
+{{- if include "tracecar.sidecar.enabled" . }}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
-{{- mergeOverwrite (deepCopy ($context.Values.podAnnotations | default dict)) (include "tracecar.checksums" $context | fromYaml) | toYaml }}
+{{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.podAnnotations) | fromYaml) (include "tracecar.checksums" $context | fromYaml) | toYaml }}
+{{- end }}
 {{- end }}
 
 {{- /* Labels of the pod. PodMonitors select by tracecar.io/release. */}}
 {{- define "tracecar.sidecar.labels" -}}
+{{- if include "tracecar.sidecar.enabled" . }}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
-{{- mergeOverwrite (deepCopy ($context.Values.podLabels | default dict)) (dict "tracecar.io/sidecar" "true" "tracecar.io/release" (include "tracecar.sidecar.release" .)) | toYaml }}
+{{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.podLabels) | fromYaml) (dict "tracecar.io/sidecar" "true" "tracecar.io/release" (include "tracecar.sidecar.release" .)) | toYaml }}
+{{- end }}
 {{- end }}
 
 {{- /* The value of the label tracecar.io/release: the release and the chart that include the sidecar. */}}
 {{- define "tracecar.sidecar.release" -}}
-{{- printf "%s.%s" .Release.Name .Chart.Name | trunc 63 | trimSuffix "-" | trimSuffix "." }}
+{{- include "tracecar.fit" (dict "name" (printf "%s.%s" .Release.Name .Chart.Name) "max" 63) }}
 {{- end }}
 
 {{- define "tracecar.sidecar.config" -}}
+{{- if include "tracecar.sidecar.enabled" . }}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
+{{- $own := dict "app.kubernetes.io/name" .Chart.Name "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/managed-by" .Release.Service "app.kubernetes.io/component" "tracecar" }}
 apiVersion: v1
 kind: ConfigMap
 metadata:
-  name: {{ include "tracecar.sidecar.configMap" . }}
-  namespace: {{ .Release.Namespace }}
+  name: {{ include "tracecar.sidecar.configMap" . | quote }}
+  namespace: {{ .Release.Namespace | quote }}
   labels:
-    {{- $own := dict "app.kubernetes.io/name" .Chart.Name "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/managed-by" .Release.Service "app.kubernetes.io/component" "tracecar" }}
-    {{- mergeOverwrite (deepCopy ($context.Values.commonLabels | default dict)) $own | toYaml | nindent 4 }}
+    {{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.commonLabels) | fromYaml) $own | toYaml | nindent 4 }}
   {{- with $context.Values.commonAnnotations }}
   annotations:
-    {{- toYaml . | nindent 4 }}
+    {{- tpl (toYaml .) $context | nindent 4 }}
   {{- end }}
 data:
   tracecar.yaml: |
     {{- include "tracecar.config" $context | nindent 4 }}
+{{- end }}
 {{- end }}
 
 {{- /* For the including chart's NOTES.txt: how to see what a workload's sidecar sees: (list . "deploy/NAME"). */}}
@@ -217,21 +273,21 @@ If it shows nothing, test every connection and permission:
 {{- else }}
 {{- $name := printf "%s-%s" .Release.Name .Chart.Name }}
 {{- with $values.workloadName }}{{ $name = printf "%s-%s" $name . }}{{ end }}
-{{- printf "%s-tracecar" ($name | trunc 54 | trimSuffix "-") }}
+{{- include "tracecar.fit" (dict "name" (printf "%s-tracecar" $name) "max" 253) }}
 {{- end }}
 {{- end }}
 
 {{- /* "true" if the container belongs under initContainers. */}}
 {{- define "tracecar.sidecar.native" -}}
-{{- include "tracecar.isNative" (include "tracecar.sidecar.context" . | fromJson) }}
+{{- if include "tracecar.sidecar.enabled" . }}{{ include "tracecar.isNative" (include "tracecar.sidecar.context" . | fromJson) }}{{ end }}
 {{- end }}
 
 {{- /* The including chart's context, with other values under `tracecar`, for one of its workloads. */}}
 {{- define "tracecar.sidecar.derived" -}}
 {{- $root := .root }}
-{{- $values := mergeOverwrite (deepCopy (omit $root.Values.tracecar "renderedConfigMaps")) (deepCopy .values) (dict "workloadName" .name) }}
-{{- $version := dict "Version" $root.Capabilities.KubeVersion.Version }}
-{{- dict "Values" (dict "tracecar" $values "global" ($root.Values.global | default dict)) "Release" $root.Release "Capabilities" (dict "KubeVersion" $version) "Chart" (dict "Name" $root.Chart.Name "Version" $root.Chart.Version "AppVersion" $root.Chart.AppVersion) "Template" (dict "BasePath" $root.Template.BasePath "Name" $root.Template.Name) | toJson }}
+{{- $values := mergeOverwrite (deepCopy (omit $root.Values.tracecar "renderedConfigMaps" "groups")) (deepCopy .values) (dict "workloadName" .name) }}
+{{- $values = dict "tracecar" $values "global" ($root.Values.global | default dict) }}
+{{- include "tracecar.plainContext" (dict "root" $root "values" $values "prefix" "tracecar.") }}
 {{- end }}
 
 {{- /* The including chart's context, with this chart's values in place of its own. */}}
@@ -240,7 +296,16 @@ If it shows nothing, test every connection and permission:
 {{- if not $values }}
 {{- fail "tracecar.sidecar: expected Tracecar's values under the key `tracecar`, found none: make it a dependency of this chart by that name (an alias is not supported, so a chart has one sidecar per workload)" }}
 {{- end }}
-{{- $global := .Values.global | default dict }}
-{{- $version := dict "Version" .Capabilities.KubeVersion.Version }}
-{{- dict "Values" (mergeOverwrite (deepCopy $values) (dict "global" $global)) "Release" .Release "Capabilities" (dict "KubeVersion" $version) "Chart" (dict "Name" .Chart.Name "Version" .Chart.Version "AppVersion" .Chart.AppVersion) "Template" (dict "BasePath" .Template.BasePath "Name" .Template.Name) | toJson }}
+{{- $values = mergeOverwrite (deepCopy $values) (dict "global" (.Values.global | default dict)) }}
+{{- include "tracecar.plainContext" (dict "root" . "values" $values "prefix" "tracecar.") }}
+{{- end }}
+
+{{- /* A context with other values, as JSON, which holds no functions: (dict "root" a context "values" … "prefix" what stands
+before the names of values in messages). */}}
+{{- define "tracecar.plainContext" -}}
+{{- $root := .root }}
+{{- $version := dict "Version" $root.Capabilities.KubeVersion.Version }}
+{{- $chart := dict "Name" $root.Chart.Name "Version" $root.Chart.Version "AppVersion" $root.Chart.AppVersion }}
+{{- $template := dict "BasePath" $root.Template.BasePath "Name" $root.Template.Name }}
+{{- dict "Values" .values "Release" $root.Release "Capabilities" (dict "KubeVersion" $version) "Chart" $chart "Template" $template "prefix" .prefix "openshift" (include "tracecar.isOpenShift" $root) | toJson }}
 {{- end }}
