@@ -75,6 +75,15 @@ def test_a_file_that_no_volume_holds_is_refused(config: dict[str, Any], path: st
     assert f"config.{path}: nothing is mounted at" in template({"config": config}, ok=False)
 
 
+def test_a_history_needs_a_volume_or_a_bucket() -> None:
+    config = {**REDIS, "history": {"url": "/history/shop"}}
+    assert "config.history.url: no volume is mounted at /history/shop" in template({"config": config}, ok=False)
+    volume = {"name": "history", "persistentVolumeClaim": {"claimName": "history"}}
+    mounts = [{"name": "history", "mountPath": "/history"}]
+    assert rendered({"config": config, "extraVolumes": [volume], "extraVolumeMounts": mounts})
+    assert rendered({"config": {**REDIS, "history": {"url": "s3://events/shop"}}})
+
+
 def test_files_within_mounts_and_the_image_are_taken() -> None:
     config = _kafka(
         tls={"ca": "/etc/ssl/certs/ca-certificates.crt", "cert": "/etc/kafka/user.crt", "key": "${KEY_FILE}"}

@@ -81,6 +81,9 @@
 {{- else if and (has $outer.section (list "headers" "client")) (regexMatch "(?i)auth|token|secret|passw|cookie|(^|[_-])key$" $key) }}{{ $secret = $value }}
 {{- end }}
 {{- include "tracecar.checkText" (dict "context" $outer.context "at" $at "text" $value "secret" $secret) }}
+{{- if and (eq $outer.section "history") (eq $key "url") (not (regexMatch "://|[$][{]" $value)) (not (include "tracecar.mounts" (dict "context" $outer.context "path" $value "written" true))) }}
+{{- fail (printf "%s: no volume is mounted at %s, so the history would be lost with the pod: mount one there with %sextraVolumes and %sextraVolumeMounts, or use a bucket such as s3://BUCKET/PREFIX" $at $value $prefix $prefix) }}
+{{- end }}
 {{- $isFile := or (and (eq $outer.section "tls") (has $key (list "ca" "cert" "key"))) (and (eq $outer.section "registry") (eq $key "directory")) }}
 {{- if and $isFile (not (contains "${" $value)) (not (include "tracecar.mounts" (dict "context" $outer.context "path" $value))) }}
 {{- fail (printf "%s: nothing is mounted at %s: mount a volume there with %sextraVolumes and %sextraVolumeMounts%s" $at $value $prefix $prefix (ternary (printf ", or name a ConfigMap in %sschemasConfigMap" $prefix) "" (eq $key "directory"))) }}
@@ -118,9 +121,10 @@ says so). Passwords are looked for in every URL. */}}
 {{- end }}
 {{- end }}
 
-{{- /* "true" if a path is within the image or within something that is mounted: (dict "context" … "path" …). */}}
+{{- /* "true" if a path is within something that is mounted, or else within the image: (dict "context" … "path" … "written"
+true for a path that has to keep what is written). */}}
 {{- define "tracecar.mounts" -}}
-{{- $places := list "/etc/ssl/" "/usr/" "/tmp/" "/var/lib/tracecar/" }}
+{{- $places := ternary list (list "/etc/ssl/" "/usr/" "/tmp/" "/var/lib/tracecar/") (default false .written) }}
 {{- if .context.Values.schemasConfigMap }}{{ $places = append $places "/etc/tracecar/schemas/" }}{{ end }}
 {{- range .context.Values.extraVolumeMounts }}{{ $places = append $places (printf "%s/" (trimSuffix "/" (.mountPath | default "-"))) }}{{ end }}
 {{- $path := printf "%s/" (trimSuffix "/" .path) }}
