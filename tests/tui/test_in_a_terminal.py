@@ -79,11 +79,11 @@ async def test_the_screen_alone_leads_to_repairing_a_failing_order(tmp_path: Pat
         await screen.shows("Edit shop.ParcelDispatched", "Continue to replay")
         # The failing value, such as `"two"`, is selected; typing replaces it.
         await screen.press("2")
-        await screen.shows("✓ passes the check", "→ 2")
+        await screen.shows("✓ valid", "→ 2")
         await screen.press("C-s")
         await screen.shows("0 of 1 would be sent, 1 kept back")
         await screen.press("a")
-        await screen.shows("[x] also where groups", "1 of 1 would be sent")
+        await screen.shows("[x] also letters that groups", "1 of 1 would be sent")
         await screen.press("y")
         await screen.shows("Replay done", "ParcelDispatched at", "replayed")
         await screen.press("Enter")
