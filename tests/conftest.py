@@ -16,6 +16,9 @@ register_brokers()
 register_traits(MEMORY_TRAITS)
 select_servers()
 
+# A failed assertion of a contract shows its values, as one of a test does.
+pytest.register_assert_rewrite("tests.contracts", "tests.support")
+
 # A busy machine makes any single example slow; only the outcome counts.
 settings.register_profile("tracecar", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tracecar")
