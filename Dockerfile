@@ -15,14 +15,14 @@ WORKDIR /build
 # not made.
 COPY pyproject.toml uv.lock README.md LICENSE ./
 RUN --mount=type=cache,target=/root/.cache \
-    /opt/uv/bin/uv sync --frozen --no-dev --no-install-project --no-install-package faker --python python3
+    /opt/uv/bin/uv sync --frozen --no-dev --extra history --no-install-project --no-install-package faker --python python3
 COPY sidecar sidecar
 COPY exporters exporters
 COPY tui tui
 RUN --mount=type=cache,target=/root/.cache \
-    /opt/uv/bin/uv sync --frozen --no-dev --no-editable --no-install-package faker --python python3 \
+    /opt/uv/bin/uv sync --frozen --no-dev --extra history --no-editable --no-install-package faker --python python3 \
     && mkdir -p /opt/tracecar/share \
-    && /opt/uv/bin/uv export --frozen --no-dev --no-emit-package faker --quiet --preview-features sbom-export \
+    && /opt/uv/bin/uv export --frozen --no-dev --extra history --no-emit-package faker --quiet --preview-features sbom-export \
        --format cyclonedx1.5 --output-file /opt/tracecar/share/sbom.cdx.json \
     && cp LICENSE /opt/tracecar/share/ \
     && find /opt/tracecar/lib -type f \( -name '*.c' -o -name '*.pyx' -o -name '*.pxd' -o -name '*.pxi' -o -name '*.pyi' -o -name '*.h' \
