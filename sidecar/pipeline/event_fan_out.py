@@ -77,3 +77,8 @@ class UnownedFanOut:
         self._index.add([each.event for each in decoded])
         if not before_start:
             self._viewers.publish(decoded)
+
+    def discard(self, partition: Partition, before: int) -> None:
+        """Drop the events and payloads of a partition whose stream was created again (see `EventSink`)."""
+        self._index.discard(partition, before)
+        self._viewers.discard(partition)

@@ -17,7 +17,7 @@ from msgspec import Struct
 from sidecar.domain.errors import TracecarError
 from sidecar.domain.model import Decoded, Record
 from sidecar.domain.periodic_task import run_periodically
-from sidecar.domain.ports.broker import Broker
+from sidecar.domain.ports.broker import Broker, PartitionStatus
 from sidecar.domain.ports.index import Coverage, Node
 from sidecar.domain.position import Partition, Position
 
@@ -59,6 +59,7 @@ class UnownedPartitionReader:
         index: UnownedEventIndex,
         decode: Callable[[Sequence[Record]], Awaitable[list[Decoded]]],
         publish: Callable[[Sequence[Decoded], bool], None],
+        discard: Callable[[Partition, int], None],
         *,
         lookback: float,
     ) -> None:
@@ -69,12 +70,16 @@ class UnownedPartitionReader:
             index: The index to fill.
             decode: Decodes records.
             publish: Called with decoded events, and whether they are older than the start.
+            discard: Called with a partition whose stream was created again, and the time (microseconds) before which
+                its events were observed.
             lookback: Seconds before the start from which records are read.
         """
-        self._brokers, self._index, self._decode, self._publish = brokers, index, decode, publish
+        self._brokers, self._index, self._decode = brokers, index, decode
+        self._publish, self._discard = publish, discard
         self._lookback_ms = int(lookback * 1000)
         self._next: dict[Partition, int] = {}
         """The next offset to read, for each partition that others commit."""
+        self._incarnations: dict[Partition, str] = {}
         self._since: dict[Partition, int] = {}
         """The append time (milliseconds) from which a partition was read."""
         self._backlog_end: dict[Partition, int] = {}
@@ -103,6 +108,7 @@ class UnownedPartitionReader:
         until = None if traits.offset_at is None else traits.offset_at(time.time_ns() // 1_000_000 - DELIVERED_AFTER_MS)
         for status in statuses:
             partition = status.partition
+            self._compare_incarnation(status, shared=shared)
             if status.ours and not shared:
                 # The pipeline publishes it. If another member takes it over, the look-back covers the time between.
                 self._next.pop(partition, None)
@@ -110,6 +116,24 @@ class UnownedPartitionReader:
             else:
                 end = status.end if until is None else min(status.end, until)
                 await self._try(broker, partition, end, shared=shared)
+
+    def _compare_incarnation(self, status: PartitionStatus, *, shared: bool) -> None:
+        """Begin again with a partition whose stream was deleted and created again.
+
+        The pipeline discards the events of the partitions that it commits.
+        """
+        partition, incarnation = status.partition, status.incarnation
+        if incarnation is None:
+            return
+        known = self._incarnations.get(partition, incarnation)
+        self._incarnations[partition] = incarnation
+        if known == incarnation:
+            return
+        if partition in self._next:
+            self._next[partition] = self._backlog_end[partition] = 0
+        if not status.ours and not shared:
+            log.info("a stream was created again", partition=str(partition))
+            self._discard(partition, time.time_ns() // 1_000)
 
     async def _try(self, broker: Broker, partition: Partition, end: int, *, shared: bool) -> None:
         """Read a partition. After a failure it is retried with a backoff, and the index stays marked as not filled."""

@@ -170,6 +170,8 @@ class ReplayJob(Struct, kw_only=True, omit_defaults=True):
     """Reason why the job is paused or failed, and the next step."""
     warnings: list[str] = []
     """Warnings from the start of the job."""
+    letter_warnings: dict[str, int] = {}
+    """Number of sent letters by the warning about them: why the record may differ from what was expected."""
     chunks: int = 0
     """Number of parts in which the frozen selection is stored."""
     parts: list[int] = []

@@ -201,6 +201,9 @@ class LetterRunner:
         for item in items:
             if item.sent:
                 job.published += 1
+                if item.warning is not None:
+                    count = job.letter_warnings.get(item.warning, 0) + 1
+                    job.letter_warnings = {**job.letter_warnings, item.warning: count}
                 self._job_progress.charge(1)
             elif item.fail is not None:
                 job.failed += 1

@@ -166,6 +166,7 @@ class JobSupervisor:
             failed=now.failed,
             returned=now.returned,
             reasons=now.reasons,
+            letter_warnings=now.letter_warnings,
             failures=now.failures,
         )
 

@@ -388,10 +388,12 @@ def _build_unowned_reader(base: _Foundation, viewers: EventViewers) -> UnownedPa
     memory = base.config.index.memory
     if memory is None or memory.scope != "all":
         return None
+    events = UnownedFanOut(base.index, viewers)
     return UnownedPartitionReader(
         base.brokers,
         base.index,
         base.backfill.decode,
-        UnownedFanOut(base.index, viewers).publish,
+        events.publish,
+        events.discard,
         lookback=float(base.config.index.lookback),
     )

@@ -10,10 +10,11 @@ import pytest
 from aiokafka.protocol.group import LeaveGroupRequest
 from confluent_kafka import KafkaException
 
+from sidecar.adapters.brokers.kafka import fetcher, topic_ids
 from sidecar.adapters.brokers.kafka.broker import KafkaBroker
 from sidecar.config.value_types import StartPosition
 from sidecar.demo.embedded_kafka import EmbeddedKafka
-from sidecar.domain.position import Partition
+from sidecar.domain.position import Partition, Position
 from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.contracts.test_broker_kafka import KafkaHarness
 from tests.servers import kafka as server
@@ -107,6 +108,29 @@ async def test_a_topic_that_was_created_again_with_more_records_than_were_read(h
         await until(lambda: _caught_up(broker))
     letters = await harness.contents(harness.naming(group).dead_letter_stream(topic))
     assert letter_ids(letters) == [f"{group}@kafka://{topic}/0/1"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 6])
+async def test_a_broker_that_cannot_fetch_by_id_is_asked_for_ids_now_and_then(
+    harness, topic, group, monkeypatch, count
+):
+    """Kafka 2.8 to 3.0. The new topic ends before, at or behind the offset that is read next."""
+    monkeypatch.setattr(topic_ids, "_FETCH_API_VERSION", 99)
+    monkeypatch.setattr(fetcher, "TOPIC_CHECK_INTERVAL_S", 0.1)
+    await harness.produce(records_of(topic, [b"1", b"2", b"3"]))
+    async with AsyncExitStack() as stack:
+        broker = harness.broker(topic, group=group)
+        reader = await start_reader(broker, stack)
+        await reader.read(3)
+        await broker.commit(by_lease(reader.batches)[0], [])
+        server.delete_topic(harness.servers, topic)
+        await harness.create(topic)
+        values = [b"new %d" % number for number in range(count)]
+        await harness.produce(records_of(topic, values))
+        await reader.until(lambda r: [record.value for record in r.records[-count:]] == values)
+        assert reader.positions[-count:] == [Position("kafka", topic, 0, number) for number in range(count)]
+        (gap,) = [batch.gap for batch in reader.batches if batch.gap is not None]
+        assert (gap.wanted, gap.resumed, gap.recreated) == (3, 0, True)
 
 
 async def test_a_commit_of_the_old_topic_does_not_count_for_the_new_one(harness, topic, group):

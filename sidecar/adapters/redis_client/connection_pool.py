@@ -18,6 +18,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from sidecar.adapters.redis_client.command_text import describe_command
 from sidecar.adapters.redis_client.errors import ClusterRedirect, RedisReplyError, translate_error
 from sidecar.adapters.redis_client.hash_slots import slot
 from sidecar.adapters.redis_client.urls import Address, RedisAddress
@@ -75,7 +76,7 @@ class RedisConnection:
             try:
                 replies.append(await self._connection.read_response())
             except RedisError as error:
-                mine = translate_error(error, self.server, str(command[0]))
+                mine = translate_error(error, self.server, describe_command(command))
                 if isinstance(mine, Disconnected):
                     raise mine from error
                 replies.append(mine)

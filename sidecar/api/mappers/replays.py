@@ -199,7 +199,10 @@ def replay(job: ReplayJob, redactor: Redactor) -> models.ReplayModel:
         kept_back=_kept_back(job.reasons),
         failures=[models.ReplayFailureModel(id=to_text(failed.id), why=to_text(failed.why)) for failed in job.failures],
         note=_text(job.note),
-        warnings=[to_text(warning) for warning in job.warnings],
+        warnings=[
+            *(to_text(warning) for warning in job.warnings),
+            *(f"{count} of the letters: {to_text(warning)}" for warning, count in job.letter_warnings.items()),
+        ],
         system=job.system,
     )
 

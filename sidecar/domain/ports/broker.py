@@ -79,6 +79,8 @@ class PartitionStatus(Struct, frozen=True):
     """Redis: number of entries that were delivered to a consumer of the group and are not acknowledged."""
     ours: bool = True
     """True if this sidecar holds the lease."""
+    incarnation: str | None = None
+    """Identity of the stream: another one after it was deleted and created again. None: the broker gives none."""
 
 
 class Finding(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -25,13 +26,16 @@ class Elsewhere:
 
     def __init__(self) -> None:
         self.ends = [0, 0, 0]
+        self.incarnation = "a"
         self.broken: dict[int, Exception] = {}
         self.breaks_after = 0
         """Number of records that are read before the partition fails."""
 
     async def status(self) -> list[PartitionStatus]:
         return [
-            PartitionStatus(Partition("kafka", "orders", number), None, end, None, ours=False)
+            PartitionStatus(
+                Partition("kafka", "orders", number), None, end, None, ours=False, incarnation=self.incarnation
+            )
             for number, end in enumerate(self.ends)
         ]
 
@@ -48,13 +52,18 @@ class Watched:
     """What the reader published, and how."""
 
     def __init__(self, broker: Elsewhere) -> None:
+        self._observed = itertools.count(1)
         self.index = MemoryIndex(1_000, ["trace"], 100)
         self.old: list[Position] = []
         self.live: list[Position] = []
-        self.watcher = UnownedPartitionReader([broker], self.index, self._judged, self._show, lookback=60)
+        self.watcher = UnownedPartitionReader(
+            [broker], self.index, self._judged, self._show, self.index.discard, lookback=60
+        )
 
     async def _judged(self, records: Sequence[Record]) -> list[Decoded]:
-        return [Decoded(record, Event(record.position, None, record.timestamp, 0)) for record in records]
+        return [
+            Decoded(record, Event(record.position, None, record.timestamp, next(self._observed))) for record in records
+        ]
 
     def _show(self, decoded: Sequence[Decoded], of_before: bool) -> None:
         self.index.add([one.event for one in decoded])
@@ -98,4 +107,19 @@ async def test_records_read_before_a_failure_are_not_read_again():
     orders = Partition("kafka", "orders", 0)
     assert seen.old == [orders.at(offset) for offset in range(4)]
     assert seen.live == [orders.at(offset) for offset in range(4, 6)]
+    await seen.watcher.close()
+
+
+async def test_a_stream_that_was_created_again_is_read_from_its_beginning_and_not_mixed_with_the_old_one():
+    broker = Elsewhere()
+    broker.ends = [5, 0, 0]
+    seen = Watched(broker)
+    seen.watcher.start()
+    await until(lambda: len(seen.old) == 5)
+    broker.ends, broker.incarnation = [2, 0, 0], "b"
+    await until(lambda: len(seen.live) == 2)
+    orders = Partition("kafka", "orders", 0)
+    assert seen.live == [orders.at(0), orders.at(1)]
+    await until(lambda: seen.index.coverage().events == 2)
+    assert await seen.index.at(orders.at(4)) is None
     await seen.watcher.close()

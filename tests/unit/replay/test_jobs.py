@@ -11,13 +11,18 @@ import pytest
 
 from sidecar.adapters.brokers.memory.ledger import MemoryLedger
 from sidecar.adapters.brokers.memory.log import MemoryGroup
+from sidecar.api.mappers.replays import replay as show_replay
 from sidecar.domain.errors import NotFoundError, Outage, Refused
+from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Retention
 from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction
 from sidecar.domain.position import Partition
+from sidecar.domain.redaction import Redactor
 from sidecar.replay.models import BodyEdit, EventRange, ReplayRequest
+from sidecar.replay.record_builder import SERIALIZED_AGAIN
 from sidecar.replay.selection import SKIP_REASONS
 from tests.support.conditions import until
+from tests.support.dead_letters import spring
 from tests.support.pipeline import GROUP
 from tests.support.replay import ANN, ended, shop, states
 
@@ -350,3 +355,16 @@ async def test_unknown_ids_are_reported() -> None:
         )
         assert plan.selected == 1
         assert any("nobody" in warning for warning in plan.warnings)
+
+
+async def test_a_job_says_which_of_its_letters_were_sent_as_the_origin_has_them() -> None:
+    async with shop() as one:
+        one.log.append(Outgoing("orders", b"k", b'{"eventId": "e-1", "qty": 1}', (), partition=0))
+        headers = spring(partition=0, offset=0, timestamp=one.contents()[0].timestamp)
+        one.log.create("orders.DLT", 1)
+        one.log.append(Outgoing("orders.DLT", b"k", b'{"eventId":"e-1","qty":1.0}', headers, partition=0))
+        sidecar = await one.sidecar()
+        job = await ended(sidecar, await sidecar.replay(ReplayRequest(again=True), ANN))
+        assert (job.published, job.letter_warnings) == (1, {f"the value {SERIALIZED_AGAIN}": 1})
+        assert [record.value for record in one.replayed()] == [b'{"eventId": "e-1", "qty": 1}']
+        assert show_replay(job, Redactor(())).warnings == [f"1 of the letters: the value {SERIALIZED_AGAIN}"]

@@ -210,15 +210,22 @@ class KafkaBroker:
                 return []
             ends = await cluster.offsets(tps, LATEST_OFFSET, UNCOMMITTED_ISOLATION_ID)
             committed = await cluster.committed_offsets(self.group, tps)
-            return [self._status(tp, ends[tp], committed[tp].offset if tp in committed else None) for tp in tps]
+            ids = await cluster.topic_ids(sorted({tp.topic for tp in tps}))
+            return [
+                self._status(tp, ends[tp], committed[tp].offset if tp in committed else None, ids.get(tp.topic))
+                for tp in tps
+            ]
 
         return await cluster.retry("asking for offsets", attempt)
 
-    def _status(self, tp: TopicPartition, end: int, committed: int | None) -> PartitionStatus:
+    def _status(self, tp: TopicPartition, end: int, committed: int | None, topic_id: bytes | None) -> PartitionStatus:
         lag = max(0, end - committed) if committed is not None else None
         lease = self._running.membership.leases.get(tp)
         ours = lease is not None and not lease.lost
-        return PartitionStatus(Partition(self.system, tp.topic, tp.partition), committed, end, lag, ours=ours)
+        incarnation = None if topic_id is None else topic_id.hex()
+        return PartitionStatus(
+            Partition(self.system, tp.topic, tp.partition), committed, end, lag, ours=ours, incarnation=incarnation
+        )
 
     @property
     def ledger(self) -> LedgerProxy:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 from aiokafka import errors as kafka
@@ -32,7 +32,12 @@ from sidecar.adapters.brokers.kafka.errors import (
 )
 from sidecar.adapters.brokers.kafka.partition_lease import KafkaLease
 from sidecar.adapters.brokers.kafka.record_decoder import FetchedChunk, end_offset
-from sidecar.adapters.brokers.kafka.topic_ids import FetchedPartition, IdentifiedFetchRequest, fetched_partitions
+from sidecar.adapters.brokers.kafka.topic_ids import (
+    FetchedPartition,
+    IdentifiedFetchRequest,
+    fetched_partitions,
+    is_by_id,
+)
 from sidecar.domain.errors import Disconnected
 from sidecar.domain.ports.broker import Gap
 
@@ -49,6 +54,8 @@ MIN_PARTITION_FETCH_BYTES = 64 << 10
 """Smallest number of bytes requested of one partition, however many partitions there are."""
 FETCH_RETRY_INTERVAL_S = 0.2
 UNAUTHORIZED_RETRY_INTERVAL_S = 15.0
+TOPIC_CHECK_INTERVAL_S = 2.0
+"""Time between two comparisons of topic ids, at a broker that knows ids and cannot fetch by them (Kafka 2.8 to 3.0)."""
 RESPONSE_TIMEOUT_S = 30.0
 """Time without any reply after which the connection counts as lost, because addresses may have changed."""
 
@@ -79,6 +86,7 @@ class KafkaFetcher:
         self._last_response = time.monotonic()
         self._leases: Collection[KafkaLease] = ()
         self._fetch_bytes = self._options.max_partition_fetch_bytes
+        self._topics_checked_at = time.monotonic()
         self._task = asyncio.create_task(self._run(), name="kafka fetching")
 
     def watch(self, leases: Collection[KafkaLease]) -> None:
@@ -178,6 +186,9 @@ class KafkaFetcher:
                 lease.replica = -1
             return
         self._last_response = time.monotonic()
+        if ids and not is_by_id(answer) and self._last_response - self._topics_checked_at > TOPIC_CHECK_INTERVAL_S:
+            self._topics_checked_at = self._last_response
+            await self._check_topics([lease for lease in self._leases if lease.acquired])
         failed: list[tuple[KafkaLease, int]] = []
         size = 0
         # What the answer holds is kept before anything is waited for, so that a cancellation forgets nothing.
@@ -218,7 +229,8 @@ class KafkaFetcher:
             lease.replica = -1  # a follower may lag behind, or lead now: the leader says more
             return
         if kind in (UnknownTopicId, InconsistentTopicId):
-            await self._check_topic(lease)
+            self._cluster.client.force_metadata_update()
+            await self._check_topics([lease])
         elif kind is kafka.OffsetOutOfRangeError:
             await self._find_gap(lease)
         elif kind is kafka.TopicAuthorizationFailedError:
@@ -229,16 +241,17 @@ class KafkaFetcher:
             level("a partition cannot be read now", partition=str(lease.partition), reason=kind.__name__)
             self._cluster.client.force_metadata_update()
 
-    async def _check_topic(self, lease: KafkaLease) -> None:
-        """Find out whether the topic with the lease's id was replaced by another one of the same name."""
-        self._cluster.client.force_metadata_update()
+    async def _check_topics(self, leases: Sequence[KafkaLease]) -> None:
+        """Find the leases whose topic was replaced by another one of the same name."""
         try:
-            topic_id = (await self._cluster.topic_ids([lease.tp.topic])).get(lease.tp.topic)
+            ids = await self._cluster.topic_ids(sorted({lease.tp.topic for lease in leases}))
         except (kafka.KafkaError, OSError, TimeoutError) as error:
-            log.warning("cannot ask for a topic's id", topic=lease.tp.topic, reason=repr(error))
+            log.warning("cannot ask for the ids of topics", reason=repr(error))
             return
-        if topic_id is not None and topic_id != lease.topic_id and not lease.lost:
-            self._on_recreated(lease)
+        for lease in leases:
+            topic_id = ids.get(lease.tp.topic)
+            if None not in (topic_id, lease.topic_id) and topic_id != lease.topic_id and not lease.lost:
+                self._on_recreated(lease)
 
     async def _find_gap(self, lease: KafkaLease) -> None:
         """Find where reading continues after an offset that is not in the log.
@@ -247,6 +260,7 @@ class KafkaFetcher:
         which no setting allows by default, or, on a broker without topic ids, the topic was created again.
         """
         wanted, generation = lease.fetch_at, lease.generation
+        await self._check_topics([lease])  # the new topic may be shorter
         try:
             first = (await self._cluster.offsets([lease.tp], EARLIEST_OFFSET))[lease.tp]
             end = (await self._cluster.offsets([lease.tp], LATEST_OFFSET))[lease.tp]

@@ -225,9 +225,14 @@ class FetchedPartition(Struct, frozen=True, gc=False):
     raw: bytes | None
 
 
+def is_by_id(answer: Any) -> bool:
+    """Tell whether the broker answered a fetch by topic ids: then no record is of another topic of the same name."""
+    return bool(answer.API_VERSION >= _FETCH_API_VERSION)
+
+
 def fetched_partitions(answer: Any, ids: Mapping[str, bytes]) -> Iterator[FetchedPartition]:
     """Yield the partitions of a reply to `IdentifiedFetchRequest`, of any version. `ids` as in the request."""
-    if answer.API_VERSION >= _FETCH_API_VERSION:
+    if is_by_id(answer):
         names = {id: name for name, id in ids.items()}
         for id, partitions, _ in answer.topics:
             for number, code, _, _, _, aborted, replica, raw, _ in partitions:

@@ -217,7 +217,9 @@ class MemoryBroker:
                 _, end = await self.bounds(partition)
                 committed = group.committed.get(partition) if group is not None else None
                 lag = end - committed if committed is not None else None
-                statuses.append(PartitionStatus(partition, committed, end, lag, ours=partition in self._leases))
+                incarnation = str(self._log.incarnations.get(stream, 0))
+                ours = partition in self._leases
+                statuses.append(PartitionStatus(partition, committed, end, lag, ours=ours, incarnation=incarnation))
         return statuses
 
     @property

@@ -85,6 +85,8 @@ class MemoryLog:
     ) -> None:
         self.retain, self.max_bytes, self.clock, self.traits = retain, max_bytes, clock, traits
         self.streams: dict[str, list[MemoryPartition]] = {}
+        self.incarnations: dict[str, int] = {}
+        """Number of times that each stream was created again."""
         self.groups: dict[str, MemoryGroup] = {}
         self.ledger: dict[tuple[str | None, str], bytes] = {}
         """Ledger entries by stream and key."""
@@ -103,6 +105,7 @@ class MemoryLog:
         """Delete a stream and create it again, empty."""
         partitions = self.partitions(stream)
         self.streams[stream] = [MemoryPartition() for _ in partitions]
+        self.incarnations[stream] = self.incarnations.get(stream, 0) + 1
         for group in self.groups.values():
             for partition in partitions:
                 committed = group.committed.pop(partition, None)

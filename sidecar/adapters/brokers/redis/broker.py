@@ -327,7 +327,16 @@ class RedisBroker:
                 statuses.append(PartitionStatus(Partition(SYSTEM, stream, 0), None, end, None))
                 continue
             lag = state.lag + state.pending if state.lag is not None else None
-            statuses.append(PartitionStatus(lease.lease.partition, state.committed, end, lag, state.pending))
+            statuses.append(
+                PartitionStatus(
+                    lease.lease.partition,
+                    state.committed,
+                    end,
+                    lag,
+                    state.pending,
+                    incarnation=lease.identity.decode("ascii", "replace"),
+                )
+            )
         return statuses
 
     @property

@@ -11,7 +11,11 @@ local stream, group, sentinel = KEYS[1], ARGV[1], ARGV[2]
 if redis.acl_check_cmd and not redis.acl_check_cmd('XACK', stream, group, '0-0') then
   return redis.error_reply('NOPERM this user may not use XACK on ' .. stream)
 end
+local function refuse_addition(key) return redis.error_reply('NOPERM this user may not use XADD on ' .. key) end
 for n = 2, #KEYS do
+  if redis.acl_check_cmd and not redis.acl_check_cmd('XADD', KEYS[n], '*', 'f', 'v') then
+    return refuse_addition(KEYS[n])
+  end
   local kind = redis.call('TYPE', KEYS[n]).ok
   if kind ~= 'none' and kind ~= 'stream' then
     return redis.error_reply('WRONGTYPE ' .. KEYS[n] .. ' is a ' .. kind .. ', not a stream')
@@ -36,7 +40,10 @@ while at <= #ARGV do
   for n = 1, letters do
     local last = at + 1 + tonumber(ARGV[at + 1])
     if #pending > 0 then
-      local added = redis.pcall('XADD', KEYS[tonumber(ARGV[at])], '*', unpack(ARGV, at + 2, last))
+      local key = KEYS[tonumber(ARGV[at])]
+      local added = redis.pcall('XADD', key, '*', unpack(ARGV, at + 2, last))
+      -- Before Redis 7.0 scripts cannot ask, and the server's text names neither the command nor the stream.
+      if added.err and string.match(added.err, "can't run this command") then return refuse_addition(key) end
       if added.err then return added end
       added_letters = added_letters + 1
     end

@@ -16,7 +16,13 @@ end
 if redis.acl_check_cmd and not redis.acl_check_cmd('XACK', KEYS[1], ARGV[1], '0-0') then
   return redis.error_reply('NOPERM this user may not use XACK on ' .. KEYS[1])
 end
+local refusal = 'NOPERM this user may not use XADD on ' .. KEYS[2]
+if redis.acl_check_cmd and not redis.acl_check_cmd('XADD', KEYS[2], '*', 'f', 'v') then
+  return redis.error_reply(refusal)
+end
 local added = redis.pcall('XADD', KEYS[2], '*', unpack(ARGV, 6))
+-- Before Redis 7.0 scripts cannot ask, and the server's text names neither the command nor the stream.
+if added.err and string.match(added.err, "can't run this command") then return redis.error_reply(refusal) end
 if added.err then return added end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 return 1

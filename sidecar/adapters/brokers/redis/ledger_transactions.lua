@@ -64,6 +64,10 @@ while at <= #ARGV do
     local key, last = tonumber(ARGV[at]), at + 2 + tonumber(ARGV[at + 2])
     if free and not done then
       local added = redis.pcall('XADD', KEYS[key], '*', unpack(ARGV, at + 3, last))
+      -- Before Redis 7.0 scripts cannot ask, and the server's text names neither the command nor the stream.
+      if added.err and string.match(added.err, "can't run this command") then
+        return redis.error_reply('NOPERM this user may not use XADD on ' .. KEYS[key])
+      end
       if added.err then return added end
       kinds[key] = 'stream'
       result[#result + 1] = added

@@ -13,7 +13,7 @@ from sidecar.domain.event_bounds import UNPACKABLE, bound_event
 from sidecar.domain.model import Event, SchemaRef
 
 DISCARD_STEP_EVENTS = 500
-"""Events that one step of `SegmentStore.discard` removes."""
+"""Removed events that one step of `SegmentStore.discard` looks at."""
 SEGMENT_COUNT = 20
 """Number of segments of a full store: fewer make eviction coarser, more make look-ups slower."""
 PLAUSIBLE_AGE_MS = 30 * 86_400_000
@@ -189,17 +189,25 @@ class SegmentStore:
         self.size -= segment.size
 
     def discard(self, place: PartitionRanges) -> Iterator[None]:
-        """Remove all held events of a partition, some hundred in each step of the iterator."""
-        slots = [(segment, slot) for segment in self.segments for slot in segment.slots(place.number)]
-        return self._kill(slots)
+        """Remove the events of a partition that are held now.
 
-    def _kill(self, slots: Sequence[tuple[Segment, int]]) -> Iterator[None]:
-        for number, (segment, slot) in enumerate(slots, 1):
-            if slot not in segment.dead and segment in self.segments:
+        They are gone at once: later events may be at the same positions, even with the same content. The iterator then
+        notes what depends on them, some hundred in each step.
+        """
+        removed: list[tuple[Segment, int]] = []
+        for segment in list(self.segments):
+            slots = [slot for slot in segment.slots(place.number) if slot not in segment.dead]
+            segment.dead.update(slots)
+            self.count -= len(slots)
+            removed += [(segment, slot) for slot in slots]
+            if slots and not len(segment):
+                self.drop(segment)
+        return self._note_removed(removed)
+
+    def _note_removed(self, removed: Sequence[tuple[Segment, int]]) -> Iterator[None]:
+        for number, (segment, slot) in enumerate(removed, 1):
+            if segment in self.segments:
                 segment.kill(slot, segment.event(unpack(segment.packed[slot])))
-                self.count -= 1
-                if not len(segment):
-                    self.drop(segment)
             if not number % DISCARD_STEP_EVENTS:
                 yield
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import structlog
 
 from sidecar.adapters.index.redis.fetcher import STEP_TIMEOUT_S
-from sidecar.adapters.index.redis.key_layout import PartitionKey, log_of, unpack_event
+from sidecar.adapters.index.redis.key_layout import PartitionKey, log_of, offset_from, small, unpack_event
 from sidecar.adapters.index.redis.lua_scripts import DISCARD_EVENTS
 from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.index.redis.writer import IndexWriter
-from sidecar.adapters.redis_client.connection_pool import Argument
+from sidecar.adapters.redis_client.connection_pool import Argument, Command
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.position import Partition
 
 log = structlog.get_logger()
 
-KEYS_PER_SCAN_STEP = 1_000
-SCAN_STEP_PAUSE_S = 0.005
-"""Pause between two steps, in which the server does other work."""
+SECONDS_PER_STEP_COUNT = 50
+"""Windows of append time whose events are looked through in one step."""
+STEP_PAUSE_S = 0.005
 EVENTS_PER_CALL_COUNT = 200
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 15.0
 
@@ -55,52 +57,62 @@ class FormerEvents:
         while True:
             try:
                 await self._writer.wait_until_all_written()
-                gone = 0
-                async for shard, bucket in self._buckets(key):
-                    gone += await self._remove_of(shard, bucket, key, before)
-                    await asyncio.sleep(0)
-            except (Outage, Refused) as error:
+                gone = await self._remove_all(key, before)
+            except Outage as error:
                 log.warning("cannot remove events of a former stream yet", partition=str(partition), reason=str(error))
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, RETRY_MAX_S)
                 continue
+            except Refused as error:
+                log.warning("events of a former stream stay until they expire", reason=str(error))
+                return
             log.info("removed events of a former stream", partition=str(partition), events=gone)
             return
 
-    async def _buckets(self, key: PartitionKey) -> AsyncIterator[tuple[int, bytes]]:
-        """Yield shard and key of the buckets of a partition."""
-        keys, servers = self._shards.keys, self._shards.servers
-        for node in servers.nodes():
-            cursor = b"0"
-            while True:
-                async with servers.borrow(None, node) as connection:
-                    cursor, names = await connection.call(
-                        "SCAN", cursor, "MATCH", keys.bucket_pattern(key), "COUNT", KEYS_PER_SCAN_STEP
-                    )
-                for name in names:
-                    shard = keys.shard_of(name)
-                    if shard is not None:
-                        yield shard, name
-                if cursor == b"0":
-                    break
-                await asyncio.sleep(SCAN_STEP_PAUSE_S)
-
-    async def _remove_of(self, shard: int, bucket: bytes, key: PartitionKey, before: int) -> int:
-        (flat,) = await self._shards.ask([(shard, ("HGETALL", bucket))], STEP_TIMEOUT_S)
-        former: list[Argument] = []
-        for field, packed in zip(flat[::2], flat[1::2], strict=True):
-            try:
-                event = unpack_event(packed, key.partition, 0)
-            except (msgspec.DecodeError, ValueError):
-                continue  # of another layout
-            if event.observed_at < before:
-                former += (field, packed)
-        name, gone = bucket.removeprefix(self._shards.keys.heads[shard]), 0
-        for at in range(0, len(former), 2 * EVENTS_PER_CALL_COUNT):
-            part = former[at : at + 2 * EVENTS_PER_CALL_COUNT]
-            arguments = (2 * self._ttl_ms, name, len(part) // 2, *part)
-            command = ("EVALSHA", DISCARD_EVENTS.sha, 1, self._shards.keys.heads[shard], *arguments)
-            ((count, held),) = await self._shards.ask([(shard, command)], STEP_TIMEOUT_S)
-            self._writer.set_count(shard, held)
-            gone += count
+    async def _remove_all(self, key: PartitionKey, before: int) -> int:
+        keys, gone = self._shards.keys, 0
+        (seconds,) = await self._ask([(0, ("ZRANGE", keys.single(b"z"), 0, -1))])
+        for start in range(0, len(seconds), SECONDS_PER_STEP_COUNT):
+            windows = [keys.of_window(b"w", int(second)) for second in seconds[start : start + SECONDS_PER_STEP_COUNT]]
+            members = await self._ask([(shard, ("SMEMBERS", name)) for shard, name in windows])
+            # A member is two bytes of milliseconds, the partition, and the offset.
+            end = 2 + len(key.name)
+            buckets: dict[int, list[bytes]] = {}
+            for member in itertools.chain.from_iterable(members):
+                if member[2:end] == key.name:
+                    offset = offset_from(member[end:], two_words=key.two_words)
+                    buckets.setdefault(offset >> key.bits, []).append(small(offset & (1 << key.bits) - 1))
+            for bucket, fields in buckets.items():
+                gone += await self._remove_of(key, bucket, fields, before)
+            await asyncio.sleep(STEP_PAUSE_S)
         return gone
+
+    async def _remove_of(self, key: PartitionKey, bucket: int, fields: Sequence[bytes], before: int) -> int:
+        """Remove some events of a bucket."""
+        (shard, name), gone = self._shards.keys.of_bucket(key, bucket), 0
+        head = self._shards.keys.heads[shard]
+        for at in range(0, len(fields), EVENTS_PER_CALL_COUNT):
+            part = fields[at : at + EVENTS_PER_CALL_COUNT]
+            (packed,) = await self._ask([(shard, ("HMGET", name, *part))])
+            former: list[Argument] = []
+            for field, event in zip(part, packed, strict=True):
+                if event is not None and _observed_at(event, key.partition) < before:
+                    former += (field, event)
+            if former:
+                arguments = (2 * self._ttl_ms, name.removeprefix(head), len(former) // 2, *former)
+                command: Command = ("EVALSHA", DISCARD_EVENTS.sha, 1, head, *arguments)
+                ((count, held),) = await self._ask([(shard, command)])
+                self._writer.set_count(shard, held)
+                gone += count
+        return gone
+
+    async def _ask(self, commands: Sequence[tuple[int, Command]]) -> list[Any]:
+        return await self._shards.ask(commands, STEP_TIMEOUT_S)
+
+
+def _observed_at(packed: bytes, partition: Partition) -> int:
+    """Return the time of observation of a packed event; 0 for one that cannot be read."""
+    try:
+        return unpack_event(packed, partition, 0).observed_at
+    except (msgspec.DecodeError, ValueError):
+        return 0

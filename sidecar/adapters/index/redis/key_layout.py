@@ -25,7 +25,6 @@ in any order, from any member, without a transaction over shards. All keys expir
 
 from __future__ import annotations
 
-import re
 from binascii import crc32
 from hashlib import blake2b
 
@@ -157,8 +156,6 @@ class KeyLayout:
         self.shards = shards
         self.heads = [f"{prefix}:{LAYOUT_VERSION}{{{shard}}}".encode() for shard in range(shards)]
         """Prefix of the keys of each shard."""
-        self._pattern = _escape_glob(f"{prefix}:{LAYOUT_VERSION}".encode()) + b"{*}"
-        self._shard_of = {head: number for number, head in enumerate(self.heads)}
 
     def of_id(self, family: bytes, hash: bytes) -> tuple[int, bytes]:
         """Return shard and key of a set of `i`, `t`, `k` or `a`."""
@@ -169,21 +166,9 @@ class KeyLayout:
         shard = (log.number + bucket) % self.shards
         return shard, self.heads[shard] + b"e" + log.name + small(bucket)
 
-    def bucket_pattern(self, log: PartitionKey) -> bytes:
-        """Return the glob pattern of a partition's buckets in all shards."""
-        return self._pattern + b"e" + _escape_glob(log.name) + b"*"
-
-    def shard_of(self, key: bytes) -> int | None:
-        """Return the shard of a key; None if it is no key of this index."""
-        return self._shard_of.get(key[: key.find(b"}") + 1])
-
     def of_window(self, family: bytes, window: int) -> tuple[int, bytes]:
         shard = window % self.shards
         return shard, self.heads[shard] + family + str(window).encode()
 
     def single(self, name: bytes, shard: int = 0) -> bytes:
         return self.heads[shard] + name
-
-
-def _escape_glob(text: bytes) -> bytes:
-    return re.sub(rb"[\\*?\[\]^-]", rb"\\\g<0>", text)
