@@ -37,6 +37,11 @@ def explain_breaker(stream: str, events: int, rejected: int, code: str) -> str:
     )
 
 
+def explain_outage(sentence: str) -> str:
+    """Explain a hold by a broker that does not take commits."""
+    return f"{sentence}. It is retried, and reading continues at the first uncommitted record; nothing is lost"
+
+
 def explain_refusal(stream: str, sentence: str) -> str:
     """Explain a hold by a broker that refuses a commit."""
     name = to_text(stream)

@@ -24,11 +24,12 @@ from sidecar.domain.errors import Outage, RecordRefused, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Rejection
 from sidecar.domain.ports.broker import Batch, Broker, Lease
 from sidecar.domain.position import Position
+from sidecar.pipeline import holds
 from sidecar.pipeline.batch_split import find_origin
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.committer import Committer
 from sidecar.pipeline.history_recorder import HistoryRecorder
-from sidecar.pipeline.holds import HeldBy, WorkerHold, explain_breaker, explain_refusal, explain_registry
+from sidecar.pipeline.holds import HeldBy, WorkerHold
 from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.pending_batch import PendingBatch
 from sidecar.pipeline.rewind_deduplicator import EventSink, RewindDeduplicator
@@ -179,7 +180,7 @@ class PartitionWorker:
         self._missing = missing
         pending.unchecked = True
         if self._context.hold_on_outage:
-            self._hold("registry", explain_registry(self.lease.partition.stream, error))
+            self._hold("registry", holds.explain_registry(self.lease.partition.stream, error))
 
     def _accept(self, pending: PendingBatch) -> None:
         batch, decoded = pending.batch, pending.decoded
@@ -209,7 +210,7 @@ class PartitionWorker:
         if self._breaker.record(len(batch.records), rejected):
             events, failed = self._breaker.recent
             commonest = ", ".join(code for code, _ in self._counter.codes.most_common(1))
-            reason = explain_breaker(self.lease.partition.stream, events, failed, commonest)
+            reason = holds.explain_breaker(self.lease.partition.stream, events, failed, commonest)
             self._hold("breaker", reason)
 
     def _report_gap(self, batch: Batch) -> None:
@@ -282,9 +283,9 @@ class PartitionWorker:
             return
         self._failing_since = self._failing_since or now
         if refused:
-            self._hold("letters", explain_refusal(self.lease.partition.stream, sentence))
+            self._hold("letters", holds.explain_refusal(self.lease.partition.stream, sentence))
         elif now - self._failing_since > COMMIT_FAILURE_HOLD_US:
-            self._hold("broker", sentence)
+            self._hold("broker", holds.explain_outage(sentence))
         log.warning("not committed", partition=str(self.lease.partition), reason=sentence)
 
     async def _release_soon(self) -> None:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis as Client
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from sidecar.domain.errors import Outage, Refused, TooLarge
 from sidecar.domain.model import Outgoing, Record
+from sidecar.pipeline.batch_split import split_commit
 from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.contracts.broker_harness import outgoing
 from tests.support.conditions import until
@@ -296,3 +297,53 @@ async def test_a_stream_with_much_to_deliver_again_does_not_hold_the_others_up(
         await reader.until(lambda r: sum(len(b.records) for b in r.batches[seen:]) >= 2001)
         streams = [record.position.stream for batch in reader.batches[seen:] for record in batch.records]
         assert streams.index(other) < 500
+
+
+async def test_a_commit_that_is_split_commits_each_entry_once(harness: RedisHarness, stream: str, group: str) -> None:
+    """As when the record that the server refuses is looked for; the second part is repeated."""
+    await harness.produce([outgoing(stream, b"%d" % number) for number in range(7)])
+    broker = harness.broker(stream, group=group)
+    await broker.start()
+    async with Reader(broker) as reader:
+        await reader.read(7)
+        (batches,) = by_lease(reader.batches)
+        letters = [letter(record, harness.naming(group), group) for record in reader.records[::2]]
+        first, rest = split_commit(batches, letters)
+        await broker.commit(*first)
+        assert [status.pending for status in await broker.status()] == [4]
+        await broker.commit(*rest)
+        assert [status.pending for status in await broker.status()] == [0]
+        await broker.commit(*rest)
+    await broker.close()
+    assert letter_ids(await harness.contents(f"{stream}.dlt")) == sorted(
+        f"{group}@{record.position}" for record in reader.records[::2]
+    )
+
+
+@pytest.mark.parametrize(
+    ("taken", "named"),
+    [
+        (("-xadd",), "may not use XADD on STREAM.dlt"),
+        (("resetkeys", "~STREAM"), "EVALSHA on STREAM, STREAM.dlt: NOPERM"),
+    ],
+    ids=["command", "key"],
+)
+async def test_a_refused_commit_names_the_command_and_the_stream(
+    harness: RedisHarness, valkey: EmbeddedValkey, stream: str, group: str, taken: tuple[str, ...], named: str
+) -> None:
+    user = f"u{uuid.uuid4().hex}"
+    await harness.client.execute_command("ACL", "SETUSER", user, "on", ">secret", "~*", "+@all")
+    await harness.produce([outgoing(stream, b"1")])
+    broker = harness.broker(stream, group=group, url=f"redis://{user}:secret@127.0.0.1:{valkey.port}")
+    await broker.start()
+    async with Reader(broker) as reader:
+        await reader.read(1)
+        rights = [right.replace("STREAM", stream) for right in taken]
+        await harness.client.execute_command("ACL", "SETUSER", user, *rights)
+        with pytest.raises(Refused, match=named.replace("STREAM", stream)):
+            await broker.commit(
+                [batch for batch in reader.batches if batch.records],
+                [letter(reader.records[0], harness.naming(group), group)],
+            )
+    await broker.close()
+    assert await harness.contents(f"{stream}.dlt") == []

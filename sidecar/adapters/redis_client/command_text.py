@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-MAX_KEYS_IN_TEXT = 5
+MAX_SHOWN_KEYS = 5
 MAX_KEY_CHARACTERS = 100
 _SCRIPT_COMMANDS = ("EVAL", "EVALSHA")
 _FIRST_KEY_INDEX = 3
@@ -16,8 +16,8 @@ def describe_command(command: Sequence[object]) -> str:
     if name not in _SCRIPT_COMMANDS or len(command) < _FIRST_KEY_INDEX:
         return name
     count = int(str(command[_FIRST_KEY_INDEX - 1]))
-    keys = [_show_key(key) for key in command[_FIRST_KEY_INDEX : _FIRST_KEY_INDEX + min(count, MAX_KEYS_IN_TEXT)]]
-    if count > MAX_KEYS_IN_TEXT:
+    keys = [_show_key(key) for key in command[_FIRST_KEY_INDEX : _FIRST_KEY_INDEX + min(count, MAX_SHOWN_KEYS)]]
+    if count > MAX_SHOWN_KEYS:
         keys.append("…")
     return f"{name} on {', '.join(keys)}" if keys else name
 

@@ -258,6 +258,9 @@ async def test_a_broker_that_commits_nothing_for_long_holds_the_stream(monkeypat
             one.broker.fail_next("commit", Outage("no coordinator"))
         one.produce(*one.bad(1))
         await until(lambda: one.held() == "broker", "the hold")
+        held = one.pipeline.find_hold("orders")
+        assert held is not None
+        assert held.hold.reason.startswith("commit failed: no coordinator. It is retried")
         one.produce(*one.bad(3, 1))
         await until(lambda: one.committed() == 4, "committing")
         assert sorted(one.origins()) == [f"memory://orders/0/{n}" for n in range(4)]

@@ -148,6 +148,7 @@ class KafkaLedger:
 
     async def _act(self, acts: Sequence[LedgerTransaction], published: int) -> list[LedgerOutcome]:
         """Carry out one Kafka transaction. `published`: number of records of earlier ones, for TooLarge's index."""
+        was_gone = False
         for attempt in range(MAX_CLAIM_ATTEMPTS):
             try:
                 identity = await self._ensure_claim()
@@ -164,9 +165,13 @@ class KafkaLedger:
                 self._identity = None
                 await asyncio.sleep(random.uniform(0.01, 0.05) * min(2**attempt, 20))
                 continue
-            except (Outage, Refused):
+            except (Outage, Refused) as error:
                 self._identity = None
                 self._topics.forget()
+                if not was_gone and isinstance(error.__cause__, kafka.UnknownTopicOrPartitionError):
+                    # A topic was deleted meanwhile; the next attempt creates it. What this one did is found first.
+                    was_gone = True
+                    continue
                 raise
             done = {number: self._carried_out(acts[number], offsets_by_index[n]) for n, number in enumerate(due)}
             return [done.get(number) or self._outcome(act) for number, act in enumerate(acts)]

@@ -21,10 +21,10 @@ from sidecar.domain.position import Partition
 
 log = structlog.get_logger()
 
-SECONDS_PER_STEP_COUNT = 50
+MAX_WINDOWS_PER_STEP = 50
 """Windows of append time whose events are looked through in one step."""
 STEP_PAUSE_S = 0.005
-EVENTS_PER_CALL_COUNT = 200
+MAX_EVENTS_PER_CALL = 200
 RETRY_MIN_S, RETRY_MAX_S = 0.5, 15.0
 
 
@@ -72,8 +72,8 @@ class FormerEvents:
     async def _remove_all(self, key: PartitionKey, before: int) -> int:
         keys, gone = self._shards.keys, 0
         (seconds,) = await self._ask([(0, ("ZRANGE", keys.single(b"z"), 0, -1))])
-        for start in range(0, len(seconds), SECONDS_PER_STEP_COUNT):
-            windows = [keys.of_window(b"w", int(second)) for second in seconds[start : start + SECONDS_PER_STEP_COUNT]]
+        for start in range(0, len(seconds), MAX_WINDOWS_PER_STEP):
+            windows = [keys.of_window(b"w", int(second)) for second in seconds[start : start + MAX_WINDOWS_PER_STEP]]
             members = await self._ask([(shard, ("SMEMBERS", name)) for shard, name in windows])
             # A member is two bytes of milliseconds, the partition, and the offset.
             end = 2 + len(key.name)
@@ -91,8 +91,8 @@ class FormerEvents:
         """Remove some events of a bucket."""
         (shard, name), gone = self._shards.keys.of_bucket(key, bucket), 0
         head = self._shards.keys.heads[shard]
-        for at in range(0, len(fields), EVENTS_PER_CALL_COUNT):
-            part = fields[at : at + EVENTS_PER_CALL_COUNT]
+        for at in range(0, len(fields), MAX_EVENTS_PER_CALL):
+            part = fields[at : at + MAX_EVENTS_PER_CALL]
             (packed,) = await self._ask([(shard, ("HMGET", name, *part))])
             former: list[Argument] = []
             for field, event in zip(part, packed, strict=True):
