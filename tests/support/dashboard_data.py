@@ -13,6 +13,7 @@ from sidecar.api import models
 from sidecar.api.client.client import BadRequest, Client, LiveConnected, LiveItem, NotFound
 from sidecar.api.models import replays
 from sidecar.decoding.formats.avro.outline import outline_text
+from tests.support.aggregate_answers import SQL_ANSWER, AggregateAnswers
 from tests.support.dashboard_insights import InsightAnswers
 from tests.support.dashboard_times import TRACE, at, coverage
 
@@ -194,16 +195,7 @@ def job(**more: Any) -> replays.ReplayModel:
     return replays.ReplayModel(**(fields | more))
 
 
-SQL_ANSWER = models.SqlAnswerModel(
-    columns=[models.SqlColumnModel(name="type", type="VARCHAR"), models.SqlColumnModel(name="events", type="BIGINT")],
-    rows=[["OrderPlaced", 12], [None, 3]],
-    truncated=False,
-    elapsed_ms=12.0,
-    files=3,
-)
-
-
-class Shop(InsightAnswers, Client):
+class Shop(AggregateAnswers, InsightAnswers, Client):
     """A client with fixed answers, which tests change. It records every request in `asked`."""
 
     def __init__(self) -> None:
@@ -287,17 +279,6 @@ class Shop(InsightAnswers, Client):
         if id == "nothing":
             raise NotFound("nothing has the id nothing")
         return self.the_flow
-
-    async def aggregate(self, id: str, *, limit: int = 0) -> models.AggregateModel:
-        self._note("aggregate", id)
-        events = [one for one in self.the_events if one.aggregate_id == id][-limit or None :]
-        if not events:
-            raise NotFound(f"no aggregate has the id {id}")
-        return models.AggregateModel(aggregate_id=id, aggregate_type=None, events=events, coverage=coverage())
-
-    async def sql(self, request: models.SqlRequestModel) -> models.SqlAnswerModel:
-        self._note("sql", request.statement)
-        return self.sql_answer
 
     async def dead_letters(
         self, query: str = "", *, limit: int = 100, cursor: str | None = None

@@ -5,103 +5,68 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from textual.widgets import Input
 
 from sidecar.api import models
+from sidecar.api.client.client import ServerFailed
 from tests.support.dashboard import driven, on, rows, shown, until
 from tests.support.dashboard_data import HOSTILE, TRACE, WHY, Shop, event
+from tests.support.dashboard_times import coverage
 from tui.dialogs.copy_text import CopyDialog
-from tui.text.aggregate_history import AggregateStep, put_together, steps
+from tui.dialogs.moment import MomentDialog
+from tui.screens.aggregate import what
+from tui.text.aggregate_history import build_steps
+from tui.text.aggregate_step_lines import step_facts
+from tui.text.detail_line import FoldState
+from tui.widgets.detail_list import DetailList
 from tui.widgets.query_bar import QueryBar
 
 
-def said(number: int, type: str, body: Any, **more: Any) -> models.EventModel:
-    return event(number, "orders", type, number * 100, body=body, payload_note=None, **more)
+def explained(*events: models.EventModel, **more: Any) -> models.AggregateModel:
+    fields: dict[str, Any] = {
+        "aggregate_id": "o-1", "aggregate_type": None, "events": list(events), "coverage": coverage(), "at": "now",
+        "applied": len(events), "state": {}, "origins": {}, "notes": [], "steps": [],
+    }  # fmt: skip
+    return models.AggregateModel(**(fields | more))
 
 
-def changed(step: AggregateStep) -> list[tuple[str, str, Any]]:
-    return [(one.what, one.path, one.after if one.what != "removed" else one.before) for one in step.changes]
+def changed(path: str, before: Any, after: Any) -> models.ChangeModel:
+    return models.ChangeModel(path=path, before=before, after=after, what="changed")
 
 
-PLACED = {"eventId": "e-1", "data": {"status": "placed", "total": 10, "items": [1, 2]}}
-PAID = {"eventId": "e-2", "data": {"status": "paid", "by": "card"}}
-
-
-def test_states_are_merged_and_each_event_has_its_changes() -> None:
-    first, paid, again = steps(
-        [said(1, "Placed", PLACED), said(2, "Paid", PAID), said(3, "Paid", PAID | {"eventId": "e-3"})]
+def test_steps_are_the_events_with_what_the_sidecar_says_of_them() -> None:
+    events = [event(number, "orders", "Changed", number * 100) for number in (1, 2, 3)]
+    first, second, third = (one.position for one in events)
+    steps = build_steps(
+        explained(
+            *events,
+            applied=2,
+            steps=[
+                models.AggregateStepModel(position=first, changes=[changed("a", 0, 1)]),
+                models.AggregateStepModel(position=third, changes=[changed("b", 0, 1)], omitted=5),
+            ],
+            notes=[
+                models.AggregateNoteModel(kind="rejected", position=second, message="rejected"),
+                models.AggregateNoteModel(kind="gap", position=third, message="number 2 is missing"),
+                models.AggregateNoteModel(kind="reordered", position=third, message="late"),
+            ],
+        )
     )
-    assert first.first
-    assert first.known == {"data": PLACED["data"]}  # without the event's own id
-    assert paid.known == {"data": {"status": "paid", "total": 10, "items": [1, 2], "by": "card"}}
-    assert changed(paid) == [("changed", "data.status", "paid"), ("added", "data.by", "card")]
-    assert paid.gap == 100
-    assert again.changes == []
+    assert [(step.applied, step.first, step.note, step.omitted) for step in steps] == [
+        (True, True, "", 0), (False, False, "rejected", 0), (True, False, "number 2 is missing; late", 5),
+    ]  # fmt: skip
+    assert [step.gap for step in steps] == [None, 100.0, 100.0]
+    assert what(steps[2]) == "b and 5 more"
 
 
-def test_a_field_that_a_type_no_longer_carries_is_removed() -> None:
-    made = steps([said(1, "Changed", {"a": 1, "b": {"c": 1, "d": 2}}), said(2, "Changed", {"a": 1, "b": {"c": 1}})])
-    assert made[1].known == {"a": 1, "b": {"c": 1}}
-    assert changed(made[1]) == [("removed", "b.d", 2)]
-
-
-def test_a_list_with_fewer_fields_of_the_same_items_removes_nothing() -> None:
-    made = steps([
-        said(1, "Placed", {"items": [{"sku": "A", "name": "Lamp"}, {"sku": "B", "name": "Desk"}]}),
-        said(2, "Confirmed", {"items": [{"sku": "A"}, {"sku": "B"}]}),
-        said(3, "Shortened", {"items": [{"sku": "A"}]}),
-        said(4, "Confirmed", {"items": [{"sku": "B"}]}),
-    ])  # fmt: skip
-    assert made[1].changes == []
-    assert made[2].known == {"items": [{"sku": "A"}]}
-    assert changed(made[3]) == [("changed", "items[0].sku", "B")]
-
-
-def test_rejected_duplicate_and_unread_events_do_not_change_the_state() -> None:
-    made = steps([
-        said(1, "Placed", {"a": 1}),
-        said(2, "Placed", {"a": 2}, status="rejected", rejection=WHY),
-        said(3, "Placed", {"a": 1}, status="duplicate"),
-        said(4, "Placed", None, status="ok"),
-        said(5, "Placed", {"base64": "AP8="}),
-        said(6, "Placed", {"a": 3}),
-    ])  # fmt: skip
-    assert [bool(step.note) for step in made] == [False, True, True, True, True, False]
-    assert made[4].known == {"a": 1}
-    assert changed(made[5]) == [("changed", "a", 3)]
-
-
-def test_masked_values_stay_masked_and_are_no_change() -> None:
-    made = steps([
-        said(1, "A", {"card": "[redacted]", "n": 1}), said(2, "B", {"card": "[redacted]", "n": 2}),
-        said(3, "C", {"cards": ["[redacted]"]}),
-    ])  # fmt: skip
-    assert changed(made[1]) == [("changed", "n", 2)]
-    assert changed(made[2]) == [("added", "cards", ["[redacted]"])]
-
-
-BODIES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
-    max_leaves=12,
-)
-
-
-@given(BODIES, BODIES)
-def test_the_latest_value_counts(one: Any, other: Any) -> None:
-    assert put_together(one, one, other) == other  # a later event of the same type replaces the earlier
-    if isinstance(one, dict) and isinstance(other, dict):
-        assert put_together(one, None, other).items() >= {k: v for k, v in other.items() if k not in one}.items()
-
-
-def test_bodies_without_end_are_no_crash() -> None:
-    deep: Any = 1
-    for _ in range(400):
-        deep = {"a": deep}
-    made = steps([said(1, "A", {"b": deep, "c": 1}), said(2, "A", {"b": {"a": deep}, "c": 2})])
-    assert made[1].changes
+def test_the_first_event_that_is_listed_need_not_be_the_aggregates_first() -> None:
+    one = event(7, "orders", "Changed", 100)
+    step = models.AggregateStepModel(position=one.position, changes=[changed("a", 0, 1)])
+    assert [made.first for made in build_steps(explained(one, applied=500, steps=[step]))] == [False]
+    (unexplained,) = build_steps(
+        models.AggregateModel(aggregate_id="o-1", aggregate_type=None, events=[one], coverage=coverage())
+    )
+    assert not unexplained.applied
 
 
 def story() -> Shop:
@@ -182,25 +147,63 @@ async def test_new_events_are_added_and_followed() -> None:
         assert rows(app, "steps").cursor == 3
 
 
-async def test_many_events_are_read_together() -> None:
-    shop = Shop()
-    shop.the_events = [event(number, "orders", "Counted", number) for number in range(50)]
-    shop.bodies = {one.position: {"n": number} for number, one in enumerate(shop.the_events)}
-    async with driven(shop, (80, 24)) as (app, pilot):
-        app.open_aggregate("order-1010")
-        await until(pilot, lambda: app.screen is app.page("aggregate") and "48 → 49" in shown(app))
-        assert len(shop.of("event")) == 0
-
-
-async def test_only_the_latest_large_bodies_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tui.screens.aggregate.MAX_BODY_BYTES", 3_000)
-    shop = Shop()
-    shop.the_events = [event(number, "orders", "Counted", number) for number in range(20)]
-    shop.bodies = {one.position: {"n": number, "text": "x" * 1_000} for number, one in enumerate(shop.the_events)}
+async def test_keys_step_through_time_and_jump_to_a_moment() -> None:
+    shop = story()
     async with driven(shop, (120, 30)) as (app, pilot):
         app.open_aggregate("order-1010")
-        await until(pilot, lambda: app.screen is app.page("aggregate") and "18 → 19" in shown(app))
-        assert [bool(step.note) for step in rows(app, "steps").items] == [True] * 18 + [False] * 2
+        await until(pilot, lambda: app.screen is app.page("aggregate") and len(rows(app, "steps").items) == 3)
+        await until(pilot, lambda: "status: paid" in shown(app) or '"paid"' in shown(app))
+        await pilot.press("left_square_bracket", "left_square_bracket")
+        await until(pilot, lambda: rows(app, "steps").cursor == 0 and "placed" in shown(app))
+        await pilot.press("right_square_bracket")
+        await until(pilot, lambda: rows(app, "steps").cursor == 1)
+        await pilot.press("at")
+        await until(pilot, lambda: isinstance(app.screen, MomentDialog))
+        app.screen.query_one(Input).value = "kafka://orders/0/1"
+        await pilot.press("enter")
+        await until(pilot, lambda: app.screen is app.page("aggregate") and rows(app, "steps").cursor == 0)
+        await pilot.press("at")
+        await until(pilot, lambda: isinstance(app.screen, MomentDialog))
+        app.screen.query_one(Input).value = "noon"
+        await pilot.press("enter")
+        await until(pilot, lambda: any("not a moment" in message.message for message in app._notifications))
+        assert rows(app, "steps").cursor == 0
+
+
+async def test_what_came_from_which_event_is_shown() -> None:
+    async with driven(story(), (120, 40)) as (app, pilot):
+        app.open_aggregate("order-1010")
+        await until(pilot, lambda: app.screen is app.page("aggregate") and "set by" in shown(app))
+        facts = app.screen.query_one(DetailList)
+        step, state = rows(app, "steps").item, app.page("aggregate")._states["kafka://orders/0/3"]
+        lines = step_facts(step, state, FoldState(), 60)
+        assert not [line for line in lines if line.key.startswith("origin.")]  # folded at first
+        folds = FoldState()
+        folds.put("origins", True)
+        origins = {
+            line.label: (line.value, line.go)
+            for line in step_facts(step, state, folds, 60)
+            if line.key.startswith("origin.")
+        }
+        assert origins["status"] == ("this event", "flow:kafka://orders/0/3")
+        assert origins["total"] == ("kafka://orders/0/1", "flow:kafka://orders/0/1")
+        assert facts is not None
+
+
+async def test_a_reducer_that_fails_leaves_the_events() -> None:
+    shop = story()
+    original = shop.aggregate
+
+    async def fail(id: str, **more: Any) -> models.AggregateModel:
+        if more.get("at") is not None:
+            raise ServerFailed("the reducer shop:order failed on kafka://orders/0/3: KeyError")
+        return await original(id, **more)
+
+    shop.aggregate = fail  # type: ignore[method-assign]
+    async with driven(shop, (120, 30)) as (app, pilot):
+        app.open_aggregate("order-1010")
+        await until(pilot, lambda: app.screen is app.page("aggregate") and len(rows(app, "steps").items) == 3)
+        await until(pilot, lambda: "the reducer shop:order failed" in shown(app))
 
 
 async def test_hostile_contents_stay_text() -> None:

@@ -89,6 +89,8 @@ def test_an_aggregate_looks_as_it_did(snap_compare: Any, size: tuple[int, int], 
         app: Any = pilot.app
         await until(pilot, lambda: len(app.screen.query_one("#live").items) == 3)
         app.open_aggregate("order-1010")
-        await _calm(pilot, lambda app: any(fact.key == "change.0" for fact in app.screen.query_one("#step").items))
+        await _calm(
+            pilot, lambda app: {"change.0", "origins"} <= {fact.key for fact in app.screen.query_one("#step").items}
+        )
 
     assert snap_compare(over(story(), theme), terminal_size=size, run_before=before)

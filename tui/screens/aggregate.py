@@ -5,9 +5,9 @@ Its events in order on the left; on the right the changes of the event under the
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
-from msgspec import UNSET
 from rich.text import Text
 from textual import on
 from textual.binding import Binding
@@ -15,11 +15,11 @@ from textual.containers import Container
 from textual.widget import Widget
 
 from sidecar.api import models
-from sidecar.api.client.client import NotFound
-from sidecar.domain.json_safe import encode_json
+from sidecar.api.client.client import BadRequest, NotFound, ServerFailed, Unreachable
+from tui.background import begin
 from tui.query_completion import term
 from tui.screens.base_screen import BaseScreen
-from tui.text.aggregate_history import AggregateStep, steps
+from tui.text.aggregate_history import AggregateStep, build_steps
 from tui.text.aggregate_step_lines import step_facts
 from tui.text.columns import Column, cut, fit, line, titles
 from tui.text.sanitize import clean
@@ -30,11 +30,8 @@ from tui.widgets.virtual_list import VirtualList
 
 MAX_LISTED_EVENTS = 300
 """Most events shown of an aggregate, the latest."""
-MAX_SINGLE_READS = 8
-"""Up to this number, bodies are read one by one; more are read as a page."""
-BODIES_PER_PAGE = 50
-MAX_BODY_BYTES = 16 << 20
-"""Bytes of bodies that are kept, the latest first."""
+MAX_KEPT_STATES = 50
+"""States that are kept while the cursor moves."""
 
 COLUMNS = (
     Column("time", "time", 12, 12),
@@ -64,20 +61,23 @@ def what(step: AggregateStep) -> str:
     """Return a one-line summary of a step."""
     if step.event.rejection is not None:
         return clean(f"rejected: {step.event.rejection.code}", 200)
-    if step.note:
+    if not step.applied:
         return clean(step.note, 200)
     if step.first:
-        return "first known event"
+        return "first event"
     if not step.changes:
         return "no changes"
     names = [change.path or "everything" for change in step.changes]
-    return clean(", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else ""), 400)
+    more = max(0, len(names) - 6) + step.omitted
+    return clean(", ".join(names[:6]) + (f" and {more} more" if more else ""), 400)
 
 
 def _style(step: AggregateStep, colors: Palette) -> str:
     if step.event.rejection is not None:
         return colors.bad
-    return colors.dim if step.note or step.first or not step.changes else colors.text
+    if step.applied and step.note:
+        return colors.warn
+    return colors.text if step.applied and step.changes and not step.first else colors.dim
 
 
 class AggregateScreen(BaseScreen):
@@ -87,11 +87,14 @@ class AggregateScreen(BaseScreen):
     REFRESH_INTERVAL_S = 2.0
     QUERYING = "order-4711"
     ABOUT = (
-        "One aggregate over time. Each event shows its changes. The state after an event is merged from all events up "
-        "to it; the latest value of each field counts. Rejected events are shown and do not change the state. Enter "
-        "shows the event in its flow; / looks up another aggregate by its id."
+        "One aggregate over time. Each event shows its changes, and the state after it, which the sidecar rebuilds "
+        "from all events up to it. Rejected events and duplicates are shown and do not change the state. [ and ] step "
+        "through time, @ goes to a moment. Enter shows the event in its flow; / looks up another aggregate by its id."
     )
     BINDINGS = [
+        Binding("left_square_bracket", "step(-1)", "Earlier"),
+        Binding("right_square_bracket", "step(1)", "Later"),
+        Binding("at", "moment", "Time", key_display="@"),
         Binding("w", "flow", "Flow", show=False),
         Binding("n", "failure", "Next rejected"),
         Binding("s", "live", "Live events", show=False),
@@ -101,8 +104,11 @@ class AggregateScreen(BaseScreen):
     def __init__(self) -> None:
         super().__init__()
         self.aggregate: models.AggregateModel | None = None
-        self._events: dict[str, models.EventModel] = {}
-        self._bytes: dict[str, int] = {}
+        self._listed: list[tuple[str, str]] = []
+        """Position and status of the events with the steps that are shown."""
+        self._states: dict[str, models.AggregateModel] = {}
+        """States by the position of the event that they follow."""
+        self._trouble = ""
         self._at: str | None = None
         self._gone = ""
 
@@ -150,8 +156,9 @@ class AggregateScreen(BaseScreen):
         """Show the aggregate, with the cursor on the event at a position, else on the latest."""
         self.asked, self._at, self._gone = id, at, ""
         self.aggregate = None
-        self._events.clear()
-        self._bytes.clear()
+        self._listed.clear()
+        self._states.clear()
+        self._trouble = ""
         self.rows.empty = "Searching for the aggregate …\n"
         self.rows.chosen_key = None
         self.rows.follow = at is None
@@ -196,69 +203,29 @@ class AggregateScreen(BaseScreen):
         if asked != self.asked:
             self.call_later(self.look_now)
             return
-        self.aggregate, self._gone = aggregate, ""
-        self._show()
-        await self._read(asked, aggregate)
+        self._gone = ""
+        listed = [(event.position, event.status) for event in aggregate.events]
+        if listed != self._listed or self.aggregate is None:
+            self._show(await self._explain(asked, aggregate))
+            self._listed = listed
 
-    async def _read(self, asked: str, aggregate: models.AggregateModel) -> None:
-        """Read the bodies that are missing."""
-        missing = {event.position for event in aggregate.events} - self._events.keys()
-        if not missing:
-            return
-        if len(missing) <= MAX_SINGLE_READS:
-            for event in aggregate.events:
-                if event.position in missing:
-                    self._keep(asked, await self._one(event))
-        else:
-            cursor = None
-            while missing:
-                page = await self.client.events(
-                    term("aggregate", asked), limit=BODIES_PER_PAGE, cursor=cursor, full=True
-                )
-                for event in page.items:
-                    self._keep(asked, event)
-                    missing.discard(event.position)
-                if (cursor := page.cursor) is None:
-                    break
-        held = {event.position for event in aggregate.events}
-        if asked == self.asked:
-            for gone in self._events.keys() - held:
-                del self._events[gone]
-                self._bytes.pop(gone, None)
-            self._show()
-
-    async def _one(self, event: models.EventModel) -> models.EventModel:
+    async def _explain(self, asked: str, aggregate: models.AggregateModel) -> models.AggregateModel:
+        """Return the aggregate with its steps; as it is, if the sidecar cannot build its states."""
         try:
-            return await self.client.event(event.position)
-        except NotFound:
-            event.body, event.payload_note = None, "the broker no longer has it"
-            return event
+            explained = await self.client.aggregate(asked, limit=MAX_LISTED_EVENTS, at="now", steps=True)
+        except (ServerFailed, BadRequest) as error:
+            self._trouble = str(error)
+            return aggregate
+        self._trouble = ""
+        self._states.clear()
+        return explained
 
-    def _keep(self, asked: str, event: models.EventModel) -> None:
-        if asked != self.asked:
-            return
-        size = 0 if event.body is UNSET else len(encode_json(event.body))
-        if size + sum(self._bytes.values()) <= MAX_BODY_BYTES:
-            self._bytes[event.position] = size
-        else:
-            event.body, event.payload_note = UNSET, "the body was not read, because bodies of later events are large"
-        self._events[event.position] = event
-
-    def _show(self) -> None:
-        if self.aggregate is None:
-            return
-        made = steps([self._with_body(event) for event in self.aggregate.events])
+    def _show(self, aggregate: models.AggregateModel) -> None:
+        self.aggregate = aggregate
         at, self._at = self._at, None
-        self.rows.show(made, at=at)
+        self.rows.show(build_steps(aggregate), at=at)
         self._show_step()
         self.say()
-
-    def _with_body(self, event: models.EventModel) -> models.EventModel:
-        """Update the events: their status may have changed since their bodies were read."""
-        full = self._events.get(event.position)
-        if full is not None:
-            event.body, event.headers, event.payload_note = full.body, full.headers, full.payload_note
-        return event
 
     def summary(self) -> Text:
         colors, aggregate = self.theme_styles, self.aggregate
@@ -280,8 +247,10 @@ class AggregateScreen(BaseScreen):
             text.append(f"  ✗ {count(bad)} rejected", colors.bad)
         flows = len({event.trace_id for event in events})
         text.append(f"  in {count(flows)} flow{'' if flows == 1 else 's'}", colors.dim)
-        if aggregate.coverage.evicted:
+        if aggregate.coverage.evicted and aggregate.coverage.history is None:
             text.append("  older events may have left the index", colors.warn)
+        if self._trouble:
+            text.append(f"  ! {clean(self._trouble, 200)}", colors.bad)
         if self._gone:
             text.append("  ! no longer in the index", colors.warn)
         return text
@@ -293,8 +262,29 @@ class AggregateScreen(BaseScreen):
         step = self.rows.item
         if step is None:
             self.facts.fill("", None)
-        else:
-            self.facts.fill(step.event.position, lambda folds, width: step_facts(step, folds, width))
+            return
+        position = step.event.position
+        state = self._states.get(position)
+        self.facts.fill(position, lambda folds, width: step_facts(step, state, folds, width))
+        if state is None and not self._trouble:
+            begin(self, self._read_state, self.asked, position, group="state", exclusive=True)
+
+    async def _read_state(self, asked: str, position: str) -> None:
+        """Read the state after the event at a position, and show it if the cursor is still there."""
+        try:
+            state = await self.client.aggregate(asked, limit=1, at=position)
+        except (NotFound, ServerFailed, BadRequest, Unreachable):
+            return  # the next look says what is wrong
+        self._keep(asked, position, state)
+
+    def _keep(self, asked: str, position: str, state: models.AggregateModel) -> None:
+        if asked != self.asked:
+            return
+        self._states[position] = state
+        if len(self._states) > MAX_KEPT_STATES:
+            del self._states[next(iter(self._states))]
+        if self.rows.item is not None and self.rows.item.event.position == position:
+            self._show_step()
 
     @on(VirtualList.Chosen, "#steps")
     def _chosen(self, event: VirtualList.Chosen) -> None:
@@ -327,8 +317,43 @@ class AggregateScreen(BaseScreen):
         if self.asked:
             self.dashboard.open_live(term("aggregate", self.asked))
 
+    def action_step(self, by: int) -> None:
+        self.rows.action_move(by)
+
+    def action_moment(self) -> None:
+        from tui.dialogs.moment import MomentDialog
+
+        if self.asked:
+            self.app.push_screen(MomentDialog(), self._go_to)
+
+    def _go_to(self, moment: str | None) -> None:
+        if moment:
+            begin(self, self._find_moment, self.asked, moment, group="moment", exclusive=True)
+
+    async def _find_moment(self, asked: str, moment: str) -> None:
+        """Put the cursor on the last event at a moment."""
+        try:
+            answer = await self.client.aggregate(asked, limit=1, at=moment)
+        except (NotFound, ServerFailed, BadRequest) as error:
+            self.app.notify(str(error), severity="warning")
+            return
+        if not answer.events:
+            self.app.notify("No event of this aggregate had occurred by then", timeout=3)
+            return
+        position = answer.events[-1].position
+        self.rows.follow = False
+        if not any(step.event.position == position for step in self.rows.items):
+            self.app.notify(f"That was before the {MAX_LISTED_EVENTS} events that are listed", timeout=3)
+            return
+        self.rows.select(position)
+
     def action_copy(self) -> None:
+        if (step := self.rows.item) is not None:
+            begin(self, self._copy, step.event, group="copy", exclusive=True)
+
+    async def _copy(self, event: models.EventModel) -> None:
         from tui.dialogs.copy_text import CopyDialog
 
-        if (step := self.rows.item) is not None:
-            self.app.push_screen(CopyDialog(step.event))
+        with contextlib.suppress(NotFound):
+            event = await self.client.event(event.position)
+        self.app.push_screen(CopyDialog(event))

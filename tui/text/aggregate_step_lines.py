@@ -17,28 +17,47 @@ from tui.text.event_details import schema_go, schema_name, why_facts
 from tui.text.sanitize import clean
 
 MAX_CHANGES = 200
+MAX_ORIGINS = 200
 MAX_VALUE_CHARS = 300
 """Longest value that is shown, in characters."""
 
 
-def step_facts(step: AggregateStep, folds: FoldState, width: int) -> list[DetailLine]:
-    event = step.event
-    lines = why_facts(event.rejection, event.changed, width)
+def step_facts(
+    step: AggregateStep, state: models.AggregateModel | None, folds: FoldState, width: int
+) -> list[DetailLine]:
+    """Return the lines of a step. `state`: the aggregate at its position; None while it is read."""
+    lines = why_facts(step.event.rejection, step.event.changed, width)
     if step.note:
         pieces = wrap(step.note, max(20, width - 4))
         lines += [DetailLine(f"note.{number}", 1, "", piece, "warn") for number, piece in enumerate(pieces)]
-    elif not step.first:
-        lines += section("changes", "changes", _changes(step.changes), folds)
-    if step.known is not UNSET:
-        known = body_facts(step.known, UNSET, None, folds, width)
-        lines += [replace(known[0], label="state before it" if step.note else "state after it"), *known[1:]]
-    return lines + section("about", "about", _detail_lines(event), folds)
+    if step.applied and not step.first:
+        lines += section("changes", "changes", _changes(step.changes, step.omitted), folds)
+    if state is not None and state.state is not UNSET:
+        known = body_facts(state.state, UNSET, None, folds, width)
+        lines += [replace(known[0], label="state after it" if step.applied else "state before it"), *known[1:]]
+        lines += section("origins", "set by", _origins(state, step.event.position), folds, by_itself=False)
+    elif step.applied:
+        lines.append(DetailLine("state.reading", 1, "", "Reading the state …", "dim"))
+    return lines + section("about", "about", _detail_lines(step.event), folds)
 
 
-def _changes(changes: list[models.ChangeModel]) -> list[DetailLine]:
+def _origins(state: models.AggregateModel, position: str) -> list[DetailLine]:
+    """Return a line for each part of the state, with the event that changed it last."""
+    origins = {} if state.origins is UNSET else state.origins
+    lines = []
+    for number, (path, origin) in enumerate(list(origins.items())[:MAX_ORIGINS]):
+        is_own = origin == position
+        value = "this event" if is_own else origin
+        kind = "good" if is_own else "text"
+        lines.append(DetailLine(f"origin.{number}", 1, path or "everything", value, kind, go=f"flow:{origin}"))
+    return lines
+
+
+def _changes(changes: list[models.ChangeModel], omitted: int) -> list[DetailLine]:
     lines = [_change(number, change) for number, change in enumerate(changes[:MAX_CHANGES])]
-    if len(changes) > MAX_CHANGES:
-        lines.append(DetailLine("change.more", 1, "", f"and {len(changes) - MAX_CHANGES} more", "dim"))
+    more = max(0, len(changes) - MAX_CHANGES) + omitted
+    if more:
+        lines.append(DetailLine("change.more", 1, "", f"and {more} more", "dim"))
     return lines or [DetailLine("change.none", 1, "", "nothing", "dim")]
 
 
