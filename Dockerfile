@@ -3,7 +3,7 @@
 # because the virtual environment refers to its interpreter. The digest is that of the index of all platforms. Another base:
 # --build-arg BASE=REPOSITORY:TAG@sha256:… (`docker buildx imagetools inspect REPOSITORY:TAG` shows the digest). A bill of
 # materials of everything inside comes from the builder: docker buildx build --sbom=true --provenance=mode=max …
-ARG BASE=docker.io/library/python:3.13.9-slim-bookworm@sha256:b685a4fa58bb19d1814d78a1ec0f0208f351452724f78b20212c984d6e124a34
+ARG BASE=docker.io/library/python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${BASE} AS build
 ARG UV_VERSION=0.13.9
