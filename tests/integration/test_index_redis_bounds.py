@@ -17,6 +17,7 @@ from sidecar.domain.correlation.flows import build_flows
 from sidecar.domain.model import Event
 from sidecar.domain.position import Partition
 from tests.contracts.index_contract import JOIN, NOW, event, positions
+from tests.servers.server_versions import selected_version
 
 pytestmark = pytest.mark.valkey
 YEARS = 10 * 365 * 86_400_000
@@ -227,13 +228,24 @@ async def test_check_reports_missing_rights_of_the_index_user(making, valkey):
     user = f"u{uuid.uuid4().hex}"
     with Redis(port=valkey.port) as client:
         client.execute_command(
-            "ACL", "SETUSER", user, "on", ">secret", "~p:*", "+@all", "-pexpire", "-zadd", "-@dangerous"
+            "ACL",
+            "SETUSER",
+            user,
+            "on",
+            ">secret",
+            "~p:*",
+            "+@all",
+            "-pexpire",
+            "-zadd",
+            "-@dangerous",
+            "+client|setname",
         )
     index = RedisIndex(f"redis://{user}:secret@127.0.0.1:{valkey.port}", join=JOIN, max_flow=10, prefix="p")
     found = await index.inspect()
     await index.close()
-    assert [finding.ok for finding in found] == [True, False]
-    assert "may not ZADD PEXPIRE on p:*" in found[1].detail
+    if selected_version() >= (7, 0):  # earlier ones give scripts no way to ask
+        assert [finding.ok for finding in found] == [True, False]
+        assert "may not ZADD PEXPIRE on p:*" in found[1].detail
     index = RedisIndex(f"redis://{user}:secret@127.0.0.1:{valkey.port}", join=JOIN, max_flow=10, prefix="q")
     (finding,) = await index.inspect()
     await index.close()

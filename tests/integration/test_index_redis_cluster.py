@@ -14,8 +14,8 @@ from sidecar.adapters.index.redis import writer
 from sidecar.adapters.index.redis.heartbeat import build_empty_message
 from sidecar.demo.embedded_valkey import EmbeddedValkey
 from tests.integration.test_index_redis_outages import all_of, at, some
+from tests.servers.valkey_topologies import cluster_nodes, meet
 from tests.support.conditions import until, wait_until
-from tests.support.ports import free_ports
 
 pytestmark = pytest.mark.valkey
 
@@ -25,20 +25,16 @@ def cluster_of_six() -> Iterator[list[EmbeddedValkey]]:
     """Three masters, then their replicas, in sync."""
     with contextlib.ExitStack() as stack:
         nodes = [
-            stack.enter_context(
-                EmbeddedValkey(
-                    cluster_enabled="yes", cluster_node_timeout=1500, cluster_port=bus_port, repl_diskless_sync_delay=0
-                )
-            )
-            for bus_port in free_ports(6)
+            stack.enter_context(node)
+            for node in cluster_nodes(6, cluster_node_timeout=1500, repl_diskless_sync_delay=0)
         ]
         clients = [stack.enter_context(Redis(port=node.port)) for node in nodes]
         for number, client in enumerate(clients):
             if number < 3:
-                client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * 16_384 // 3, (number + 1) * 16_384 // 3 - 1)
+                client.execute_command("CLUSTER", "ADDSLOTS", *range(number * 16_384 // 3, (number + 1) * 16_384 // 3))
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in nodes[1:]:
-            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node._options["cluster-port"])
+            meet(clients[0], node)
         wait_until(
             lambda: all(b"cluster_known_nodes:6" in info(client) for client in clients),
             "the servers to get together",

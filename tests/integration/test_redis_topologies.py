@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import trustme
+from redis import Redis
 from redis.exceptions import MovedError
 
 from sidecar.adapters.brokers.redis.broker import RedisBroker
@@ -25,7 +27,7 @@ from sidecar.domain.position import Position
 from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
 from tests.contracts.broker_contract import BrokerContract
 from tests.contracts.broker_harness import outgoing
-from tests.servers.valkey_topologies import behind_tls, cluster_of_three, watched_by_a_sentinel
+from tests.servers.valkey_topologies import behind_tls, cluster_of_three, move_slot, watched_by_a_sentinel
 from tests.support.conditions import until
 from tests.support.redis import RedisHarness
 
@@ -329,11 +331,10 @@ async def test_reading_follows_a_slot_that_moves(
         await reader.read(5)
         number = slot(stream.encode())
         clients = [RedisHarness(node.url) for node in cluster]
-        ids = [(await one.client.execute_command("CLUSTER", "MYID")).decode() for one in clients]
         owner = next(n for n in range(3) if n * 16_384 // 3 <= number < (n + 1) * 16_384 // 3)
         to = (owner + 1) % 3
-        move = ("CLUSTER", "MIGRATESLOTS", "SLOTSRANGE", number, number, "NODE", ids[to])
-        await clients[owner].client.execute_command(*move)
+        with Redis(port=cluster[owner].port) as source, Redis(port=cluster[to].port) as target:
+            await asyncio.to_thread(move_slot, number, source, target)
 
         async def moved() -> bool:
             try:

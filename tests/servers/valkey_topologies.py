@@ -11,10 +11,13 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from sidecar.demo.embedded_valkey import EmbeddedValkey, server_binary
+from tests.servers.server_versions import selected_version
 from tests.support.conditions import wait_until
 from tests.support.ports import free_ports
 
 SECONDS = 60.0
+FIXED_BUS_DISTANCE = 10_000
+"""Distance of a node's bus from its port where it cannot be configured."""
 
 
 class EmbeddedSentinel(EmbeddedValkey):
@@ -66,20 +69,47 @@ def _online(client: Redis) -> bool:
     return any(isinstance(one, dict) and one.get("state") == "online" for one in replicas)
 
 
+def cluster_nodes(count: int, **options: str | int) -> list[EmbeddedValkey]:
+    """Return nodes of a Cluster, not started. Before Redis 7.0 the port of a node's bus is fixed."""
+    if selected_version() >= (7, 0):
+        return [
+            EmbeddedValkey(cluster_enabled="yes", cluster_port=bus_port, **options) for bus_port in free_ports(count)
+        ]
+    return [
+        EmbeddedValkey(port=port, cluster_enabled="yes", **options)
+        for port in free_ports(count, distance=FIXED_BUS_DISTANCE)
+    ]
+
+
+def meet(client: Redis, node: EmbeddedValkey) -> None:
+    """Introduce a node to the Cluster of another."""
+    bus_port = node._options.get("cluster-port", node.port + FIXED_BUS_DISTANCE)
+    client.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus_port)
+
+
+def move_slot(number: int, source: Redis, target: Redis) -> None:
+    """Move a hash slot with its keys to another node, by the commands that every version has."""
+    ids = [bytes(client.execute_command("CLUSTER", "MYID")).decode() for client in (source, target)]
+    port = target.connection_pool.connection_kwargs["port"]
+    target.execute_command("CLUSTER", "SETSLOT", number, "IMPORTING", ids[0])
+    source.execute_command("CLUSTER", "SETSLOT", number, "MIGRATING", ids[1])
+    while keys := source.execute_command("CLUSTER", "GETKEYSINSLOT", number, 100):
+        source.execute_command("MIGRATE", "127.0.0.1", port, "", 0, 5_000, "KEYS", *keys)
+    for client in (target, source):
+        client.execute_command("CLUSTER", "SETSLOT", number, "NODE", ids[1])
+
+
 @contextlib.contextmanager
 def cluster_of_three() -> Iterator[list[EmbeddedValkey]]:
     """Three masters that share the slots evenly."""
     with contextlib.ExitStack() as stack:
-        nodes = [
-            stack.enter_context(EmbeddedValkey(cluster_enabled="yes", cluster_node_timeout=2000, cluster_port=bus_port))
-            for bus_port in free_ports(3)
-        ]
+        nodes = [stack.enter_context(node) for node in cluster_nodes(3, cluster_node_timeout=2000)]
         clients = [stack.enter_context(Redis(port=node.port)) for node in nodes]
         for number, client in enumerate(clients):
             client.execute_command("CLUSTER", "ADDSLOTS", *range(number * 16_384 // 3, (number + 1) * 16_384 // 3))
             client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
         for node in nodes[1:]:
-            clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, node._options["cluster-port"])
+            meet(clients[0], node)
         wait_until(lambda: all(_whole(client) for client in clients), "the servers to get together", ignore=RedisError)
         yield nodes
 
