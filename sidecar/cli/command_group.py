@@ -10,6 +10,7 @@ from sidecar.cli.plain_values import use_plain_values
 
 if TYPE_CHECKING:
     from typer._click.core import Command, Context, Parameter  # what Typer's own signatures name
+    from typer._click.shell_completion import CompletionItem
 
 
 class CommandGroup(TyperGroup):
@@ -51,6 +52,15 @@ class DefaultCommandGroup(CommandGroup):
         if args and self.get_command(ctx, args[0]) is None:
             args = [self.default_command, *args]
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
+        """Complete commands, and the first argument of the default one."""
+        items = super().shell_complete(ctx, incomplete)
+        command = self.get_command(ctx, self.default_command)
+        if incomplete.startswith("-") or command is None:
+            return items
+        arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
+        return [*items, *(arguments[0].shell_complete(ctx, incomplete) if arguments else ())]
 
 
 def examples(*lines: str) -> str:

@@ -24,6 +24,8 @@ from sidecar.domain.ports.history import DeadLetterFate, HistorySegment
 from sidecar.domain.ports.history_sql import SqlLimits
 from sidecar.domain.position import Position
 
+pytestmark = pytest.mark.slow  # a process for each statement
+
 NOW = 1_790_000_000_000
 """Milliseconds."""
 LIMITS = SqlLimits()

@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -90,6 +91,7 @@ HOP_AFTER_OTHERS = [
 """The latest event of a flow is a hop, which no node shows: pages of flows begin behind it."""
 
 
+@pytest.mark.slow  # 150 examples of some 40 ms each
 @example(events=HOP_AFTER_OTHERS, join=frozenset({"trace", "correlation"}), max_flow=2, seed=0)
 @settings(max_examples=150, deadline=None)
 @given(events=EVENTS, join=JOINS, max_flow=st.sampled_from([2, 3, 5, 50]), seed=st.integers(0, 1 << 30))

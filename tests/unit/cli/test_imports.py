@@ -54,6 +54,7 @@ def test_completion_of_a_command_imports_nothing_heavy() -> None:
         assert loaded(_TRACECAR_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=number) == set(), words
 
 
+@pytest.mark.slow  # a process for each command
 @pytest.mark.parametrize(
     "arguments",
     [
