@@ -32,7 +32,7 @@ unit: $(SYNCED) ## Run the tests without servers, in parallel: the fast loop
 
 test: $(SYNCED) ## Run all tests, on real servers. With NO_SKIP=1, a skipped test is a failure
 	@.venv/bin/python -m tests.servers.prefetch
-	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(NO_SKIP),-p tests.support.no_skip) $(ARGS)
+	@.venv/bin/python -m pytest -n $(WORKERS) --dist loadgroup $(if $(NO_SKIP),-p tests.no_skip) $(ARGS)
 
 test-versions: $(SYNCED) ## Run the broker tests on other versions of Redis and Kafka
 	@for version in $(REDIS_VERSIONS); do echo "Redis $$version"; \

@@ -1,4 +1,4 @@
-"""A pytest plugin that fails skipped tests: `pytest -p tests.support.no_skip`."""
+"""A pytest plugin that fails skipped tests: `pytest -p tests.no_skip`."""
 
 from __future__ import annotations
 
