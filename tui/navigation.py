@@ -13,7 +13,7 @@ from tui.widgets.header import ConnectionState
 
 
 class Navigator(Protocol):
-    """The app as its screens see it (`tui.app.Dashboard`)."""
+    """Interface of the app that its screens use (`tui.app.Dashboard`)."""
 
     history: list[str]
     """Queries that were entered, oldest first."""

@@ -46,13 +46,16 @@ COMMANDS = {
     "audit": CommandEntry("audit", "List actions on dead letters and who took them, newest first."),
     "dialects": CommandEntry("dialects", "List the frameworks whose dead letters Tracecar reads."),
     "streams": CommandEntry("streams", "List streams, and resume or skip a held one."),
-    "sagas": CommandEntry("sagas", "List declared processes, show one, and propose declarations."),
+    "sagas": CommandEntry("sagas", "List declared sagas, show one, and propose declarations."),
     "catalog": CommandEntry("catalog", "List the types of events, with their producers and consumers."),
-    "lint": CommandEntry("lint", "Check the events for problems, and list these with evidence."),
-    "sql": CommandEntry("sql", "Query the history with SQL."),
+    "lint": CommandEntry("lint", "Check the events for problems, and report them with sample events."),
+    "sql": CommandEntry("sql", "Query the recorded history (history.url) with SQL."),
     "schemas": CommandEntry("schemas", "List registered schemas and where they are used."),
     "status": CommandEntry("status", "Show streams, lag, rates and health."),
-    "groups": CommandEntry("groups", "List the consumer groups of the watched streams, with lag and stops."),
+    "groups": CommandEntry(
+        "groups",
+        "List the consumer groups of the watched streams, with their lag, and the event at which a group is stuck.",
+    ),
     "config": CommandEntry("config", "Print information about the configuration file."),
 }
 

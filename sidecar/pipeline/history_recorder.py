@@ -170,7 +170,7 @@ class HistoryRecorder:
         self._next.pop(partition, None)
 
     def own_range(self, offsets: OffsetRange) -> OffsetRange:
-        """Return a range that this sidecar has read, with its name where members share a partition."""
+        """Add this sidecar's name to the range if members can share the partition."""
         if not traits_of(offsets.partition.system).members_share_partitions:
             return offsets
         return replace(offsets, member=self._member)

@@ -43,7 +43,7 @@ class Audit(Struct):
     lines: list[AuditEntry]
     """Entries, newest first."""
     notes: list[str]
-    """Sentences about streams that could not be read."""
+    """Messages about streams that could not be read."""
 
 
 async def audit(store: DeadLetterStore, jobs: Iterable[ReplayJob], limit: int) -> Audit:

@@ -84,7 +84,10 @@ async def _change_letters(
     who: Actor,
     now: int,
 ) -> list[LetterOutcome]:
-    """Each by an act of its own, all of one broker in one call."""
+    """Discard or restore each letter in its own ledger transaction.
+
+    All transactions of one broker are sent in one call.
+    """
     outcomes: dict[int, LetterOutcome] = {}
     states = [letter.state for letter in letters]
     for _ in range(MAX_TRIES):

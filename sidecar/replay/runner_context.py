@@ -14,12 +14,12 @@ from sidecar.replay.record_builder import InSight
 from sidecar.replay.step_planner import BodyEditor
 
 EVALUATION_TIMEOUT_S = 30.0
-"""Longest wait of a batch for readers without progress, after which the replay pauses.
+"""Time without consumer progress after which a replay that waits for a batch pauses.
 
-If the positions of some records are unknown, letters also have this time to fail again.
+If the positions of some records are unknown, the replay waits this long for letters to fail again, then continues.
 """
 UNSEEN_TIMEOUT_S = 5.0
-"""The same if no reader of the stream is known, because there may be one."""
+"""Time to wait for letters to fail again if no consumer of the stream is known, because there may be one."""
 WATCH_AFTER_END_S = 60.0
 """Time during which a finished job still counts letters that fail again."""
 

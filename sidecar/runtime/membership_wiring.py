@@ -40,10 +40,10 @@ def build_relay(
         shared: The index that the members share.
         directory: The members.
         live: The live stream of this sidecar.
-        backfill: Decodes the events of others.
-        viewers: Get the events of others.
-        brokers: The brokers to read the records of others from.
-        secret: Events may hold redacted values.
+        backfill: Decodes the records of other members.
+        viewers: Receive the events of other members.
+        brokers: The brokers to read the records of other members from.
+        secret: Forward positions instead of records, because records may hold values that must be redacted.
     """
     if shared is None or directory is None:
         return None

@@ -31,7 +31,7 @@ from tui.theme import palette
 VALIDATION_DELAY_S = 0.35
 """Pause after the last key before the text is validated."""
 MAX_BODY_CHARS = 300_000
-"""Most characters that can be edited here; `tracecar dlq replay --edit` has no such limit."""
+"""Maximum size of a body that can be edited here, in characters. `tracecar dlq replay --edit` has no such limit."""
 
 
 class _SafeTextArea(TextArea):

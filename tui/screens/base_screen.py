@@ -180,7 +180,7 @@ class BaseScreen(Screen[None]):
             self._looking = False
 
     def say(self) -> None:
-        """Redraw the summary line."""
+        """Redraw the summary line, the lists' placeholders and the key hints."""
         if self._ready:
             lost = self.dashboard.link.state == "lost"
             self.query_one("#summary", Static).update(self._disconnected_text() if lost else self.summary())

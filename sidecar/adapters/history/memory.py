@@ -18,7 +18,7 @@ from sidecar.domain.position import Position
 
 
 class MemoryHistory:
-    """Segments in a list; every answer reads all of them."""
+    """History in memory that scans the rows of all segments for each query."""
 
     def __init__(self) -> None:
         self._rows: list[HistoryRow] = []

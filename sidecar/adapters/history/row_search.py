@@ -104,7 +104,10 @@ class RowSearch:
         return build_page(rows, selection, limit, cursor)
 
     async def _without_outdated(self, rows: list[HistoryRow], selection: HistorySelection) -> list[HistoryRow]:
-        """Replace rows of which a later one was stored in another file, which may not be selected any more."""
+        """Replace each row that is stored in several files by its latest version.
+
+        Drop the row if that version no longer matches the selection.
+        """
         doubtful = [row for row in rows if self._is_stored_twice(row)]
         if not doubtful:
             return rows

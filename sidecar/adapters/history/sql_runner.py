@@ -1,4 +1,4 @@
-"""Runs people's SQL over the files of the history, each statement in a process of its own.
+"""Runner of user SQL over the files of the history, each statement in a separate process.
 
 How a statement can end; the process is gone afterwards in every case:
 

@@ -1,7 +1,7 @@
-"""The views that people's SQL reads: `events`, `bodies`, `dead_letters` and `flows`.
+"""Views for user queries: `events`, `bodies`, `dead_letters` and `flows`.
 
-Rows of files that cover the same offsets may be the same events: of these, the row that was observed last counts. All
-other files are read as they are, which is much faster.
+Files that cover the same offsets may hold rows of the same event: of these, the row observed last wins. All other
+files are read as they are, which is much faster.
 """
 
 from __future__ import annotations

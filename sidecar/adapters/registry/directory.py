@@ -65,7 +65,7 @@ class DirectoryRegistry:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Problems of files at the last call, as sentences that begin with the file's name."""
+        """Messages about files that could not be used at the last call; each begins with a path."""
         return self._reading.problems
 
     async def by_id(self, id: int) -> RegisteredSchema | None:

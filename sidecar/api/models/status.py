@@ -146,7 +146,7 @@ class ServiceStatus(ApiModel, kw_only=True):
     uptime_s: float
     live: LiveStatus | None = None
     trouble: list[str] = []
-    """Sentences about problems, and about anything that could not be checked."""
+    """Messages about problems, and about anything that could not be checked."""
     members: list[MemberModel] = []
     """All sidecars of the group, this one included; empty without a shared index."""
 

@@ -52,7 +52,7 @@ class IdLookup:
         return _malformed_position(id) or self.not_held(kind, id)
 
     def not_held(self, kind: str, id: str) -> NotFoundError:
-        """Build the error for an id that no event in the index has, and that need not be a position."""
+        """Build the error for an unknown id, without checking whether it is a malformed position."""
         held = coverage(self._index.coverage())
         since = f" since {held.since}" if held.since else ""
         filling = ", which is still filling," if held.filling else ""

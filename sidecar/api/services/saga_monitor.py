@@ -42,7 +42,7 @@ class SagaMonitor:
         self._index, self._sampler, self._clock_ms = index, sampler, clock_ms
         self._lock = asyncio.Lock()
         self._read_until: int | None = None
-        """Milliseconds: append time up to which events were read."""
+        """Append time (ms) up to which events were read."""
         self._recent: dict[Position, int] = {}
         """Events of the overlap that were taken in, with their append times."""
         self._task: asyncio.Task[None] | None = None

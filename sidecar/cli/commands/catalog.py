@@ -100,7 +100,7 @@ def catalog(
 ) -> None:
     """List the types of events, with their producers and consumers.
 
-    The catalog is made of the events that the sidecar holds, the consumer groups and the schema registry.
+    The catalog is built from the events that the sidecar holds, the consumer groups and the schema registry.
     """
     chosen = CatalogFormat.JSON if json else format
     if chosen is CatalogFormat.EVENTCATALOG and directory is None:

@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
 def dialects(json: Json = False, output: Output = None) -> None:
     """List the frameworks whose dead letters Tracecar reads.
 
-    Each has its default streams and the headers by which it is recognized. Dialects marked as written can be added to
-    Tracecar's own headers (configuration: dead_letters.dialects).
+    Each has its default streams and the headers by which it is recognized. For dialects marked as written, Tracecar can
+    also write that framework's headers into its own dead letters (dead_letters.dialects).
     """
     from sidecar.dead_letters.dialects import DIALECTS
 

@@ -83,7 +83,7 @@ def list_letters(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """List dead letters, newest first. Letters of the same origin are listed once."""
+    """List dead letters, newest first. Dead letters of the same original record are shown as one row."""
     text = join_words(query)
 
     async def fetch(client: Client) -> ListPage[models.DeadLetterModel]:

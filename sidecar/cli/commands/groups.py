@@ -36,7 +36,7 @@ def register(app: typer.Typer) -> None:
 def groups(
     json: Json = False, output: Output = None, watch: Watch = False, url: Url = URL, token: Token = None
 ) -> None:
-    """List the consumer groups of the watched streams, with lag and stops.
+    """List the consumer groups of the watched streams, with their lag, and the event at which a group is stuck.
 
     A group that stops at an event probably cannot process it. This is inferred from its committed offsets.
     """

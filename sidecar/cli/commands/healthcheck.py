@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def healthcheck(config: ConfigFile = DEFAULT_CONFIG) -> None:
     """Check that a running sidecar is alive. Exits with 1 if it is not.
 
-    The configuration file tells the port: the health listener's, else the API's.
+    The port comes from the configuration file: the health listener's, or else the API's.
     """
     import urllib.error
     import urllib.request

@@ -62,7 +62,7 @@ def lint(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Check the events for problems, and list these with evidence.
+    """Check the events for problems, and report them with sample events.
 
     Exits with 1 if something is found. `lint.ignore` in the configuration silences findings.
     """

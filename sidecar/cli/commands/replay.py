@@ -63,9 +63,15 @@ TargetGroup = Annotated[
 BatchGrowth = Annotated[
     bool, typer.Option("--batch-growth", help="Send 1, 2, 5, 10, 20, … letters; stop when a cause recurs.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Include replayed, discarded and parked letters.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Include replayed, discarded and parked letters (parked: the maximum number of replays is reached).",
+    ),
+]
 Again = Annotated[
-    bool, typer.Option("--again", help="Send to the origin even if groups that consumed the record receive it again.")
+    bool, typer.Option("--again", help="Replay to the origin even if other groups would process the record twice.")
 ]
 SetValues = Annotated[
     list[str] | None, typer.Option("--set", metavar="PATH=JSON", help="Set a value in the body. Repeatable.")

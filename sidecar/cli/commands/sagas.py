@@ -1,4 +1,4 @@
-"""`tracecar sagas`: declared processes and their state."""
+"""`tracecar sagas`: declared sagas and their state."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def root(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """List declared processes, show one, and propose declarations.
+    """List declared sagas, show one, and propose declarations.
 
-    Without a command, list those that match the query. Exits with 1 if a listed process is stuck.
+    Without a command, list those that match the query. Exits with 1 if a listed saga is stuck.
     """
     if context.invoked_subcommand is None:
         list_sagas(None, limit, json, output, watch, url, token)
@@ -76,7 +76,7 @@ def list_sagas(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """List processes, the latest started first. Exits with 1 if one of them is stuck."""
+    """List sagas, the latest started first. Exits with 1 if one of them is stuck."""
     stuck = False
 
     async def fetch(client: Client) -> ListPage[models.SagaModel]:
@@ -106,7 +106,7 @@ def show_saga(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Show a process with its steps and, if it is stuck, the reason."""
+    """Show a saga with its steps and, if it is stuck, the reason."""
 
     async def fetch() -> models.SagaModel:
         async with Connection(url, token).connect() as client:
@@ -121,7 +121,7 @@ def learn_sagas(
         list[str] | None,
         typer.Argument(
             metavar="QUERY",
-            help="Query of events: their flows are looked at, for example: stream:orders.",
+            help="Query of the events whose flows are analyzed, for example: stream:orders.",
             show_default=False,
         ),
     ] = None,
@@ -130,7 +130,10 @@ def learn_sagas(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Propose declarations from the flows that were seen, as YAML for the configuration."""
+    """Propose declarations as YAML from observed flows.
+
+    The YAML goes under `sagas` in the configuration.
+    """
     from sidecar.cli.output.saga_lines import proposal_yaml
 
     async def fetch() -> models.LearnedSagaPage:

@@ -111,10 +111,11 @@ def check_schema(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Check a schema version against real events, before it is registered.
+    """Check a schema version against real events.
 
-    Would a consumer with the new version read the newest events, and would consumers of the versions in use read them
-    if the new version wrote them? Exits with 1 if one would not.
+    Checks that consumers on the new version can read the newest events, and that consumers on the current versions
+    could read them if the new version wrote them. Exits with 1 if one could not. The new version need not be
+    registered.
     """
     from sidecar.api import models
 

@@ -66,7 +66,7 @@ def sql(
     url: Url = URL,
     token: Token = None,
 ) -> None:
-    """Query the history with SQL. Nothing but the history can be read, and nothing is changed."""
+    """Query the recorded history (history.url) with SQL. Nothing else can be read, and nothing is changed."""
     chosen = choose_format(json, output)
     if csv and chosen is not None:
         raise typer.BadParameter(f"--csv and --output {chosen.value} contradict each other: use one of them")

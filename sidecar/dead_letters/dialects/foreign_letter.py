@@ -27,7 +27,7 @@ _MAX_BY_WIDTH = {4: 2**31 - 1, 8: 2**63 - 1}
 
 
 class FailureHeaders(Struct):
-    """Facts about a failure that a framework's headers state; None if they do not state it."""
+    """Failure details read from a framework's headers; None if absent."""
 
     stream: str | None = None
     partition: int | None = None

@@ -176,7 +176,8 @@ class EnvelopeExtractor:
         """
         self.keys = KeyReader()
         self.hidden_attributes = frozenset(name for name in cloudevents.ATTRIBUTES.values() if hides(f"body:{name}"))
-        """Redacted attributes of CloudEvents in structured mode. Other events may have fields of these names."""
+        """CloudEvents attributes that are redacted in structured mode. In other events, fields with these names are no
+        CloudEvents attributes."""
         self._tables: dict[str, str] = {}
         self.required: tuple[str, ...] = tuple(configured.required)
         self.places: dict[str, tuple[FieldLocation, ...]] = {

@@ -38,7 +38,7 @@ STREETS = ("Harbour Street", "Mill Lane", "Rue des Lilas", "Lindenallee", "Via R
 
 @dataclass(frozen=True, slots=True)
 class OrderLine:
-    """A position of an order."""
+    """A line item of an order."""
 
     sku: str
     name: str

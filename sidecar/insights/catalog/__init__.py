@@ -1,1 +1,1 @@
-"""The catalog of events: which exist, who produces and consumes them, as the streams show it."""
+"""Catalog of event types with their producers and consumers, as observed on the streams."""

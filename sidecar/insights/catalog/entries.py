@@ -36,7 +36,7 @@ class CatalogEntry(Struct, kw_only=True):
     events: int
     rejected: int
     first_seen: int
-    """Milliseconds: append time."""
+    """Append time of the first event, in milliseconds."""
     last_seen: int
     rate: float | None
     """Events a second between the first and the last; None for fewer than two moments."""

@@ -34,9 +34,9 @@ class Linter:
         """Create a linter.
 
         Args:
-            max_chain: Events in a chain of causes that are not reported.
+            max_chain: Length of the longest causal chain that is not reported.
             ignore: Findings to leave out: `RULE`, `RULE:STREAM` or `RULE:TYPE`.
-            hidden_fields: Fields of an event that are redacted; events come without them.
+            hidden_fields: Fields of an event that are redacted; the linter does not see their values.
         """
         clock, failures = ClockRule(), FailureRule()
         self._ignore = frozenset(ignore)

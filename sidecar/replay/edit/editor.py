@@ -103,7 +103,7 @@ class RecordEditor:
         return f"{shown.code}: {shown.message}"
 
     def _of_headers(self, record: Record, changed: _ChangedRecord) -> list[PathChange]:
-        """Headers that name the schema, where they name another now."""
+        """Return the changes of header values, such as of the schema id."""
         if record.value is None:
             return []
         before, after = dict(record.headers), dict(changed.headers)
@@ -270,7 +270,7 @@ def _encode_field(value: Any) -> bytes:
 
 
 def _decode_json(value: bytes) -> Any:
-    """None where it is no JSON."""
+    """Decode JSON; return None if it is invalid."""
     try:
         return json_or_problem(value.removeprefix(BOM))[0]
     except (msgspec.DecodeError, ValueError, RecursionError):

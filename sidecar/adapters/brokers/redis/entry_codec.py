@@ -34,8 +34,9 @@ class EntryCodec:
     def records(self, stream: str, entries: Sequence[RawEntry], known_since: int | None = None) -> list[Record]:
         """Build the records of entries, none of which may be deleted.
 
-        `known_since`: timestamp of entries whose ids are not times (see `ensure_identity`), in milliseconds; None:
-        their ids. Ids that a producer chose may repeat in a stream that is created again: then the timestamps differ.
+        `known_since`: fallback timestamp (ms) for entries whose ids are not times (see `ensure_identity`). None: use
+        the number in the id. Ids that a producer chose may repeat in a stream that is created again: then the
+        timestamps differ.
         """
         records: list[Record] = []
         shapes, append = self._shapes, records.append

@@ -187,7 +187,10 @@ async def _permissions(
 
 
 async def _check_exhausted(connection: RedisConnection, stream: str, group: str) -> Finding:
-    """Check that entries can be taken from another group."""
+    """Check the permission to list and acknowledge entries that another group fails to process.
+
+    They are configured by `sources.redis.exhausted`.
+    """
     what, key = f"{WHERE}.exhausted: {group}: {stream}", raw(stream)
     (listed,) = await connection.calls([("XINFO", "GROUPS", key)])
     names = [] if isinstance(listed, Exception) else [pairs(flat)[b"name"] for flat in listed]

@@ -35,7 +35,7 @@ class StreamLease:
         """Name of the group that marks this stream (see `ensure_identity`). A stream that was created again has another
         one."""
         self.known_since = known_since(identity)
-        """Timestamp of entries whose ids are not times, in milliseconds; None: their ids."""
+        """Fallback timestamp (ms) for entries whose ids are not times. None: use the number in the id."""
         self.lease = Lease(Partition(SYSTEM, stream, 0), start)
         self.lease.incarnation = identity.decode("utf-8", "replace") or None
         self.held = False

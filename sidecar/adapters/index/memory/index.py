@@ -54,7 +54,7 @@ class MemoryIndex:
     # --- what it covers
 
     def covering(self, partition: Partition, since_ms: int) -> None:
-        """Note that the index holds all events of the partition from this append time on, or will soon."""
+        """Mark the partition as covered from this append time on; events may still be loading."""
         self._covered.covering(partition, since_ms)
 
     def filling(self, partition: Partition, under_way: bool) -> None:

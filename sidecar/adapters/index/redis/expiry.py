@@ -241,7 +241,7 @@ class IndexSweeper:
             await self._ask([(0, ("ZREM", self._keys.single(b"z"), *empty))])
 
     def _batches(self, events: Sequence[Event]) -> list[IndexWriteBatch]:
-        """Build the entries of these events in each shard."""
+        """Build the index writes for these events: batches, each split by shard."""
         batches: list[IndexWriteBatch] = []
         begin = 0
         while begin < len(events):

@@ -29,10 +29,10 @@ RETRY_MIN_S, RETRY_MAX_S = 0.5, 15.0
 
 
 class FormerEvents:
-    """Removes events by the time of their observation.
+    """Removes the old events of a stream that was deleted and created again: those observed before a given time.
 
-    Events of the new stream may be at the same positions, and other members may write them at the same time. An event
-    is deleted only if it is still the one that was read. Sets with hints to deleted events expire.
+    New events may reuse the same positions, and other members may write them at the same time. So an event is deleted
+    only if it is unchanged since it was read. Sets with hints to deleted events expire.
     """
 
     def __init__(self, shards: ShardClients, writer: IndexWriter, ttl_ms: int) -> None:

@@ -90,7 +90,7 @@ class EventGatherer:
         self._roots.clear()
 
     def _replaces(self, event: Event, source: EventSource, known: Event) -> bool:
-        """Return True if an event counts instead of the one that is known at its position."""
+        """Return True if `event` replaces the known event at its position."""
         if event.appended_at == known.appended_at and event.digest == known.digest:
             return source == "index"
         return event.observed_at >= known.observed_at

@@ -1,4 +1,4 @@
-"""The read model of a sidecar with a history: answers like an index, from index and history together.
+"""Read model of a sidecar with a history: answers a query over the index and the history.
 
 Lists answer from the index at once, as long as it holds everything that belongs on the page; older pages come from
 both. Questions about an id always look into both places.
