@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,9 +46,12 @@ async def archive(sidecar: Sidecar, decoded: Sequence[Decoded], *, bodies: bool 
     covered = [OffsetRange(LOG, None, 0, end)]
     await sidecar.history.append(HistorySegment(lines=[encode_row(row) for row in rows], covered=covered))
     for log in {each.event.position.log for each in decoded}:
-        sidecar.index.discard(log)
+        sidecar.index.discard(log, time.time_ns() // 1000)
         sidecar.cache.discard(log)
         sidecar.log.trim(log, end)
+    for each in decoded:
+        while await sidecar.index.at(each.event.position) is not None:  # the index removes them in steps
+            await asyncio.sleep(0)
 
 
 async def ask(sidecar: Sidecar, path: str, status: int = 200, **parameters: Any) -> Any:
