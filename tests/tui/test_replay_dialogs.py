@@ -119,7 +119,7 @@ async def test_letters_that_groups_have_consumed_are_kept_back_with_keys_to_send
         said = shown(app)
         assert "0 of 3 would be sent, 3 kept back" in said
         assert "warehouse on shipping, consumed 3 of those kept back" in said
-        assert "key a sends it to" in said
+        assert "key a sends it" in said
         assert "--" not in said
         assert "a [ ] also the 3 kept back, although groups have consumed them" in said
         assert "o [ ] only for one group, those kept back too" in said

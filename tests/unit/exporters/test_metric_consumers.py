@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from typing import Any
 
 import yaml
 
 from exporters.metrics.prometheus import family
-from sidecar.config.schema import Config, RedisConfig, SourcesConfig
+from sidecar.config.schema import Config, HistoryConfig, RedisConfig, SagaConfig, SourcesConfig
+from sidecar.config.value_types import Duration
 from tests.support.promql import CHART, LABELS, PARTS, metrics_of, promql_expressions
 
 
-async def exposed_names() -> tuple[set[str], set[str]]:
-    """Return all metric names and labels that `/metrics` of a sidecar can have."""
+async def exposed_names(**parts: Any) -> tuple[set[str], set[str]]:
+    """Return all metric names and labels that `/metrics` of a sidecar has, with these further parts configured."""
     from sidecar.runtime.wiring import build_service
 
     config = Config(
-        service="shop", sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1:1", streams=["orders"]))
+        service="shop",
+        sources=SourcesConfig(redis=RedisConfig(url="redis://127.0.0.1:1", streams=["orders"])),
+        **parts,
     )
     service = build_service(config)
     histograms = service.telemetry.metrics.histograms
@@ -39,8 +44,10 @@ async def test_dashboard_and_alerts_use_metrics_and_labels_that_exist() -> None:
     assert {PARTS.sub("", name) for name in known} - seen <= {"tracecar_uptime_seconds"}
 
 
-async def test_the_documentation_names_every_metric_and_no_other() -> None:
-    known = {PARTS.sub("", name) for name in (await exposed_names())[0]}
+async def test_the_documentation_names_every_metric_and_no_other(tmp_path: Path) -> None:
+    saga = SagaConfig(name="order", start="OrderPlaced", deadline=Duration(1))
+    names, _ = await exposed_names(history=HistoryConfig(url=str(tmp_path)), sagas=[saga])
+    known = {PARTS.sub("", name) for name in names}
     page = (CHART.parents[1] / "docs" / "telemetry.md").read_text()
     table = page[page.index("| metric |") : page.index("(system, destination, group")]
     rows = [row.split("|")[1] for row in table.splitlines() if row.startswith("| `")]

@@ -264,6 +264,6 @@ async def test_the_query_in_the_docs_gives_each_event_once(place):
     for text, changed in changes.items():
         assert text in query
         query = query.replace(text, changed)
-    found = duckdb.sql(query.rstrip().rstrip(";"))
+    found = duckdb.connect().sql(query.rstrip().rstrip(";"))
     rows = found.select("event_id, epoch_us(observed_at)").order("event_id").fetchall()
     assert rows == [("e-1", (NOW + 1) * 1000 + 500), ("e-2", (NOW + 99) * 1000)]
