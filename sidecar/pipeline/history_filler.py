@@ -1,8 +1,11 @@
 """Fills the history from the broker with records that a crash or a full queue kept out of its files.
 
 When a lease begins, the offsets between the history's beginning and the lease's start that no file covers are read
-again with a scan, which commits nothing. What the broker no longer has is a hole, told in the coverage. A partition of
-which the history holds nothing begins at the lease's start.
+again with a scan, which commits nothing. What the broker no longer has is a hole, told in the coverage.
+
+A history that holds nothing of a partition, or only events of the last minutes, does not tell where it should begin: a
+process may have committed events and died before it wrote its first file. So the window of `index.lookback` before the
+lease is always searched for gaps as well.
 
 Another member that had the partition before may still write its last rows, so the search for gaps waits until these
 must be in a file. Rows that both write are one event.
@@ -11,6 +14,7 @@ must be in a file. Rows that both write are one event.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import structlog
@@ -39,10 +43,22 @@ RECENT_MEMBER_MS = 15 * 60 * 1000
 class HistoryFiller:
     """Reads again what the history misses."""
 
-    def __init__(self, history: History, recorder: HistoryRecorder, decoder: EventDecoder, *, flush_s: float) -> None:
+    def __init__(
+        self, history: History, recorder: HistoryRecorder, decoder: EventDecoder, *, flush_s: float, lookback_s: float
+    ) -> None:
+        """Create a filler.
+
+        Args:
+            history: Where gaps are looked for.
+            recorder: Takes what was read again.
+            decoder: Decodes it.
+            flush_s: Longest time in seconds until an event is in a file.
+            lookback_s: Length in seconds of the window before a lease that is always searched.
+        """
         self._history, self._recorder, self._decoder = history, recorder, decoder
         self._delay_s = flush_s + min(flush_s, HANDOVER_MARGIN_S)
         self._limit = asyncio.Semaphore(MAX_CONCURRENT_FILLS)
+        self._lookback_ms = int(lookback_s * 1000)
         self._leases: dict[Partition, tuple[Broker, Lease]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._missed_task: asyncio.Task[None] | None = None
@@ -99,15 +115,24 @@ class HistoryFiller:
             for each in (*coverage.covered, *coverage.holes)
             if each.partition == lease.partition and each.incarnation == lease.incarnation
         ]
-        if not known:
-            return []
         partition, incarnation = lease.partition, lease.incarnation
-        if traits_of(partition.system).members_share_partitions:
+        window_start = await self._find_window_start(broker, lease)
+        if known and traits_of(partition.system).members_share_partitions:
             _, end = await broker.bounds(partition)
             start = _find_resumption(known, partition)
             return [OffsetRange(partition, incarnation, start, end)] if start < end else []
-        whole = OffsetRange(partition, incarnation, min(each.start for each in known), lease.start)
-        return subtract_ranges([whole], known)
+        first = min([window_start, *(each.start for each in known)])
+        return subtract_ranges([OffsetRange(partition, incarnation, first, lease.start)], known)
+
+    async def _find_window_start(self, broker: Broker, lease: Lease) -> int:
+        """Return the offset of the first record in the window before the lease; the lease's start if there is none."""
+        if self._lookback_ms <= 0:
+            return lease.start
+        since = time.time_ns() // 1_000_000 - self._lookback_ms
+        async for records in broker.scan(lease.partition, since=since, until=lease.start):
+            if records:
+                return min(records[0].position.offset, lease.start)
+        return lease.start
 
     async def _fill(self, broker: Broker, lease: Lease, gap: OffsetRange) -> None:
         first, _ = await broker.bounds(lease.partition)

@@ -50,7 +50,7 @@ def build_history_recording(
     return HistoryRecording(
         recorder,
         HistoryWriter(history, recorder, flush_s=flush_s),
-        HistoryFiller(history, recorder, decoder, flush_s=flush_s),
+        HistoryFiller(history, recorder, decoder, flush_s=flush_s, lookback_s=float(config.index.lookback)),
     )
 
 

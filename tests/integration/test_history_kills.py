@@ -72,9 +72,6 @@ def covered_offsets(coverage) -> int:
     return sum(each.end - each.start for each in coverage.covered)
 
 
-@pytest.mark.xfail(
-    strict=False, reason="known fault: after several kills, some events are at times not filled in until the next start"
-)
 @pytest.mark.parametrize("members", [1, 2])
 async def test_each_event_once_although_sidecars_are_killed(kafka, tmp_path, members):
     topic = create_topic(kafka.bootstrap_servers, unique("history"), PARTITIONS)

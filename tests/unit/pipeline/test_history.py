@@ -56,8 +56,8 @@ class FaultyHistory(MemoryHistory):
 class Keeper:
     """The writing side of a history, and a pipeline's way to it."""
 
-    def __init__(self, history, *, bodies=False, redact=(), max_bytes=1 << 20) -> None:
-        self.history = history
+    def __init__(self, history, *, bodies=False, redact=(), max_bytes=1 << 20, lookback_s=0.0) -> None:
+        self.history, self.lookback_s = history, lookback_s
         self.recorder = HistoryRecorder(
             RowEncoder(Redactor(redact, {"event_id": ["body:eventId"]}), bodies=bodies), member="m", max_bytes=max_bytes
         )
@@ -65,7 +65,7 @@ class Keeper:
         self.filler: HistoryFiller | None = None
 
     def feed(self, decoder) -> HistoryFeed:
-        self.filler = HistoryFiller(self.history, self.recorder, decoder, flush_s=FLUSH_S)
+        self.filler = HistoryFiller(self.history, self.recorder, decoder, flush_s=FLUSH_S, lookback_s=self.lookback_s)
         return HistoryFeed(self.recorder, self.filler)
 
     async def __aenter__(self):
@@ -214,6 +214,29 @@ async def test_a_new_history_begins_where_the_sidecar_does(log):
         await until(lambda: keeper.recorder.counters.written == 5)
         await until(lambda: keeper.filler.running == 0)
     assert await keeper.covered() == [(10, 15)]
+
+
+@pytest.mark.parametrize("recorded_first", [0, 5], ids=["nothing is recorded", "only later events are recorded"])
+async def test_events_of_a_process_that_died_before_its_first_file_are_filled(log, recorded_first):
+    died = Keeper(FaultyHistory())
+    sidecar = harness(log, died)
+    async with sidecar.running():
+        sidecar.produce(*sidecar.good(10))
+        await until(lambda: sidecar.committed() == 10)
+    history = FaultyHistory()
+    if recorded_first:  # its successor died before it filled what was missing
+        later = Keeper(history)
+        sidecar = harness(log, later)
+        async with sidecar.running(), later:
+            sidecar.produce(*sidecar.good(recorded_first, 10))
+            await until(lambda: later.recorder.counters.written == recorded_first)
+    keeper = Keeper(history, lookback_s=900.0)
+    sidecar = harness(log, keeper)
+    async with sidecar.running(), keeper:
+        sidecar.produce(*sidecar.good(5, 10 + recorded_first))
+        await until(lambda: covers(keeper, [(0, 15 + recorded_first)]))
+    assert await keeper.offsets() == list(range(15 + recorded_first))
+    assert keeper.recorder.counters.filled == 10
 
 
 async def test_a_redacted_value_is_in_no_row(log):
