@@ -1,6 +1,6 @@
-"""Committer of one lease: queues decoded batches and commits them at intervals, behind the decoding.
+"""Committer of one lease: queues decoded batches and commits them at intervals, while later batches are decoded.
 
-While one commit runs, the next batches are decoded. Order is kept, because a lease has one committer, and its commits
+Order is kept, because a lease has one committer, and its commits
 run one after the other. A failed commit is retried unchanged until the broker confirms that it is durable, or until the
 lease is lost: an unknown outcome is never abandoned, so no record can be dead-lettered twice.
 

@@ -12,6 +12,7 @@ from sidecar.api.services.search import SearchableIndex
 from sidecar.domain.periodic_task import run_periodically
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position
+from sidecar.insights.sagas.saga import Saga, SagaState
 from sidecar.insights.sagas.tracker import SagaTracker
 
 REFRESH_INTERVAL_S = 2.0
@@ -21,6 +22,8 @@ EVENTS_PER_PAGE = 500
 MAX_EVENTS_PER_WINDOW = 20_000
 FIRST_WINDOW_MS = 60_000
 MIN_WINDOW_MS = 1
+STUCK_SAGAS_PER_REFRESH = 20
+"""Stuck sagas whose events are looked up again in one refresh."""
 
 
 class SagaMonitor:
@@ -45,6 +48,7 @@ class SagaMonitor:
         """Append time (ms) up to which events were read."""
         self._recent: dict[Position, int] = {}
         """Events of the overlap that were taken in, with their append times."""
+        self._turn = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -70,9 +74,10 @@ class SagaMonitor:
                 if nodes is None:
                     window = max(MIN_WINDOW_MS, window // 4)
                     continue
-                self._take_in(nodes)
+                await self._take_in(nodes)
                 begin = self._read_until = until
                 window = min(FIRST_WINDOW_MS, window * 2)
+            await self._look_again(end * 1000)
             oldest = end - OVERLAP_MS
             self._recent = {position: at for position, at in self._recent.items() if at >= oldest}
 
@@ -106,7 +111,28 @@ class SagaMonitor:
                 return nodes[::-1]
             await asyncio.sleep(0)
 
-    def _take_in(self, nodes: list[Node]) -> None:
+    async def _take_in(self, nodes: list[Node]) -> None:
         fresh = [node for node in nodes if node.event.position not in self._recent]
         self._recent.update((node.event.position, node.event.appended_at) for node in fresh)
-        self.tracker.observe(map(self._sampler.redact, fresh))
+        for start in range(0, len(fresh), EVENTS_PER_PAGE):
+            self.tracker.observe(map(self._sampler.redact, fresh[start : start + EVENTS_PER_PAGE]))
+            await asyncio.sleep(0)
+
+    async def _look_again(self, now_us: int) -> None:
+        """Take in all held events of some stuck sagas, each in its turn.
+
+        A replay keeps the time of its original record, so it is not among the events that were appended lately.
+        """
+        stuck = [saga for saga in self.tracker.sagas() if saga.state(now_us) is SagaState.STUCK]
+        turn = self._turn % len(stuck) if stuck else 0
+        self._turn = turn + STUCK_SAGAS_PER_REFRESH
+        for saga in [*stuck[turn:], *stuck[:turn]][:STUCK_SAGAS_PER_REFRESH]:
+            await self.look_at(saga)
+
+    async def look_at(self, saga: Saga) -> None:
+        """Take in all held events of a saga. Raises Outage and Refused."""
+        flow = await self._index.flow(str(saga.start.position))
+        nodes = [] if flow is None else list(flow.nodes)
+        if saga.declaration.correlation == "aggregate" and saga.aggregate_id is not None:
+            nodes += await self._index.aggregate(saga.aggregate_id)
+        self.tracker.observe(map(self._sampler.redact, nodes))

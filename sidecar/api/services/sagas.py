@@ -73,6 +73,8 @@ class SagaService:
             saga = next((each for each in monitor.tracker.sagas() if matches(each)), None)
         if saga is None:
             raise NotFoundError(f"no saga has the id {id!r}; `tracecar sagas` lists them")
+        if saga.state(now) is SagaState.STUCK:
+            await monitor.look_at(saga)
         letters = await self._find_letters(saga) if saga.state(now) is SagaState.STUCK else []
         return self._model(saga, now, letters)
 

@@ -71,7 +71,7 @@ def resume(stream: Stream, json: Json = False, url: Url = URL, token: Token = No
 
 @streams.command(cls=PlainCommand, epilog=examples("tracecar streams skip orders"))
 def skip(stream: Stream, json: Json = False, url: Url = URL, token: Token = None) -> None:
-    """Skip the records that hold a stream.
+    """Continue a held stream behind the records that hold it.
 
     Rejected records are dead-lettered, and events without an available schema pass unchecked. Records that the broker
     refuses are lost; their positions are printed.

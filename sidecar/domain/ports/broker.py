@@ -155,13 +155,13 @@ class Broker(Protocol):
         """
 
     async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
-        """Make the outcome of consecutive batches of one lease durable: publish `outgoing` and commit, atomically.
+        """Publish `outgoing` and commit the offsets of consecutive batches of one lease, atomically.
 
-        After return both are durable; after an exception the outcome is unknown, and the same call may be repeated. A
-        record is never dead-lettered twice, regardless of which member tries it, and how often. Missing streams are
-        created first, with the partition count and replication of the origin. Raises Fenced if the lease is lost: drop
-        the batches. Raises TooLarge or RecordRefused (with the index into `outgoing`) and Refused if the server does
-        not accept them.
+        After return, the records and the offsets are durable; after an exception the outcome is unknown, and the same
+        call may be repeated. A record is never dead-lettered twice, regardless of which member tries it, and how often.
+        Missing streams are created first, with the partition count and replication of the origin. Raises Fenced if the
+        lease is lost: drop the batches. Raises TooLarge or RecordRefused (with the index into `outgoing`) and Refused
+        if the server does not accept them.
         """
 
     async def publish(self, outgoing: Sequence[Outgoing]) -> list[Position]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from sidecar.cli.output.saga_lines import proposal_yaml, saga_lines
 from sidecar.config.loader import loads
 from sidecar.config.schema import SagaConfig, SagaStepConfig
 from sidecar.config.value_types import Duration
+from sidecar.domain.model import Outgoing
 from tests.support.api import READER, Sidecar, serving
 
 ORDER = SagaConfig(
@@ -84,6 +87,24 @@ async def test_events_between_two_updates_are_counted_once(tmp_path: Path) -> No
         saga = await client.saga("o-1")
     assert saga.state == "completed"
     assert [step.count for step in saga.steps] == [1, 1, 1]
+
+
+async def test_a_replay_with_the_time_of_its_original_frees_a_stuck_saga(tmp_path: Path) -> None:
+    async with serving(tmp_path / "token", sagas=[ORDER]) as sidecar, sidecar.client() as client:
+        await _pass(sidecar, 1, "OrderPlaced", "OrderPaid")
+        assert (await client.saga("o-1")).state == "stuck"
+        old = Outgoing(
+            "payments",
+            None,
+            json.dumps({"eventId": "x", "eventType": "OrderShipped", "correlationId": "c-1"}).encode(),
+            (),
+            timestamp=time.time_ns() // 1_000_000 - 3_600_000,
+        )
+        record = await sidecar.broker.read(sidecar.log.append(old))
+        assert record is not None
+        await sidecar.show([record])
+        assert (await client.saga("o-1")).state == "completed"
+        assert (await client.sagas()).states["stuck"] == 0
 
 
 async def test_without_declarations_the_answer_says_how_to_get_some(tmp_path: Path) -> None:

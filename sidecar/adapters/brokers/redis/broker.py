@@ -1,7 +1,7 @@
 """Broker adapter for Redis Streams, on a Redis or Valkey server, behind Sentinels, or on a Cluster.
 
-It holds one lease for each stream. The lease is not exclusive: members share a stream, and each entry goes to one of
-them. No record is dead-lettered twice, because an entry can be committed only once (see `committer`).
+The adapter holds one lease for each stream. The lease is not exclusive: members share a stream, and Redis gives each
+entry to one member. No record is dead-lettered twice, because an entry can be committed only once (see `committer`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Search for entries that other groups cannot process, in their pending lists, and their dead-lettering.
+"""Exhausted entries: finds entries that another group received too often, and dead-letters them for that group.
 
 A Lua script takes an entry atomically: it adds the dead letter and acknowledges the entry for that group, or does
 neither.
