@@ -43,7 +43,7 @@ class CommandGroup(TyperGroup):
 
 
 class DefaultCommandGroup(CommandGroup):
-    """A group whose first argument is one of its commands, or belongs to its command `list`."""
+    """A group whose first argument is one of its commands, or belongs to its default command."""
 
     default_command = "list"
 

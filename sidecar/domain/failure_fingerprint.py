@@ -60,10 +60,11 @@ def failure_signature(letter: DeadLetter) -> FailureSignature:
     """Return the signature of a failure without its stream, which is equal for the same failure on another stream."""
     root = letter.root_cause
     text = letter.message if root is None else f"{root.type}: {root.message}" if root.message else root.type
-    return letter.code, _without_indexes(letter.path), normalize_message(text)
+    return letter.code, without_indexes(letter.path), normalize_message(text)
 
 
-def _without_indexes(path: str | None) -> str | None:
+def without_indexes(path: str | None) -> str | None:
+    """Replace the indexes of a path by `[]`."""
     return _INDEX.sub("[]", path[:MAX_MESSAGE_CHARACTERS]) if path and "[" in path else path
 
 

@@ -81,6 +81,15 @@ def describe_stopped(tracker: ConsumerGroupTracker) -> list[str]:
     ][:MAX_STOPS_IN_STATUS]
 
 
+def list_consumers(tracker: ConsumerGroupTracker) -> dict[tuple[str, str], list[str]]:
+    """Return the names of the groups that consume each stream, by broker and stream."""
+    consumers: dict[tuple[str, str], list[str]] = {}
+    for group in tracker.groups():
+        for stream in group.streams:
+            consumers.setdefault((group.system, stream), []).append(group.group)
+    return consumers
+
+
 def _group(group: TrackedGroup) -> models.GroupModel:
     streams = []
     for stream in sorted(group.streams):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
 from sidecar.api import models
+from sidecar.api.mappers.consumer_groups import list_consumers
 from sidecar.api.mappers.events import EventMapper, coverage
 from sidecar.api.mappers.events import schema as schema_ref
 from sidecar.api.services.event_sampler import EventSampler, SampleChoice, parse_metadata_query, value_size
@@ -20,7 +20,6 @@ from sidecar.insights.catalog.entries import CatalogBuilder, CatalogEntry
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 
 MAX_CATALOG_FLOWS = 500
-FLOWS_PER_STEP = 50
 
 
 class CatalogService:
@@ -49,14 +48,10 @@ class CatalogService:
             samples.offer(nodes)
         await self._observe_causes(builder)
         async for node, decoded in self._sampler.payloads(samples.nodes()):
-            headers = {
-                name.lower(): value.decode("utf-8", "replace")
-                for name, value in self._mapper.headers_of(decoded)
-                if value is not None
-            }
+            headers = self._sampler.headers(decoded)
             body = to_json(self._mapper.body_of(decoded))
             builder.observe_payload(node, headers, body, value_size(decoded.record))
-        entries = builder.entries(self._list_consumers())
+        entries = builder.entries(list_consumers(self._groups))
         for entry in entries:
             await self._add_schema(entry)
         return models.CatalogPage(
@@ -64,25 +59,11 @@ class CatalogService:
         )
 
     async def _observe_causes(self, builder: CatalogBuilder) -> None:
-        cursor, seen = None, 0
-        while seen < MAX_CATALOG_FLOWS:
-            flows, cursor = await self._index.flows(FLOWS_PER_STEP, cursor)
-            for flow in flows:
-                nodes = {node.event.position: self._sampler.redact(node) for node in flow.nodes}
-                for node in nodes.values():
-                    if node.parent is not None and node.parent in nodes:
-                        builder.observe_cause(node, nodes[node.parent])
-            seen += len(flows)
-            if cursor is None:
-                return
-            await asyncio.sleep(0)
-
-    def _list_consumers(self) -> dict[tuple[str, str], Sequence[str]]:
-        consumers: dict[tuple[str, str], list[str]] = {}
-        for group in self._groups.groups():
-            for stream in group.streams:
-                consumers.setdefault((group.system, stream), []).append(group.group)
-        return dict(consumers)
+        async for flow in self._sampler.flows(MAX_CATALOG_FLOWS):
+            nodes = {node.event.position: node for node in flow.nodes}
+            for node in flow.nodes:
+                if node.parent is not None and node.parent in nodes:
+                    builder.observe_cause(node, nodes[node.parent])
 
     async def _add_schema(self, entry: CatalogEntry) -> None:
         """Add the text and the documentation of the latest schema; without them if the registry does not answer."""

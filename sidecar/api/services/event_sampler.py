@@ -13,13 +13,14 @@ from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.search import EVENTS_PER_STEP, SearchableIndex
 from sidecar.domain.errors import Outage, QueryError, Refused
 from sidecar.domain.model import Decoded, Record
-from sidecar.domain.ports.index import Node
+from sidecar.domain.ports.index import Flow, Node
 from sidecar.query import Query, parse
 
 MAX_SAMPLED_EVENTS = 200_000
 SAMPLES_PER_SIDE = 12
 """Payloads of each type that are read of its newest events, and of its oldest."""
 MAX_SAMPLED_PAYLOADS = 600
+FLOWS_PER_STEP = 50
 IDENTIFYING_FIELDS = (
     "event_id", "aggregate_id", "correlation_id", "causation_id", "type", "producer", "version",
 )  # fmt: skip
@@ -44,6 +45,26 @@ class EventSampler:
             if cursor is None:
                 return
             await asyncio.sleep(0)
+
+    async def flows(self, max_flows: int) -> AsyncIterator[Flow]:
+        """Yield the newest flows, their events redacted. Raises Outage and Refused."""
+        cursor, seen = None, 0
+        while seen < max_flows:
+            flows, cursor = await self._index.flows(min(FLOWS_PER_STEP, max_flows - seen), cursor)
+            for flow in flows:
+                yield replace(flow, nodes=list(map(self.redact, flow.nodes)))
+            seen += len(flows)
+            if cursor is None:
+                return
+            await asyncio.sleep(0)
+
+    def headers(self, decoded: Decoded) -> dict[str, str]:
+        """Return the redacted headers of a record as text, names in lower case; of a repeated name the last value."""
+        return {
+            name.lower(): value.decode("utf-8", "replace")
+            for name, value in self._mapper.headers_of(decoded)
+            if value is not None
+        }
 
     def redact(self, node: Node) -> Node:
         """Return the node with a redacted event that lacks its hidden fields, so that none is taken for an id."""

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from msgspec.structs import replace
-
 from sidecar.api import models
+from sidecar.api.mappers.consumer_groups import list_consumers
 from sidecar.api.mappers.events import EventMapper, coverage
 from sidecar.api.services.event_sampler import (
     MAX_SAMPLED_EVENTS,
@@ -30,7 +29,6 @@ from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.query import Query
 
 MAX_LINTED_FLOWS = 2_000
-FLOWS_PER_STEP = 50
 
 
 class LintService:
@@ -79,17 +77,11 @@ class LintService:
         return page
 
     async def _observe_flows(self, linter: Linter, query: Query) -> int:
-        cursor, seen = None, 0
-        while seen < MAX_LINTED_FLOWS:
-            flows, cursor = await self._index.flows(FLOWS_PER_STEP, cursor)
-            for flow in flows:
-                nodes = list(map(self._sampler.redact, flow.nodes))
-                if any(query.matches(node) for node in nodes):
-                    linter.observe_flow(replace(flow, nodes=nodes))
-                    seen += 1
-            if cursor is None:
-                break
-            await asyncio.sleep(0)
+        seen = 0
+        async for flow in self._sampler.flows(MAX_LINTED_FLOWS):
+            if any(query.matches(node) for node in flow.nodes):
+                linter.observe_flow(flow)
+                seen += 1
         return seen
 
     async def _observe_payloads(self, linter: Linter, nodes: Sequence[Node]) -> int:
@@ -101,11 +93,7 @@ class LintService:
                 if schema not in deprecated:
                     deprecated[schema] = await self._list_deprecated(schema)
                 fields = deprecated[schema]
-            headers = {
-                name.lower(): value.decode("utf-8", "replace")
-                for name, value in self._mapper.headers_of(decoded)
-                if value is not None
-            }
+            headers = self._sampler.headers(decoded)
             body = to_json(self._mapper.body_of(decoded))
             linter.observe_payload(PayloadSample(node, headers, body, value_size(decoded.record), fields))
             read += 1
@@ -122,11 +110,7 @@ class LintService:
         return frozenset() if isinstance(compiled, UnusableSchema) else compiled.deprecated_fields()
 
     def _consumption_facts(self) -> ConsumptionFacts:
-        groups: dict[tuple[str, str], list[str]] = {}
-        for group in self._groups.groups():
-            for stream in group.streams:
-                groups.setdefault((group.system, stream), []).append(group.group)
-        return ConsumptionFacts(frozenset(self._groups.polled_at), groups)
+        return ConsumptionFacts(frozenset(self._groups.polled_at), list_consumers(self._groups))
 
 
 def explain_rules() -> list[models.LintRuleModel]:

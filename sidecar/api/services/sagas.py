@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Sequence
 
@@ -24,7 +23,6 @@ from sidecar.insights.sagas.saga import Saga, SagaState
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 
 MAX_LEARNED_FLOWS = 20_000
-FLOWS_PER_STEP = 50
 MAX_DEAD_LETTERS_PER_SAGA = 10
 
 
@@ -81,16 +79,10 @@ class SagaService:
     async def learn(self, query: str = "") -> models.LearnedSagaPage:
         """Propose declarations from the held flows that match."""
         parsed, learner, seen = parse_metadata_query(query), SagaLearner(), 0
-        cursor = None
-        while seen < MAX_LEARNED_FLOWS:
-            flows, cursor = await self._index.flows(FLOWS_PER_STEP, cursor)
-            for flow in flows:
-                if any(parsed.matches(self._sampler.redact(node)) for node in flow.nodes):
-                    learner.observe_flow(flow)
-                    seen += 1
-            if cursor is None:
-                break
-            await asyncio.sleep(0)
+        async for flow in self._sampler.flows(MAX_LEARNED_FLOWS):
+            if any(parsed.matches(node) for node in flow.nodes):
+                learner.observe_flow(flow)
+                seen += 1
         return models.LearnedSagaPage(
             items=list(map(_build_learned_model, learner.propose())),
             flows=seen,

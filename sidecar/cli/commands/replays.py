@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sidecar.cli.arguments import PlainCommand
-from sidecar.cli.command_group import CommandGroup, examples
+from sidecar.cli.command_group import DefaultCommandGroup, examples
 from sidecar.cli.completion import complete_replay
 from sidecar.cli.errors import INTERRUPTED_CODE, print_error, run_client
 from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
@@ -17,7 +17,7 @@ from sidecar.cli.output.lists import ListPage, ListView, print_item, show_list
 from sidecar.cli.output.tables import TableColumn, print_json, print_line
 
 if TYPE_CHECKING:
-    from typer._click.core import Command, Context  # what Typer's own signatures name
+    from typer._click.core import Context  # what Typer's own signatures name
     from typer._click.shell_completion import CompletionItem
 
     from sidecar.api.client.client import Client
@@ -40,14 +40,10 @@ COLUMNS = (
 _SHOW = "show"
 
 
-class _IdOrCommandGroup(CommandGroup):
-    """A group whose first argument is a command or the id of a replay."""
+class _IdOrCommandGroup(DefaultCommandGroup):
+    """A group whose first argument is a command or the id of a replay to show."""
 
-    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
-        """Find the command. An argument that is no command is an id to show."""
-        if args and self.get_command(ctx, args[0]) is None:
-            args = [_SHOW, *args]
-        return super().resolve_command(ctx, args)
+    default_command = _SHOW
 
     def shell_complete(self, ctx: Context, incomplete: str) -> list[CompletionItem]:
         """Complete commands and ids of replays."""

@@ -125,3 +125,11 @@ async def test_a_proposal_is_a_configuration(tmp_path: Path) -> None:
     assert (saga.start, [step.on for step in saga.steps]) == ("OrderPlaced", [["OrderPaid"], ["OrderShipped"]])
     assert "OrderPlaced → OrderPaid → OrderShipped" in text
     assert yaml.safe_load(proposal_yaml(empty)) is None
+
+
+async def test_a_redacted_type_is_in_no_proposal(tmp_path: Path) -> None:
+    async with serving(tmp_path / "token", redact=["body:eventType"]) as sidecar, sidecar.client() as client:
+        for number in range(6):
+            await _pass(sidecar, number, "OrderPlaced", "OrderPaid", "OrderShipped")
+        page = await client.learn_sagas()
+    assert "OrderPlaced" not in repr(page)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 
-from sidecar.domain.failure_fingerprint import normalize_message
+from sidecar.domain.failure_fingerprint import normalize_message, without_indexes
 from sidecar.domain.model import Event, SchemaRef
 from sidecar.domain.ports.index import Node
 from sidecar.domain.timestamps import format_rfc3339
@@ -30,7 +29,6 @@ DEPLOYMENT_HEADERS = (
     "build",
 )
 """Headers in which producers state their deployment, in order of preference."""
-_INDEX = re.compile(r"\[\d+\]")
 _Cause = tuple[str, str, str | None, str]
 
 
@@ -96,8 +94,7 @@ class FailureRule:
             kind = event.producer, event.schema
             passing[kind] = passing.get(kind, 0) + 1
             return
-        path = None if rejection.path is None else _INDEX.sub("[]", rejection.path)
-        cause = stream, rejection.code, path, normalize_message(rejection.message)
+        cause = stream, rejection.code, without_indexes(rejection.path), normalize_message(rejection.message)
         profile = self._causes.get(cause)
         if profile is None:
             profile = self._causes[cause] = FailureProfile()
