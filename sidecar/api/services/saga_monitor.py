@@ -22,6 +22,7 @@ EVENTS_PER_PAGE = 500
 MAX_EVENTS_PER_WINDOW = 20_000
 FIRST_WINDOW_MS = 60_000
 MIN_WINDOW_MS = 1
+SAGAS_PER_STEP = 500
 STUCK_SAGAS_PER_REFRESH = 20
 """Stuck sagas whose events are looked up again in one refresh."""
 
@@ -123,7 +124,11 @@ class SagaMonitor:
 
         A replay keeps the time of its original record, so it is not among the events that were appended lately.
         """
-        stuck = [saga for saga in self.tracker.sagas() if saga.state(now_us) is SagaState.STUCK]
+        running, stuck = self.tracker.list_running(), []
+        for start in range(0, len(running), SAGAS_PER_STEP):
+            part = running[start : start + SAGAS_PER_STEP]
+            stuck += [saga for saga in part if saga.state(now_us) is SagaState.STUCK]
+            await asyncio.sleep(0)
         turn = self._turn % len(stuck) if stuck else 0
         self._turn = turn + STUCK_SAGAS_PER_REFRESH
         for saga in [*stuck[turn:], *stuck[:turn]][:STUCK_SAGAS_PER_REFRESH]:

@@ -152,7 +152,7 @@ class SagaService:
                     at=None if first is None else format_rfc3339(first.at),
                     expected_from=self._monitor.tracker.expected_from(saga.declaration, index),
                     optional=step.optional,
-                    count=saga.counts.get(index, 0),
+                    count=saga.count(index),
                 )
             )
         return steps

@@ -11,7 +11,9 @@ from sidecar.domain.position import Position
 from sidecar.insights.sagas.declaration import SagaDeclaration
 
 MAX_EVENTS_PER_STEP = 20
-"""Occurrences of a repeated step that are kept; all are counted."""
+"""Occurrences of a repeated step that are kept."""
+MAX_COUNTED_PER_STEP = 1_000
+"""Occurrences of a repeated step that are counted."""
 MAX_REJECTED_PER_SAGA = 10
 
 
@@ -39,7 +41,7 @@ class Saga:
     """One instance of a declaration. Events may be added in any order and again."""
 
     __slots__ = (
-        "aggregate_id", "compensations", "counts", "declaration", "end", "end_state", "rejected", "seen", "start",
+        "_counted", "aggregate_id", "compensations", "declaration", "end", "end_state", "rejected", "seen", "start",
         "trace_id",
     )  # fmt: skip
 
@@ -48,7 +50,7 @@ class Saga:
         self.aggregate_id = event.aggregate_id
         self.seen: dict[int, list[Occurrence]] = {}
         """Events of each step by its index, oldest first, at most 20."""
-        self.counts: dict[int, int] = {}
+        self._counted: dict[int, set[Position]] = {}
         self.compensations: list[Occurrence] = []
         self.rejected: list[Occurrence] = []
         """Rejected events that belong to it, at most ten."""
@@ -62,20 +64,22 @@ class Saga:
 
     @property
     def deadline_at(self) -> int:
-        """Microseconds."""
+        """Moment by which the saga must have ended, in microseconds."""
         return self.start.at + self.declaration.deadline_us
 
-    def add(self, occurrence: Occurrence, *, rejected: bool) -> None:
-        """Take in an event that belongs to it."""
+    def count(self, index: int) -> int:
+        """Return the number of events of a step, at most 1,000."""
+        return len(self._counted.get(index, ()))
+
+    def add(self, occurrence: Occurrence, *, rejected: bool) -> int | None:
+        """Take in an event that belongs to the saga. Returns the index of the step that it is new for, if any."""
         if rejected:
             if len(self.rejected) < MAX_REJECTED_PER_SAGA and occurrence not in self.rejected:
                 self.rejected.append(occurrence)
-            return
+            return None
         declaration = self.declaration
-        for index, step in enumerate(declaration.steps):
-            if occurrence.type in step.types:
-                self._add_step(index, occurrence)
-                break
+        index = next((n for n, step in enumerate(declaration.steps) if occurrence.type in step.types), None)
+        is_new = index is not None and self._add_step(index, occurrence)
         if occurrence.type in declaration.compensations:
             self._add_compensation(occurrence)
         for types, state in (
@@ -86,12 +90,15 @@ class Saga:
             if occurrence.type in types and (self.end is None or occurrence.at < self.end.at):
                 self.end, self.end_state = occurrence, state
                 break
+        return index if is_new else None
 
-    def _add_step(self, index: int, occurrence: Occurrence) -> None:
+    def _add_step(self, index: int, occurrence: Occurrence) -> bool:
+        """Add an event of a step. Returns False if it was counted before."""
+        counted = self._counted.setdefault(index, set())
+        if occurrence.position in counted or len(counted) >= MAX_COUNTED_PER_STEP:
+            return False
+        counted.add(occurrence.position)
         events = self.seen.setdefault(index, [])
-        if any(known.position == occurrence.position for known in events):
-            return
-        self.counts[index] = self.counts.get(index, 0) + 1
         if len(events) < MAX_EVENTS_PER_STEP:
             events.append(occurrence)
             events.sort(key=lambda known: (known.at, known.position))
@@ -99,6 +106,7 @@ class Saga:
             last = max((known for events in self.seen.values() for known in events), key=lambda known: known.at)
             if self.end is None:
                 self.end, self.end_state = last, SagaState.COMPLETED
+        return True
 
     def _add_compensation(self, occurrence: Occurrence) -> None:
         if len(self.compensations) < MAX_EVENTS_PER_STEP and occurrence not in self.compensations:

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
-from sidecar.domain.position import Position
 from sidecar.insights.sagas.declaration import SagaDeclaration
 from sidecar.insights.sagas.saga import Occurrence, Saga, SagaState
 
@@ -21,6 +20,9 @@ MAX_UNJOINED_EVENTS = 10_000
 """Events of declared types that belong to no saga yet; beyond, the oldest are forgotten."""
 MAX_KEYS_PER_SAGA = 1_000
 MAX_PRODUCERS_PER_STEP = 100
+MAX_SAGAS_PER_KEY = 50
+"""Sagas that one id may join an event to; an id that more of them share says nothing."""
+MAX_SHARED_KEYS = 10_000
 
 _Key = tuple[str, str | int]
 """Kind and value of what joins events: `("trace", 1)`, `("event", "e-1")`."""
@@ -55,6 +57,8 @@ class SagaTracker:
         self._sagas: OrderedDict[str, Saga] = OrderedDict()
         self._by_key: dict[_Key, list[Saga]] = {}
         self._keys: dict[str, set[_Key]] = {}
+        self._shared_keys: OrderedDict[_Key, None] = OrderedDict()
+        """Keys that too many sagas share."""
         self._unjoined: deque[Node] = deque(maxlen=MAX_UNJOINED_EVENTS)
         self._producers: dict[tuple[str, int], dict[str, int]] = {}
 
@@ -79,7 +83,7 @@ class SagaTracker:
         event = node.event
         if node.status == "duplicate":
             return True
-        keys = list(self._joining_keys(event))
+        keys = [key for key in self._joining_keys(event) if key not in self._shared_keys]
         started = event.type is not None and event.type in self._starts and event.rejection is None
         if started:
             self._start(node)
@@ -92,8 +96,9 @@ class SagaTracker:
             if event.position == saga.start.position:
                 continue
             if event.rejection is not None or event.type in self._types:
-                saga.add(occurrence, rejected=event.rejection is not None)
-                self._count_producer(saga, event)
+                index = saga.add(occurrence, rejected=event.rejection is not None)
+                if index is not None:
+                    self._count_producer(saga, index, event.producer)
         return True
 
     def _start(self, node: Node) -> None:
@@ -146,22 +151,28 @@ class SagaTracker:
         elif (value := _own_key(declaration, event)) is not None:
             added.append((f"{declaration.name}/{declaration.correlation}", value))
         for key in added:
-            if key not in keys:
+            if key not in keys and key not in self._shared_keys:
                 keys.add(key)
                 sagas = self._by_key.setdefault(key, [])
+                if len(sagas) >= MAX_SAGAS_PER_KEY:
+                    self._stop_joining(key)
+                    continue
                 if declaration.correlation != "flow":
                     # A key may begin a process again: its events belong to the latest one.
                     sagas[:] = [other for other in sagas if other.declaration is not declaration]
                 sagas.append(saga)
 
-    def _count_producer(self, saga: Saga, event: Event) -> None:
-        if event.producer is None or event.rejection is not None:
-            return
-        for index, step in enumerate(saga.declaration.steps):
-            if event.type in step.types:
-                counts = self._producers.setdefault((saga.declaration.name, index), {})
-                if event.producer in counts or len(counts) < MAX_PRODUCERS_PER_STEP:
-                    counts[event.producer] = counts.get(event.producer, 0) + 1
+    def _stop_joining(self, key: _Key) -> None:
+        """Stop to join events by a key that too many sagas share, such as a constant correlation id."""
+        self._by_key.pop(key, None)
+        self._shared_keys[key] = None
+        if len(self._shared_keys) > MAX_SHARED_KEYS:
+            self._shared_keys.popitem(last=False)
+
+    def _count_producer(self, saga: Saga, index: int, producer: str | None) -> None:
+        counts = self._producers.setdefault((saga.declaration.name, index), {})
+        if producer is not None and (producer in counts or len(counts) < MAX_PRODUCERS_PER_STEP):
+            counts[producer] = counts.get(producer, 0) + 1
 
     def expected_from(self, declaration: SagaDeclaration, index: int) -> str | None:
         """Return who produces a step: as declared, else the usual producer of it. None: not known."""
@@ -187,16 +198,13 @@ class SagaTracker:
                     self._by_key.pop(key, None)
             self.evicted += 1
 
-    def forget(self) -> None:
-        """Drop every saga: the events are read again from the beginning."""
-        self._sagas.clear()
-        self._by_key.clear()
-        self._keys.clear()
-        self._unjoined.clear()
-
     def get(self, id: str) -> Saga | None:
         """Return the saga with an id."""
         return self._sagas.get(id)
+
+    def list_running(self) -> list[Saga]:
+        """Return the sagas that have not ended, in the order in which they were seen."""
+        return [saga for saga in self._sagas.values() if saga.end is None]
 
     def sagas(self) -> list[Saga]:
         """Return every saga, the latest started first."""
@@ -218,11 +226,6 @@ class SagaTracker:
                 step = "end" if index is None else saga.declaration.steps[index].name
                 counts[saga.declaration.name, step] = counts.get((saga.declaration.name, step), 0) + 1
         return counts
-
-    def positions(self) -> Iterator[Position]:
-        """Yield the position of each saga's start."""
-        for saga in self._sagas.values():
-            yield saga.start.position
 
 
 def _own_key(declaration: SagaDeclaration, event: Event) -> str | None:

@@ -13,7 +13,7 @@ from sidecar.domain.position import Position
 from sidecar.insights.sagas.declaration import DeclaredStep, SagaDeclaration
 from sidecar.insights.sagas.learner import SagaLearner
 from sidecar.insights.sagas.saga import Saga, SagaState
-from sidecar.insights.sagas.tracker import SagaTracker
+from sidecar.insights.sagas.tracker import MAX_SAGAS_PER_KEY, SagaTracker
 
 SECOND_US = 1_000_000
 STEPS = (
@@ -121,7 +121,26 @@ def test_duplicates_and_repeated_reading_change_nothing() -> None:
     for _ in range(3):
         tracker.observe([START, PAID, SHIPPED, again, node("Shipped", 4.5, 5)])
     (saga,) = tracker.sagas()
-    assert saga.counts == {0: 1, 2: 2}
+    assert (saga.count(0), saga.count(1), saga.count(2)) == (1, 0, 2)
+
+
+def test_a_step_of_many_events_is_counted_once_however_often_it_is_read() -> None:
+    tracker = SagaTracker([declare()])
+    many = [node("Shipped", 4 + offset / 100, offset, producer="warehouse") for offset in range(10, 60)]
+    for _ in range(2):
+        tracker.observe([START, *many])
+    (saga,) = tracker.sagas()
+    assert saga.count(2) == 50
+    assert len(saga.seen[2]) == 20
+
+
+def test_an_id_that_many_sagas_share_joins_no_further_ones() -> None:
+    tracker = SagaTracker([declare()])
+    for at in range(MAX_SAGAS_PER_KEY + 1):
+        tracker.observe([node("Placed", 0, at, trace_id=at + 1, correlation_id="default")])
+    tracker.observe([node("Placed", 1, 900, trace_id=900, correlation_id="default")])
+    tracker.observe([node("Paid", 2, 901, trace_id=900, correlation_id="default")])
+    assert [saga.start.position.offset for saga in tracker.sagas() if saga.count(0)] == [900]
 
 
 def test_the_order_in_which_events_are_read_does_not_matter() -> None:
