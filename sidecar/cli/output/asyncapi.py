@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.api import models
@@ -17,18 +17,21 @@ MAX_INFERRED_DEPTH = 12
 def to_asyncapi(page: models.CatalogPage, version: str) -> dict[str, Any]:
     """Build the document. Producers send and consumer groups receive; `version` is that of the document."""
     names = name_entries(page.items)
+    ids = unique_identifiers(
+        name for entry in page.items for name in (entry.stream, *entry.producers, *entry.consumers)
+    )
     channels: dict[str, Any] = {}
     operations: dict[str, Any] = {}
     messages: dict[str, Any] = {}
     for entry, name in zip(page.items, names, strict=True):
         channel = channels.setdefault(
-            identifier(entry.stream), {"address": entry.stream, "messages": {}, "x-broker": entry.system}
+            ids[entry.stream], {"address": entry.stream, "messages": {}, "x-broker": entry.system}
         )
         channel["messages"][name] = {"$ref": f"#/components/messages/{name}"}
         messages[name] = _message(entry, name)
         for action, parties in (("send", entry.producers), ("receive", entry.consumers)):
             for party in parties:
-                _add_operation(operations, action, party, identifier(entry.stream), name)
+                _add_operation(operations, action, (party, ids[party]), ids[entry.stream], name)
     return {
         "asyncapi": SPEC_VERSION,
         "info": {
@@ -42,12 +45,13 @@ def to_asyncapi(page: models.CatalogPage, version: str) -> dict[str, Any]:
     }
 
 
-def _add_operation(operations: dict[str, Any], action: str, party: str, channel: str, message: str) -> None:
+def _add_operation(operations: dict[str, Any], action: str, party: tuple[str, str], channel: str, message: str) -> None:
+    name, id = party
     operation = operations.setdefault(
-        f"{identifier(party)}-{action}-{channel}",
+        f"{id}-{action}-{channel}",
         {
             "action": action,
-            "title": f"{party} {action}s",
+            "title": f"{name} {action}s",
             "channel": {"$ref": f"#/channels/{channel}"},
             "messages": [],
         },
@@ -110,6 +114,19 @@ def infer_schema(example: Any, depth: int = 0) -> dict[str, Any]:
 def identifier(name: str) -> str:
     """Turn a name into one that AsyncAPI and file systems accept: letters, digits, `.`, `-` and `_`."""
     return re.sub(r"[^A-Za-z0-9._-]", "-", name).strip("-.") or "unnamed"
+
+
+def unique_identifiers(names: Iterable[str]) -> dict[str, str]:
+    """Return an identifier for each name, different ones for different names."""
+    identifiers: dict[str, str] = {}
+    taken: set[str] = set()
+    for name in dict.fromkeys(names):
+        candidate = identifier(name)
+        while candidate in taken:
+            candidate += "_"
+        taken.add(candidate)
+        identifiers[name] = candidate
+    return identifiers
 
 
 def name_entries(entries: Sequence[models.CatalogEntryModel]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sidecar.api import models
-from sidecar.cli.output.asyncapi import identifier, name_entries
+from sidecar.cli.output.asyncapi import identifier, name_entries, unique_identifiers
 
 
 def to_markdown(page: models.CatalogPage) -> str:
@@ -73,6 +73,7 @@ def to_eventcatalog(page: models.CatalogPage) -> dict[str, str]:
     """Return the text of each file of an EventCatalog project, by path: events, channels, services and teams."""
     files: dict[str, str] = {}
     names = name_entries(page.items)
+    streams = unique_identifiers(entry.stream for entry in page.items)
     sends: dict[str, list[dict[str, str]]] = {}
     receives: dict[str, list[dict[str, str]]] = {}
     for entry, name in zip(page.items, names, strict=True):
@@ -83,7 +84,7 @@ def to_eventcatalog(page: models.CatalogPage) -> dict[str, str]:
             "name": entry.type or name,
             "version": version,
             "summary": entry.documentation or f"Seen {entry.events:,} times on {entry.stream}.",
-            "channels": [{"id": identifier(entry.stream)}],
+            "channels": [{"id": streams[entry.stream]}],
         }
         if entry.owner:
             front["owners"] = [identifier(entry.owner)]
@@ -98,15 +99,15 @@ def to_eventcatalog(page: models.CatalogPage) -> dict[str, str]:
         if entry.example is not None:
             body += f"\n\n```json\n{_json(entry.example)}\n```"
         files[f"{folder}/index.mdx"] = _mdx(front, body)
-        channel = {"id": identifier(entry.stream), "name": entry.stream, "version": "1.0.0", "address": entry.stream}
-        files[f"channels/{identifier(entry.stream)}/index.mdx"] = _mdx(channel | {"protocols": [entry.system]}, "")
+        channel = {"id": streams[entry.stream], "name": entry.stream, "version": "1.0.0", "address": entry.stream}
+        files[f"channels/{streams[entry.stream]}/index.mdx"] = _mdx(channel | {"protocols": [entry.system]}, "")
         for parties, table in ((entry.producers, sends), (entry.consumers, receives)):
             for party in parties:
                 table.setdefault(party, []).append({"id": name, "version": version})
-    for party in sorted({*sends, *receives}):
-        front = {"id": identifier(party), "name": party, "version": "1.0.0"}
+    for party, id in unique_identifiers(sorted({*sends, *receives})).items():
+        front = {"id": id, "name": party, "version": "1.0.0"}
         front |= {"sends": sends.get(party, []), "receives": receives.get(party, [])}
-        files[f"services/{identifier(party)}/index.mdx"] = _mdx(front, "")
+        files[f"services/{id}/index.mdx"] = _mdx(front, "")
     return files
 
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from sidecar.api import models
-from sidecar.cli.output.asyncapi import compare_with_asyncapi, name_entries, to_asyncapi
+from sidecar.cli.output.asyncapi import compare_with_asyncapi, name_entries, to_asyncapi, unique_identifiers
 from sidecar.cli.output.catalog_files import to_eventcatalog, to_markdown
 from tests.support.api import READER, Sidecar, order, serving
 
@@ -72,6 +72,10 @@ def _values(document: Any, key: str) -> list[Any]:
         return []
     own = [document[key]] if key in document else []
     return own + [value for item in document.values() for value in _values(item, key)]
+
+
+def test_different_names_have_different_identifiers() -> None:
+    assert unique_identifiers(["a/b", "a b", "a-b", "a/b"]) == {"a/b": "a-b", "a b": "a-b_", "a-b": "a-b__"}
 
 
 async def test_declared_and_real_events_are_compared(tmp_path: Path) -> None:
