@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Coroutine
 from typing import Any, NoReturn, TypeVar
@@ -27,7 +28,7 @@ def run_client(work: Coroutine[Any, Any, T]) -> T:
         print_error(str(error))
         sys.exit(UNREACHABLE_CODE)
     except BadRequest as error:
-        exit_bad_query(str(error), error.query, error.at)
+        exit_bad_query(str(error), error.query, error.at, error.did_you_mean)
     except ClientError as error:
         print_error(str(error))
         sys.exit(FAILED_CODE)
@@ -45,10 +46,17 @@ def exit_unread() -> NoReturn:
     sys.exit(0)
 
 
-def exit_bad_query(message: str, query: str | None, at: int | None) -> NoReturn:
+def exit_bad_query(message: str, query: str | None, at: int | None, did_you_mean: str | None = None) -> NoReturn:
     """Print what is wrong with a query, with a mark at the position, and exit."""
     print_error(message)
     if query is not None and at is not None:
         before, after = sanitize_line(query[:at]), sanitize_line(query[at:])
         sys.stderr.write(f"  {before}{after}\n  {' ' * len(before)}^\n")
+    print_suggestion(did_you_mean)
     sys.exit(USAGE_CODE)
+
+
+def print_suggestion(query: str | None) -> None:
+    """Print the query that was probably meant on stderr, quoted for a shell."""
+    if query is not None:
+        sys.stderr.write(f"did you mean: {sanitize_line(shlex.quote(query))}\n")

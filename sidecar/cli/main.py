@@ -31,7 +31,7 @@ def run_command_line() -> None:
             print_error(f"{error.source}: {mistake}" if error.source else str(mistake))
         sys.exit(USAGE_CODE)
     except QueryError as error:
-        exit_bad_query(str(error), error.query, error.at)
+        exit_bad_query(str(error), error.query, error.at, error.did_you_mean)
     except TracecarError as error:
         print_error(str(error))
         sys.exit(FAILED_CODE)

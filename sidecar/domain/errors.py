@@ -53,8 +53,10 @@ class ConfigError(TracecarError):
 class QueryError(TracecarError):
     """A wrong query. `at` is the index of the first character that does not fit."""
 
-    def __init__(self, message: str, query: str, at: int) -> None:
+    def __init__(self, message: str, query: str, at: int, did_you_mean: str | None = None) -> None:
         self.query, self.at = query, at
+        self.did_you_mean = did_you_mean
+        """The query that was probably meant, if one is known."""
         super().__init__(message)
 
 

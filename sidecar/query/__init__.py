@@ -18,8 +18,9 @@ from sidecar.query.ast import And, ExactText, Expression, Not, Or, Term, write
 from sidecar.query.compiler import EVENTS, LETTERS, Match, compile_expression, resolve_time_ms
 from sidecar.query.error_formatter import render
 from sidecar.query.parser import parse_expression
+from sidecar.query.suggestion import suggest_query
 
-__all__ = ["Query", "QueryError", "parse", "render"]
+__all__ = ["Query", "QueryError", "parse", "render", "suggest_query"]
 
 
 def parse(text: str, now: int | None = None) -> Query:
@@ -27,7 +28,11 @@ def parse(text: str, now: int | None = None) -> Query:
 
     Durations count back from `now` (milliseconds since 1970). Raises QueryError, which `render` shows with a caret.
     """
-    return Query(parse_expression(text), time.time_ns() // 1_000_000 if now is None else now)
+    try:
+        expression = parse_expression(text)
+    except QueryError as error:
+        raise QueryError(str(error), error.query, error.at, suggest_query(text)) from None
+    return Query(expression, time.time_ns() // 1_000_000 if now is None else now)
 
 
 class Query:

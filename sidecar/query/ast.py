@@ -10,7 +10,7 @@ from sidecar.domain.json_path import Step, print_steps
 
 Comparison = Literal["", ">", ">=", "<", "<="]
 PLAIN_NAME = re.compile(r'[^\s:()"\\]+')
-_PLAIN_WORD = re.compile(r'[^\s()"\\*/<>=:-][^\s()"\\*:]*')
+_PLAIN_WORD = re.compile(r'[^\s()"\\*/<>=:-][^\s()"\\*/<>=:]*')
 _PLAIN_VALUE = re.compile(r'[^\s()"\\*/<>=][^\s()"\\*]*')
 KEYWORDS = ("OR", "AND", "NOT")
 

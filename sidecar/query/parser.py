@@ -38,6 +38,7 @@ MAX_DEPTH = 30
 """Deepest nesting of parentheses and negations."""
 
 _FIELD = re.compile(r"([A-Za-z_][A-Za-z0-9_.\[\]*-]*):")
+_OTHER_OPERATOR = re.compile(r"([A-Za-z_][\w.\[\]*-]*?)(!=|<>|[=<>]+)")
 _PAYLOAD = re.compile(r"(header|body)(?=[.\[])")
 _REST_OF_WORD = re.compile(r"\S*")
 _HEX = re.compile(r"[0-9a-fA-F]{0,32}")
@@ -128,6 +129,7 @@ class _QueryParser:
             self._cursor.at = start
         field = _FIELD.match(self._cursor.text, start)
         if field is None:
+            self._refuse_other_operator(start)
             return Term(None, self._cursor.value())
         name = ALIASES.get(field[1], field[1])
         if name not in FIELDS and name not in SPECIAL:
@@ -136,6 +138,18 @@ class _QueryParser:
             self._unknown_field(field[1])
         self._cursor.at = field.end()
         return self._field_term(name)
+
+    def _refuse_other_operator(self, start: int) -> None:
+        """Refuse `status=rejected`: as a search for an id it would match nothing, and nothing would say why."""
+        condition = _OTHER_OPERATOR.match(self._cursor.text, start)
+        if condition is None:
+            return
+        name = condition[1]
+        if name in ALIASES or name in FIELDS or name in SPECIAL or name.startswith(("header.", "body.", "body[")):
+            self._cursor.fail(
+                f"expected a : after {name}, found {condition[2]} (in quotes, it is searched for literally)",
+                condition.start(2),
+            )
 
     def _field_term(self, name: str) -> Term:
         at = self._cursor.at

@@ -17,21 +17,18 @@ import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import httpx2
 import msgspec
 
 from sidecar.api import models
 from sidecar.api.client.dead_letters import DeadLetterClient, encode_body, split_lines
+from sidecar.api.client.flows import READING, TIMEOUT, FlowClient, quote_segment
 from sidecar.domain.json_safe import parse_float
 
 A = TypeVar("A")
 
 DEFAULT_URL = "http://127.0.0.1:8425"
-TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
-READING = httpx2.Timeout(600.0, connect=5.0)
-"""Timeout of requests that read whole dead-letter streams: reading a million dead letters takes half a minute."""
 SILENCE_TIMEOUT_S = 30.0
 """Time without a message after which a stream's connection counts as lost. The sidecar sends one every ten seconds."""
 RECONNECT_MIN_S, RECONNECT_MAX_S = 0.2, 5.0
@@ -51,10 +48,15 @@ class Unauthorized(ClientError):
 
 
 class BadRequest(ClientError):
-    """The request is wrong. `at` is the index into `query` of the first character that does not fit."""
+    """The request is wrong. `at` is the index into `query` of the first character that does not fit.
 
-    def __init__(self, message: str, query: str | None = None, at: int | None = None) -> None:
-        self.query, self.at = query, at
+    `did_you_mean` is the query that was probably meant, if one is known.
+    """
+
+    def __init__(
+        self, message: str, query: str | None = None, at: int | None = None, did_you_mean: str | None = None
+    ) -> None:
+        self.query, self.at, self.did_you_mean = query, at, did_you_mean
         super().__init__(message)
 
 
@@ -89,7 +91,7 @@ LiveItem = models.EventModel | models.DroppedModel | LiveConnected | LiveRetry
 ScanItem = models.EventModel | models.ScanProgressModel | models.ScanEndModel
 
 
-class Client(DeadLetterClient):
+class Client(DeadLetterClient, FlowClient):
     """Client of one sidecar. An async context manager; every method raises ClientError."""
 
     def __init__(
@@ -130,29 +132,7 @@ class Client(DeadLetterClient):
 
     async def event(self, id: str) -> models.EventModel:
         """Return one event with headers and body, by position or event id."""
-        return await self._get(f"/v1/events/{_segment(id)}", models.EventModel)
-
-    async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPageModel:
-        return await self._get("/v1/flows", models.FlowPageModel, {"limit": limit, "cursor": cursor})
-
-    async def flow(self, id: str) -> models.FlowModel:
-        """Return the flow of a trace, event, aggregate or correlation id, or of a position."""
-        return await self._get(f"/v1/flows/{_segment(id)}", models.FlowModel)
-
-    async def aggregate(
-        self,
-        id: str,
-        *,
-        limit: int = 0,
-        at: str | None = None,
-        diff: str | None = None,
-        reducer: str | None = None,
-        steps: bool = False,
-    ) -> models.AggregateModel:
-        """Return the events of an aggregate; with `at`, `diff`, `reducer` or `steps`, its state at a moment too."""
-        parameters = {"limit": limit, "at": at, "diff": diff, "reducer": reducer, "steps": steps or None}
-        timeout = TIMEOUT if at is diff is reducer is None and not steps else READING
-        return await self._get(f"/v1/aggregates/{_segment(id)}", models.AggregateModel, parameters, timeout)
+        return await self._get(f"/v1/events/{quote_segment(id)}", models.EventModel)
 
     async def dead_letters(
         self, query: str = "", *, limit: int = 100, cursor: str | None = None
@@ -166,7 +146,7 @@ class Client(DeadLetterClient):
         return await self._get("/v1/dead-letters/groups", models.CausePage, {"query": query, "limit": limit}, READING)
 
     async def dead_letter(self, id: str) -> models.DeadLetterModel:
-        return await self._get(f"/v1/dead-letters/{_segment(id)}", models.DeadLetterModel)
+        return await self._get(f"/v1/dead-letters/{quote_segment(id)}", models.DeadLetterModel)
 
     async def check_schema(self, request: models.SchemaCheckRequest) -> models.SchemaCheckResult:
         """Check a schema version that is not registered against real events."""
@@ -178,7 +158,7 @@ class Client(DeadLetterClient):
 
     async def saga(self, id: str) -> models.SagaModel:
         """Return one process by its id, its aggregate id or its trace id."""
-        return await self._get(f"/v1/sagas/{_segment(id)}", models.SagaModel)
+        return await self._get(f"/v1/sagas/{quote_segment(id)}", models.SagaModel)
 
     async def learn_sagas(self, query: str = "") -> models.LearnedSagaPage:
         """Return declarations proposed from the flows that match."""
@@ -193,7 +173,7 @@ class Client(DeadLetterClient):
         return await self._get("/v1/lint", models.LintPage, {"query": query})
 
     async def schemas(self, subject: str | None = None, version: int | None = None) -> models.SubjectPage:
-        path = "/v1/schemas" if subject is None else f"/v1/schemas/{_segment(subject)}"
+        path = "/v1/schemas" if subject is None else f"/v1/schemas/{quote_segment(subject)}"
         return await self._get(path, models.SubjectPage, {"version": version})
 
     async def streams(self) -> models.StreamPage:
@@ -214,11 +194,11 @@ class Client(DeadLetterClient):
 
     async def resume(self, stream: str) -> models.ReleaseResult:
         """Retry the records that hold a stream."""
-        return await self._ask("POST", f"/v1/streams/{_segment(stream)}/resume", models.ReleaseResult)
+        return await self._ask("POST", f"/v1/streams/{quote_segment(stream)}/resume", models.ReleaseResult)
 
     async def skip(self, stream: str) -> models.ReleaseResult:
         """Skip the records that hold a stream, and continue after them."""
-        return await self._ask("POST", f"/v1/streams/{_segment(stream)}/skip", models.ReleaseResult)
+        return await self._ask("POST", f"/v1/streams/{quote_segment(stream)}/skip", models.ReleaseResult)
 
     # --- streams
 
@@ -363,11 +343,6 @@ def _tls(url: str) -> ssl.SSLContext | bool:
     return ssl.create_default_context() if url.startswith("https:") else False
 
 
-def _segment(id: str) -> str:
-    """Quote an id as one segment of a path."""
-    return quote(id.encode("utf-8", "surrogateescape"), safe="")
-
-
 def _present(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None and value != ""}
 
@@ -395,5 +370,5 @@ def _error(problem: models.Problem) -> ClientError:
         case 404:
             return NotFound(problem.detail)
         case 400 | 414 | 422:
-            return BadRequest(problem.detail, problem.query, problem.at)
+            return BadRequest(problem.detail, problem.query, problem.at, problem.did_you_mean)
     return ServerFailed(problem.detail)

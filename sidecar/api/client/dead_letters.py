@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 import httpx2
 import msgspec
 
+from sidecar.api.client.flows import quote_segment
 from sidecar.api.models import replays as models
 from sidecar.domain.json_safe import encode_json
 
@@ -43,16 +43,16 @@ class DeadLetterClient:
         return (await self._send("GET", f"/v1/replays?limit={limit}", models.ReplayPage)).items
 
     async def replay_job(self, id: str) -> models.ReplayModel:
-        return await self._send("GET", f"/v1/replays/{_segment(id)}", models.ReplayModel)
+        return await self._send("GET", f"/v1/replays/{quote_segment(id)}", models.ReplayModel)
 
     async def pause_replay(self, id: str) -> models.ReplayModel:
-        return await self._send("POST", f"/v1/replays/{_segment(id)}/pause", models.ReplayModel)
+        return await self._send("POST", f"/v1/replays/{quote_segment(id)}/pause", models.ReplayModel)
 
     async def resume_replay(self, id: str) -> models.ReplayModel:
-        return await self._send("POST", f"/v1/replays/{_segment(id)}/resume", models.ReplayModel)
+        return await self._send("POST", f"/v1/replays/{quote_segment(id)}/resume", models.ReplayModel)
 
     async def cancel_replay(self, id: str) -> models.ReplayModel:
-        return await self._send("POST", f"/v1/replays/{_segment(id)}/cancel", models.ReplayModel)
+        return await self._send("POST", f"/v1/replays/{quote_segment(id)}/cancel", models.ReplayModel)
 
     async def audit(self, limit: int = 100) -> models.AuditPage:
         """Return the audit log, latest entry first."""
@@ -112,7 +112,3 @@ async def split_lines(response: httpx2.Response) -> AsyncIterator[bytes]:
                 yield line
     if rest:
         yield rest
-
-
-def _segment(id: str) -> str:
-    return quote(id.encode("utf-8", "surrogateescape"), safe="")

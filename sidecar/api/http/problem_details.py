@@ -38,7 +38,7 @@ def problem_of(error: Exception) -> models.Problem:
     """Build the problem that describes an error to the client."""
     match error:
         case QueryError():
-            return problem(400, str(error), query=to_text(error.query), at=error.at)
+            return problem(400, str(error), query=to_text(error.query), at=error.at, did_you_mean=error.did_you_mean)
         case NotFoundError():
             return problem(404, str(error))
         case Outage():

@@ -19,3 +19,5 @@ class Problem(ApiModel, kw_only=True):
     query: str | None = None
     at: int | None = None
     """Index into `query` of the first character that does not fit."""
+    did_you_mean: str | None = None
+    """The query that was probably meant, if one is known."""

@@ -62,3 +62,5 @@ class CatalogPage(ApiModel, kw_only=True):
     service: str
     """Name of the service whose sidecar answers."""
     coverage: CoverageModel
+    did_you_mean: str | None = None
+    """The query that was probably meant, if nothing matches and a better one is known."""

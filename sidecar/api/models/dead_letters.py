@@ -127,6 +127,8 @@ class DeadLetterPage(ApiModel, kw_only=True):
     cursor: str | None
     note: str | None = None
     """Sentences about streams that could not be read."""
+    did_you_mean: str | None = None
+    """The query that was probably meant, if nothing matches and a better one is known."""
 
 
 class CausePage(ApiModel, kw_only=True):
@@ -140,3 +142,5 @@ class CausePage(ApiModel, kw_only=True):
     note: str | None = None
     """Sentences about streams that could not be read, and about limits of the numbers."""
     cursor: str | None = None
+    did_you_mean: str | None = None
+    """The query that was probably meant, if nothing matches and a better one is known."""

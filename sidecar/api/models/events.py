@@ -110,6 +110,8 @@ class EventPage(ApiModel, kw_only=True):
     items: list[EventModel]
     cursor: str | None
     coverage: CoverageModel
+    did_you_mean: str | None = None
+    """The query that was probably meant, if nothing matches and a better one is known."""
 
 
 class DroppedModel(ApiModel, kw_only=True):
@@ -140,3 +142,5 @@ class ScanEndModel(ApiModel, kw_only=True):
     complete: bool = True
     scanned: int | None = None
     matched: int | None = None
+    did_you_mean: str | None = None
+    """The query that was probably meant, if nothing matches and a better one is known."""

@@ -53,3 +53,5 @@ class LintPage(ApiModel, kw_only=True):
     rules: list[LintRuleModel]
     """The rules that `items` name."""
     coverage: CoverageModel
+    did_you_mean: str | None = None
+    """The query that was probably meant, if nothing matches and a better one is known."""

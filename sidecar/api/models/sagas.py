@@ -74,6 +74,8 @@ class SagaPage(ApiModel, kw_only=True):
     """Number of all held sagas by state."""
     evicted: int
     coverage: CoverageModel
+    did_you_mean: str | None = None
+    """The query that was probably meant, if nothing matches and a better one is known."""
 
 
 class LearnedStepModel(ApiModel, kw_only=True):

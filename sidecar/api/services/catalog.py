@@ -11,6 +11,7 @@ from sidecar.api.mappers.consumer_groups import list_consumers
 from sidecar.api.mappers.events import EventMapper, coverage
 from sidecar.api.mappers.events import schema as schema_ref
 from sidecar.api.services.event_sampler import EventSampler, SampleChoice, parse_metadata_query, value_size
+from sidecar.api.services.pages import suggest_if_empty
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.json_safe import to_json, to_text
@@ -55,7 +56,10 @@ class CatalogService:
         for entry in entries:
             await self._add_schema(entry)
         return models.CatalogPage(
-            items=list(map(_entry, entries)), service=self._service, coverage=coverage(self._index.coverage())
+            items=list(map(_entry, entries)),
+            service=self._service,
+            coverage=coverage(self._index.coverage()),
+            did_you_mean=suggest_if_empty(entries, query),
         )
 
     async def _observe_causes(self, builder: CatalogBuilder) -> None:

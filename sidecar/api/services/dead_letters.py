@@ -9,7 +9,7 @@ from sidecar.api import models
 from sidecar.api.mappers.events import EventMapper
 from sidecar.api.services.letter_queries import LetterQueryCompiler
 from sidecar.api.services.origin_payloads import OriginPayloads
-from sidecar.api.services.pages import page_size
+from sidecar.api.services.pages import page_size, suggest_if_empty
 from sidecar.api.services.ports import DeadLetterSource
 from sidecar.api.services.search import parse_cursor
 from sidecar.dead_letters.deduplication import DeadLetterGroup
@@ -40,6 +40,7 @@ class DeadLetterService:
             items=[self._mapper.dead_letter(group) for group in result.letters[:size]],
             cursor=_cursor_after(result.letters[size - 1]) if more else None,
             note=_join(result.notes),
+            did_you_mean=suggest_if_empty(result.letters, query, cursor),
         )
 
     async def causes(self, query: str = "", limit: int = 100) -> models.CausePage:
@@ -51,6 +52,7 @@ class DeadLetterService:
             letters=result.letters,
             folded=result.folded,
             note=_join(result.notes),
+            did_you_mean=suggest_if_empty(result.causes, query),
         )
 
     async def dead_letter(self, id: str) -> models.DeadLetterModel:

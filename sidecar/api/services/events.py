@@ -8,7 +8,7 @@ from sidecar.api import models
 from sidecar.api.mappers import consumer_groups
 from sidecar.api.mappers.events import EventMapper, coverage
 from sidecar.api.services.id_lookup import IdLookup
-from sidecar.api.services.pages import page_size
+from sidecar.api.services.pages import page_size, suggest_if_empty
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.scan import ScanProgress, ScanRequest, scan
 from sidecar.api.services.search import EventSearch, SearchableIndex, unindexed_node
@@ -20,7 +20,7 @@ from sidecar.domain.model import Decoded
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Position
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
-from sidecar.query import Query, parse
+from sidecar.query import Query, parse, suggest_query
 
 
 class EventService:
@@ -50,7 +50,12 @@ class EventService:
         held = coverage(self._index.coverage())
         if page.note is not None:
             held.note = f"{held.note} {page.note}" if held.note else page.note
-        return models.EventPage(items=page.events, cursor=page.cursor, coverage=held)
+        return models.EventPage(
+            items=page.events,
+            cursor=page.cursor,
+            coverage=held,
+            did_you_mean=suggest_if_empty(page.events, query, cursor or page.cursor),
+        )
 
     async def event(self, id: str) -> models.EventModel:
         """Return the event at a position, or the latest one with this event id, with headers and body."""
@@ -99,7 +104,13 @@ class EventService:
                 scanned=part.scanned, matched=matched, total=part.total, partition=str(part.partition)
             )
         reason = "; ".join(progress.notes) or "everything was read"
-        yield models.ScanEndModel(reason=reason, complete=progress.complete, scanned=progress.scanned, matched=matched)
+        yield models.ScanEndModel(
+            reason=reason,
+            complete=progress.complete,
+            scanned=progress.scanned,
+            matched=matched,
+            did_you_mean=None if matched else suggest_query(query),
+        )
 
 
 def _not_watched(position: Position) -> NotFoundError:

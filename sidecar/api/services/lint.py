@@ -15,6 +15,7 @@ from sidecar.api.services.event_sampler import (
     parse_metadata_query,
     value_size,
 )
+from sidecar.api.services.pages import suggest_if_empty
 from sidecar.decoding.formats.schema_format import UnusableSchema
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.errors import Outage, Refused
@@ -70,6 +71,7 @@ class LintService:
             payloads=payloads,
             rules=[rule for rule in explain_rules() if rule.name in names],
             coverage=coverage(held),
+            did_you_mean=suggest_if_empty(range(events), query),
         )
         if events == max_events:
             note = f"the newest {max_events:,} events were looked at; narrow the query with since:, stream: or type:"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from sidecar.api import models
 from sidecar.api.mappers.events import coverage
 from sidecar.api.services.event_sampler import EventSampler, parse_metadata_query
-from sidecar.api.services.pages import page_size
+from sidecar.api.services.pages import page_size, suggest_if_empty
 from sidecar.api.services.ports import DeadLetterSource
 from sidecar.api.services.saga_monitor import SagaMonitor
 from sidecar.api.services.saga_queries import compile_saga_query
@@ -60,6 +60,7 @@ class SagaService:
             states=states,
             evicted=monitor.tracker.evicted,
             coverage=coverage(self._index.coverage()),
+            did_you_mean=suggest_if_empty(page, query, cursor),
         )
 
     async def saga(self, id: str) -> models.SagaModel:

@@ -11,7 +11,7 @@ import typer
 from sidecar.cli.arguments import QueryCommand, join_words
 from sidecar.cli.command_group import examples
 from sidecar.cli.completion import complete_query
-from sidecar.cli.errors import print_error, run_client
+from sidecar.cli.errors import print_error, print_suggestion, run_client
 from sidecar.cli.options import URL, Connection, Json, OutputFormat, Token, Url
 from sidecar.cli.output.lists import ListView, print_list
 from sidecar.cli.output.tables import TableColumn, print_line, print_note
@@ -117,9 +117,7 @@ def catalog(
     elif directory is not None:
         _write_files(_files(page, chosen), directory)
     elif chosen in (CatalogFormat.TABLE, CatalogFormat.JSON):
-        print_list(VIEW, page.items, OutputFormat.JSON if chosen is CatalogFormat.JSON else None)
-        if chosen is CatalogFormat.TABLE:
-            print_note(page.coverage.note)
+        _print_entries(page, as_json=chosen is CatalogFormat.JSON)
     else:
         ((_, text),) = _files(page, chosen).items()
         typer.echo(text, nl=False)
@@ -168,6 +166,13 @@ def _read_document(path: Path) -> dict[str, object]:
     if not isinstance(document, dict):
         raise typer.BadParameter(f"{path}: expected an AsyncAPI document, found {type(document).__name__}")
     return document
+
+
+def _print_entries(page: models.CatalogPage, *, as_json: bool) -> None:
+    print_list(VIEW, page.items, OutputFormat.JSON if as_json else None)
+    if not as_json:
+        print_note(page.coverage.note)
+        print_suggestion(page.did_you_mean)
 
 
 def _print_differences(document: dict[str, object], page: models.CatalogPage, *, as_json: bool) -> None:

@@ -95,7 +95,7 @@ def list_letters(
             items += page.items
             cursor = page.cursor
             if cursor is None or (limit and len(items) >= limit):
-                return ListPage(items, page.note)
+                return ListPage(items, page.note, page.did_you_mean)
 
     show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 
@@ -118,7 +118,7 @@ def list_causes(
 
     async def fetch(client: Client) -> ListPage[models.CauseModel]:
         page = await client.causes(join_words(query), limit=min(limit, MAX_PAGE_LETTERS))
-        return ListPage(page.items, page.note)
+        return ListPage(page.items, page.note, page.did_you_mean)
 
     show_list(CAUSE_VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 

@@ -11,7 +11,7 @@ import typer
 from sidecar.cli.arguments import PlainCommand, QueryCommand, join_words, restore_word
 from sidecar.cli.command_group import examples
 from sidecar.cli.completion import complete_event, complete_query
-from sidecar.cli.errors import run_client
+from sidecar.cli.errors import print_suggestion, run_client
 from sidecar.cli.options import URL, Connection, Json, Output, OutputFormat, Token, Url, Watch, choose_format
 from sidecar.cli.output.coverage import describe_coverage
 from sidecar.cli.output.lists import ListPage, ListView, print_item, show_list, show_object
@@ -128,23 +128,24 @@ def event(
 
 async def _fetch(client: Client, query: str, limit: int) -> ListPage[models.EventModel]:
     items: list[models.EventModel] = []
-    note = None
+    note = did_you_mean = None
     async for page in _iterate_pages(client, query, limit, full=False):
         items += page.items
-        note = describe_coverage(page.coverage)
-    return ListPage(items, note)
+        note, did_you_mean = describe_coverage(page.coverage), page.did_you_mean
+    return ListPage(items, note, None if items else did_you_mean)
 
 
 async def _list(client: Client, query: str, limit: int, output: OutputFormat | None, *, full: bool) -> None:
     """Print events page by page, so that a long list of JSON needs little memory."""
     async with client:
-        coverage = None
+        coverage = did_you_mean = None
         async for page in _iterate_pages(client, query, limit, full=full):
-            coverage = page.coverage
+            coverage, did_you_mean = page.coverage, page.did_you_mean
             for item in page.items:
                 show_object(item, output, _name, _print_details)
     if coverage is not None:
         print_note(describe_coverage(coverage))
+    print_suggestion(did_you_mean)
 
 
 async def _iterate_pages(client: Client, query: str, limit: int, *, full: bool) -> AsyncIterator[models.EventPage]:
@@ -225,6 +226,7 @@ async def _scan(
                     progress.clear()
                     if isinstance(item, models.ScanEndModel):
                         print_note(f"{item.scanned} records read, {item.matched} matched: {item.reason}")
+                        print_suggestion(item.did_you_mean)
                     else:
                         printer.print(item)
 

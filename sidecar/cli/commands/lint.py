@@ -9,7 +9,7 @@ import typer
 from sidecar.cli.arguments import QueryCommand, join_words
 from sidecar.cli.command_group import examples
 from sidecar.cli.completion import complete_query
-from sidecar.cli.errors import run_client
+from sidecar.cli.errors import print_suggestion, run_client
 from sidecar.cli.options import URL, Connection, Json, Output, OutputFormat, Token, Url, choose_format
 from sidecar.cli.output.lists import ListView, print_list
 from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_note
@@ -86,6 +86,7 @@ def lint(
         print_note(f"{page.events:,} events, {page.flows:,} flows and {page.payloads:,} payloads were checked")
         if page.coverage.note:
             print_note(page.coverage.note)
+        print_suggestion(page.did_you_mean)
     if page.items:
         raise typer.Exit(1)
 

@@ -91,7 +91,7 @@ def list_sagas(
             if cursor is None or (limit and len(items) >= limit):
                 stuck = any(saga.state == "stuck" for saga in items)
                 note = f"{page.evicted:,} older processes were evicted" if page.evicted else None
-                return ListPage(items, note)
+                return ListPage(items, note, page.did_you_mean)
 
     show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
     if stuck:

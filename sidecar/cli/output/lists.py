@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-from sidecar.cli.errors import run_client
+from sidecar.cli.errors import print_suggestion, run_client
 from sidecar.cli.options import Connection, OutputFormat
 from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_note, print_table
 
@@ -34,6 +34,8 @@ class ListPage(NamedTuple, Generic[T]):
 
     items: Sequence[T]
     note: str | None = None
+    did_you_mean: str | None = None
+    """Query that was probably meant, if there are no items."""
 
 
 Fetch = Callable[["Client"], Awaitable[ListPage[T]]]
@@ -52,6 +54,7 @@ def show_list(
         page = run_client(fetch_page())
         print_list(view, page.items, output)
         print_note(page.note)
+        print_suggestion(page.did_you_mean)
         return
     printed: dict[object, bytes] = {}
     while True:

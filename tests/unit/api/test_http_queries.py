@@ -151,3 +151,21 @@ async def test_only_watched_streams_and_their_dead_letters_are_shown(
 
 async def test_ids_typed_without_encoding_are_utf8() -> None:
     assert _one_segment("/v1/aggregates/\u00fc/1", "") == "/v1/aggregates/%C3%BC%2F1"
+
+
+async def test_a_wrong_query_is_answered_with_the_one_that_was_probably_meant(http: httpx2.AsyncClient) -> None:
+    problem = await assert_problem(await http.get("/v1/events", params={"query": "status=rejected"}), 400)
+    assert problem["at"] == 6
+    assert problem["did_you_mean"] == "status:rejected"
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/dead-letters", "/v1/dead-letters/groups"])
+async def test_an_empty_list_says_what_was_probably_meant(
+    sidecar: Sidecar, http: httpx2.AsyncClient, path: str
+) -> None:
+    await sidecar.pass_on(order(1))
+    await sidecar.pass_on(BAD)
+    page = await get_json(http, path, query="order 2063 failed")
+    assert page["items"] == []
+    assert page["did_you_mean"] == "aggregate:*2063 status:rejected"
+    assert (await get_json(http, path))["did_you_mean"] is None
