@@ -145,8 +145,15 @@ class Dashboard(App[None]):
         self._here = self._pages[place]
         self.switch_screen(place)
 
-    def action_go(self, place: str) -> None:
+    def visit(self, place: str) -> None:
+        """Show a screen whole, as its number key does: a filter that it had is cleared."""
+        if len(self.screen_stack) > 2:  # a dialog is open and must be answered first
+            return
         self.go(place)
+        self._pages[place].when_ready(self._pages[place].show_whole)
+
+    def action_go(self, place: str) -> None:
+        self.visit(place)
 
     def back(self) -> None:
         """Show the screen that was shown before this one, as it was."""
@@ -316,7 +323,7 @@ class Dashboard(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         for number, (place, name) in enumerate(PLACES, 1):
-            yield SystemCommand(f"Go to {name}", f"key {number}", lambda place=place: self.go(place))
+            yield SystemCommand(f"Go to {name}", f"key {number}", lambda place=place: self.visit(place))
         if isinstance(screen, BaseScreen):
             for binding in screen.active_bindings.values():
                 about = binding.binding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sidecar.api import models
@@ -78,6 +78,11 @@ class LiveBuffer:
     def waiting(self) -> int:
         """Number of events that arrived since the window was frozen."""
         return self.arrived - self._arrived_frozen if self.frozen else 0
+
+    @property
+    def rows_shown(self) -> Sequence[ReceivedEvent]:
+        """The rows, without marking them as drawn."""
+        return self._seen if self._frozen is None else self._frozen
 
     def rows(self) -> list[ReceivedEvent]:
         self.changed = False

@@ -39,6 +39,9 @@ class Navigator(Protocol):
     def go(self, place: str, *, remember: bool = True) -> None:
         """Show a screen. `back` returns from it if `remember` is set."""
 
+    def visit(self, place: str) -> None:
+        """Show a screen whole, as its number key does: a filter that it had is cleared."""
+
     def back(self) -> None:
         """Show the screen that was shown before this one, as it was."""
 

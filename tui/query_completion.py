@@ -87,6 +87,26 @@ def term(field: str, value: str) -> str:
     return f"{field}:{_quote(value)}"
 
 
+def toggle_term(query: str, term: str) -> str:
+    """Add a term to a query, or remove it if the query ends with it. The rest of the query stays."""
+    if query == term or query.endswith(f" {term}"):
+        rest = query.removesuffix(term).strip()
+        return rest[1:-1] if rest.startswith("(") and rest.endswith(")") and _is_group(rest) else rest
+    if re.search(r"(^|\s)OR(\s|$)", query):
+        query = f"({query})"
+    return f"{query} {term}".strip()
+
+
+def _is_group(query: str) -> bool:
+    """Return True if the first bracket is closed by the last one."""
+    depth = 0
+    for at, char in enumerate(query):
+        depth += (char == "(") - (char == ")")
+        if depth == 0:
+            return at == len(query) - 1
+    return False
+
+
 def _quote(value: str) -> str:
     if len(value) > MAX_VALUE_CHARS or not value.isprintable():
         return _begins(value[:MAX_VALUE_CHARS], whole=len(value) <= MAX_VALUE_CHARS)

@@ -215,6 +215,8 @@ class Shop(AggregateAnswers, InsightAnswers, Client):
             )
         ]  # fmt: skip
         self.the_status = service_status()
+        self.sampled = 0
+        """Events that the index is said to hold; 0: as many as there are."""
         self.the_body: Any = BODY
         self.bodies: dict[str, Any] = {}
         """Bodies of single events by position."""
@@ -254,7 +256,9 @@ class Shop(AggregateAnswers, InsightAnswers, Client):
         held = [one for one in self.the_events if "status:rejected" not in query or one.status == "rejected"]
         if full:
             held = [msgspec.structs.replace(one, body=self.bodies.get(one.position, self.the_body)) for one in held]
-        return models.EventPage(items=held[::-1][:limit], cursor=None, coverage=coverage())
+        held_by_index = msgspec.structs.replace(coverage(), events=self.sampled or len(held))
+        more = "more" if len(held) > limit else None
+        return models.EventPage(items=held[::-1][:limit], cursor=more, coverage=held_by_index)
 
     async def event(self, id: str) -> models.EventModel:
         self._note("event", id)
@@ -286,7 +290,8 @@ class Shop(AggregateAnswers, InsightAnswers, Client):
         self._note("dead_letters", query)
         if query == "type:(":
             raise BadRequest("expected a value, found an open bracket", query, 5)
-        return models.DeadLetterPage(items=self.the_letters[:limit], cursor=None)
+        more = "more" if len(self.the_letters) > limit else None
+        return models.DeadLetterPage(items=self.the_letters[:limit], cursor=more)
 
     async def causes(self, query: str = "", *, limit: int = 100) -> models.CausePage:
         self._note("causes", query)

@@ -142,8 +142,15 @@ class AggregateScreen(BaseScreen):
         return "Open flow" if self.rows.item is not None else ""
 
     @property
-    def escape_hint(self) -> str:
-        return "Events" if self.facts.has_focus else super().escape_hint
+    def filter_text(self) -> str:
+        return ""  # what was asked for is the aggregate, and hides nothing
+
+    @property
+    def up_hint(self) -> str:
+        return "Events" if self.facts.has_focus else ""
+
+    def go_up(self) -> None:
+        self.rows.focus()
 
     def offers(self, action: str) -> bool:
         if action == "failure":
@@ -238,8 +245,8 @@ class AggregateScreen(BaseScreen):
             text.append(f"  {clean(aggregate.aggregate_type, 40)}", colors.info)
         events = aggregate.events
         number = len(events)
-        more = " or more" if number >= MAX_LISTED_EVENTS else ""
-        text.append(f"  {count(number)}{more} event{'' if number == 1 else 's'}", colors.text)
+        latest = "latest " if number >= MAX_LISTED_EVENTS else ""
+        text.append(f"  {latest}{count(number)} event{'' if number == 1 else 's'}", colors.text)
         begun, ended = micros(events[0].occurred_at), micros(events[-1].occurred_at)
         if begun and ended and number > 1:
             text.append(f" in {span((ended - begun) / 1000)}", colors.text)
@@ -298,12 +305,6 @@ class AggregateScreen(BaseScreen):
             self.dashboard.open_flow(id, at=id)
         elif kind == "schema":
             self.dashboard.open_schema(id)
-
-    def action_back(self) -> None:
-        if self.facts.has_focus:
-            self.rows.focus()
-        else:
-            self.dashboard.back()
 
     def action_failure(self) -> None:
         bad = [n for n, step in enumerate(self.rows.items) if step.event.status == "rejected"]

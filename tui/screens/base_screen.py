@@ -12,7 +12,6 @@ from textual.binding import Binding
 from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Static
 
 from sidecar.api.client.client import BadRequest, Client, ClientError
 from tui.background import begin
@@ -22,6 +21,7 @@ from tui.theme import Palette, palette
 from tui.widgets.header import TopBar
 from tui.widgets.key_hints import KeyHints
 from tui.widgets.query_bar import QueryBar
+from tui.widgets.summary_line import SummaryLine
 from tui.widgets.virtual_list import VirtualList
 
 ASKING = "Asking the sidecar …\n"
@@ -105,7 +105,36 @@ class BaseScreen(Screen[None]):
     @property
     def escape_hint(self) -> str:
         """Name of what Escape does; empty if nothing."""
-        return "Back" if self.dashboard.came_from else ""
+        if self.escape_clears:
+            return "Clear filter"
+        return self.up_hint or ("Back" if self.dashboard.came_from else "")
+
+    @property
+    def up_hint(self) -> str:
+        """Name of the part of the screen that `go_up` shows; empty if there is none above."""
+        return ""
+
+    def go_up(self) -> None:
+        """Return from a part of the screen to the one above it, such as from details to their list."""
+
+    @property
+    def filter_text(self) -> str:
+        """The filter that hides a part of what the screen shows otherwise; empty if all is shown."""
+        return self.asked if self.QUERYING is not None else ""
+
+    @property
+    def escape_clears(self) -> bool:
+        """True if Escape clears the filter, before it goes up or back."""
+        return bool(self.filter_text)
+
+    def clear_filter(self) -> None:
+        """Show all again."""
+        self.ask("")
+
+    def show_whole(self) -> None:
+        """Show the screen as its number key does: without a filter."""
+        if self.filter_text:
+            self.clear_filter()
 
     def offers(self, action: str) -> bool:
         """Return True if the key of this action has something to act on here."""
@@ -124,7 +153,7 @@ class BaseScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         yield TopBar(self.PLACE)
-        yield Static(id="summary")
+        yield SummaryLine(id="summary")
         with Vertical(id="body"):
             yield from self.body()
         if self.QUERYING is not None:
@@ -183,7 +212,8 @@ class BaseScreen(Screen[None]):
         """Redraw the summary line, the lists' placeholders and the key hints."""
         if self._ready:
             lost = self.dashboard.link.state == "lost"
-            self.query_one("#summary", Static).update(self._disconnected_text() if lost else self.summary())
+            summary = self._disconnected_text() if lost else self.summary()
+            self.query_one(SummaryLine).show(self.filter_text, summary)
             for rows in self.query(VirtualList):
                 rows.wait("" if self._answered else SILENT if lost else ASKING)
             self.query_one(KeyHints).refresh()
@@ -193,12 +223,6 @@ class BaseScreen(Screen[None]):
         text = Text(" ", no_wrap=True, overflow="ellipsis")
         text.append("✗ Disconnected, retrying; the data shown is old. ", f"bold {self.theme_styles.bad}")
         return text.append(clean(self.dashboard.link.reason, 300), self.theme_styles.dim)
-
-    def asked_text(self) -> Text:
-        """Return the query as it appears in the summary."""
-        if not self.asked:
-            return Text()
-        return Text.assemble(("  ⌕ ", self.theme_styles.accent), (clean(self.asked, 200), self.theme_styles.accent))
 
     # --- queries
 
@@ -246,11 +270,22 @@ class BaseScreen(Screen[None]):
                 return
 
     def action_back(self) -> None:
-        if self.QUERYING is not None and self.asked and not self.dashboard.came_from:
-            self.ask("")
+        """Clear the filter, else go up within the screen, else return to the screen before."""
+        if self.escape_clears:
+            self.clear_filter()
+        elif self.up_hint:
+            self.go_up()
         else:
             self.dashboard.back()
 
+    @on(SummaryLine.FilterCleared)
+    def _filter_cleared(self) -> None:
+        self.clear_filter()
+
+    @on(SummaryLine.FilterOpened)
+    def _filter_opened(self) -> None:
+        self.action_query()
+
     @on(TopBar.Wanted)
     def _place_wanted(self, event: TopBar.Wanted) -> None:
-        self.dashboard.go(event.place)
+        self.dashboard.visit(event.place)

@@ -16,7 +16,7 @@ from sidecar.api.client.client import ClientError, NotFound, ServerFailed
 from sidecar.api.models.replays import ReplayRequestModel
 from tui.background import begin
 from tui.letter_cache import LetterCache
-from tui.query_completion import term
+from tui.query_completion import term, toggle_term
 from tui.screens.dead_letter_actions import DeadLetterActionsScreen
 from tui.text.dead_letter_lines import open_letters
 from tui.text.dead_letter_summary import describe_cause, format_letters, summarize_causes, summarize_letters
@@ -32,7 +32,7 @@ MAX_LETTERS_PER_REQUEST = 10_000
 """Most letters named in one request."""
 
 NO_CAUSES = "No dead letters\nRejected events appear here, grouped by cause."
-NO_MATCH = "No dead letter matches the query\n/ changes it. / and Enter on an empty line show all."
+NO_MATCH = "No dead letter matches the query\nEsc clears it, / changes it."
 SELECT_FIRST = "Select a letter first: Enter shows the letters of a cause"
 
 
@@ -88,12 +88,39 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         return focused.enter_hint if isinstance(focused, DetailList) else ""
 
     @property
-    def escape_hint(self) -> str:
+    def escape_clears(self) -> bool:
+        return bool(self.asked) and not self._direct  # letters of a link are a place of their own: Escape leaves it
+
+    @property
+    def up_hint(self) -> str:
         if self._level == "causes":
-            return super().escape_hint or ("All causes" if self.asked else "")
-        if self._level == "full" or not self.letters.has_focus:
+            return ""
+        if self._level == "full" or self.panes.facts.has_focus:
             return "Letters"
-        return "Causes" if not self._direct else super().escape_hint or "Causes"
+        return "" if self._direct and self.dashboard.came_from else "Causes"
+
+    def go_up(self) -> None:
+        if self._level == "full":
+            self._to("letters")
+        elif self.panes.facts.has_focus:
+            self.letters.focus()
+        elif self._direct:
+            self.ask("")
+        else:
+            self._to("causes")
+            self.look_now()
+
+    def clear_filter(self) -> None:
+        if self._direct:
+            self.ask("")
+        else:
+            self.asked = ""
+            self.say()
+            self.look_now()
+
+    def show_whole(self) -> None:
+        if self.asked or self._level != "causes":
+            self.ask("")
 
     def offers(self, action: str) -> bool:
         match action:
@@ -208,7 +235,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             )
         if self._jobs:
             text.append(f"   » replay {self._jobs} (p)", colors.info)
-        return text.append_text(self.asked_text())
+        return text
 
     @on(VirtualList.Moved, "#causes")
     def _cause_moved(self) -> None:
@@ -278,19 +305,6 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             case "schema":
                 self.dashboard.open_schema(id)
 
-    def action_back(self) -> None:
-        if self._level == "full":
-            self._to("letters")
-        elif self._level == "letters" and self.panes.facts.has_focus:
-            self.letters.focus()
-        elif self._level == "letters" and not self._direct:
-            self._to("causes")
-            self.look_now()
-        elif self.dashboard.came_from:
-            self.dashboard.back()
-        elif self._direct or self.asked:
-            self.ask("")
-
     def action_flow(self) -> None:
         letter = self.letter
         id = letter.origin or letter.trace_id or letter.aggregate_id if letter is not None else None
@@ -307,7 +321,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             self.dashboard.open_aggregate(letter.aggregate_id, at=letter.origin)
 
     def action_only_open(self) -> None:
-        self.ask("" if self.asked == "state:open" else "state:open")
+        self.ask(toggle_term(self.asked, "state:open"))
 
     # --- selection and replay
 

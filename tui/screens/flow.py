@@ -84,8 +84,11 @@ class FlowScreen(BaseScreen):
         return "" if line is None else "Show dead letter" if line.why else "Show details"
 
     @property
-    def escape_hint(self) -> str:
-        return "Tree" if self.facts.has_focus else super().escape_hint
+    def up_hint(self) -> str:
+        return "Tree" if self.facts.has_focus else ""
+
+    def go_up(self) -> None:
+        self.lines.focus()
 
     def offers(self, action: str) -> bool:
         line = self.lines.item
@@ -248,12 +251,6 @@ class FlowScreen(BaseScreen):
             self.dashboard.open_schema(id)
         elif kind == "flow":
             self.dashboard.open_flow(id)
-
-    def action_back(self) -> None:
-        if self.facts.has_focus:
-            self.lines.focus()
-        else:
-            self.dashboard.back()
 
     def action_cause(self) -> None:
         line = self.lines.item

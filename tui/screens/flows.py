@@ -18,7 +18,7 @@ from tui.screens.base_screen import BaseScreen
 from tui.text import time_format, waterfall_layout
 from tui.text.columns import Column, fit, line, titles
 from tui.text.sanitize import clean
-from tui.text.time_format import age, clock_in, span
+from tui.text.time_format import clock_in, count, span
 from tui.theme import Palette, hue, mark, short, tone
 from tui.widgets.virtual_list import VirtualList
 
@@ -137,8 +137,8 @@ class FlowsScreen(BaseScreen):
         self._hold = False
         self._flows: list[models.FlowModel] = []
         self._gists: OrderedDict[str, tuple[int, FlowSummary]] = OrderedDict()
-        self._note = ""
         self._coverage: models.CoverageModel | None = None
+        self._has_more = False
 
     def body(self) -> Iterable[Widget]:
         yield VirtualList(
@@ -155,10 +155,6 @@ class FlowsScreen(BaseScreen):
         return "Open flow" if self.rows.item is not None else ""
 
     @property
-    def escape_hint(self) -> str:
-        return super().escape_hint or ("All flows" if self.asked else "")
-
-    @property
     def rows(self) -> VirtualList[ListedFlow]:
         return self.query_one("#flows", VirtualList)
 
@@ -168,9 +164,10 @@ class FlowsScreen(BaseScreen):
             return
         page = await self.client.flows(limit=MAX_LISTED_FLOWS)
         flows = page.items
-        self._coverage, self._note = page.coverage, ""
+        self._coverage, self._has_more = page.coverage, page.cursor is not None
         if self.asked:
             events = await self.client.events(self.asked, limit=MAX_MATCHED_EVENTS)
+            self._has_more = events.cursor is not None
             wanted = dict.fromkeys(event.trace_id for event in events.items if event.trace_id)
             known = {flow.trace_id for flow in flows}
             flows = [flow for flow in flows if flow.trace_id in wanted]
@@ -236,7 +233,7 @@ class FlowsScreen(BaseScreen):
         colors = self.theme_styles
         rejected = sum(1 for flow in self._flows if flow.status == "rejected")
         text = Text(" ", no_wrap=True, overflow="ellipsis")
-        text.append(f"{len(self._flows)} flows", colors.strong)
+        text.append(self._describe_count(), colors.strong)
         text.append(f"   ✗ {rejected} rejected", colors.bad if rejected else colors.dim)
         repaired = sum(1 for flow in self._flows if flow.status == "repaired")
         if repaired:
@@ -245,10 +242,24 @@ class FlowsScreen(BaseScreen):
         text.append(ORDERS[self._order], colors.info)
         if self._hold:
             text.append("   ‖ paused", f"bold {colors.warn}")
-        if self._coverage is not None and self._coverage.since:
-            text.append(f"   of the last {age(self._coverage.since, time_format.now())}", colors.dim)
-        text.append_text(self.asked_text())
         return text
+
+    def _describe_count(self) -> str:
+        """Return the number of listed flows, and of what they are the number."""
+        number = len(self._flows)
+        words = f"{number:,} flow{'' if number == 1 else 's'}"
+        if self.asked:
+            words = (
+                f"{words} of the newest {MAX_MATCHED_EVENTS:,} matches" if self._has_more else f"{words} with matches"
+            )
+        elif self._has_more:
+            words = f"newest {words}"
+        coverage = self._coverage
+        if coverage is not None and coverage.since and not self._has_more:
+            words += f" {time_format.since(coverage.since, time_format.now())}"
+        elif coverage is not None:
+            words += f", of {count(coverage.events)} events"
+        return words
 
     @on(VirtualList.Chosen)
     def _chosen(self, event: VirtualList.Chosen) -> None:

@@ -75,8 +75,11 @@ class LintScreen(BaseScreen):
         return "The event" if piece is not None and piece.position else ""
 
     @property
-    def escape_hint(self) -> str:
-        return super().escape_hint if self.rows.has_focus else "The findings"
+    def up_hint(self) -> str:
+        return "Findings" if self.explanation.has_focus else ""
+
+    def go_up(self) -> None:
+        self.rows.focus()
 
     def offers(self, action: str) -> bool:
         return action != "events" or (self.rows.item is not None and self.rows.item.stream is not None)
@@ -99,7 +102,7 @@ class LintScreen(BaseScreen):
             words = severity if count == 1 else f"{severity}s"
             text.append(f"{mark} {count} {words}   ", severity_style(severity, colors) if count else colors.dim)
         text.append(f"in {self._page.events:,} events", colors.dim)
-        return text.append_text(self.asked_text())
+        return text
 
     @on(VirtualList.Moved, "#findings")
     def _show_finding(self) -> None:
@@ -141,11 +144,3 @@ class LintScreen(BaseScreen):
     def action_refresh(self) -> None:
         """Check the events again."""
         self.look_now()
-
-    def action_back(self) -> None:
-        if self.explanation.has_focus:
-            self.rows.focus()
-        elif self.asked:
-            self.ask("")
-        else:
-            self.dashboard.back()

@@ -14,7 +14,9 @@ from sidecar.api import models
 from sidecar.api.client.client import BadRequest, ClientError, LiveConnected, LiveRetry
 from tui.background import begin
 from tui.live_buffer import LiveBuffer, ReceivedEvent
+from tui.query_completion import term, toggle_term
 from tui.screens.base_screen import ASKING, BaseScreen
+from tui.text import time_format
 from tui.text.columns import Column, cut, fit, line, titles
 from tui.text.sanitize import clean
 from tui.text.time_format import clock_in, count, rate
@@ -32,7 +34,7 @@ NOTHING = (
     "No events yet\nEvents appear here as services publish them.\n"
     "Press 7 to see which streams are watched, or / to change the query."
 )
-NO_MATCH = "No event matches\nMatching events will appear here. / changes the query, Esc goes back."
+NO_MATCH = "No event matches\nMatching events will appear here. Esc clears the query, / changes it."
 
 COLUMNS = (
     Column("time", "time", 8, 12),
@@ -122,10 +124,6 @@ class LiveScreen(BaseScreen):
         return "Open flow" if self.rows.item is not None else ""
 
     @property
-    def escape_hint(self) -> str:
-        return super().escape_hint or ("All events" if self.asked else "")
-
-    @property
     def rows(self) -> VirtualList[ReceivedEvent]:
         return self.query_one("#live", VirtualList)
 
@@ -196,21 +194,21 @@ class LiveScreen(BaseScreen):
             text.append(" (G follows)", colors.dim)
         else:
             text.append("▶ following", colors.good)
-        text.append_text(self.asked_text())
+        if self.asked:
+            text.append(f"   newest {count(len(feed.rows_shown))} that match, {rate(self._rate)}", colors.strong)
         if status is not None:
-            events = sum(stream.events for stream in status.streams)
+            now = time_format.now()
+            begun = time_format.since_micros(now - int(status.uptime_s * 1e6), now)
             rejected = sum(stream.rejected for stream in status.streams)
-            text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", colors.strong)
-            text.append(f"   {count(events)} seen", colors.text)
+            text.append(f"   {rate(sum(stream.rate for stream in status.streams))}", colors.text)
             text.append(f"   ✗ {count(rejected)} rejected", colors.bad if rejected else colors.dim)
+            text.append(f" of {count(sum(stream.events for stream in status.streams))} {begun}", colors.text)
             if rejected and not self.asked:
                 text.append(" (4 shows why)", colors.dim)
             if lag := sum(stream.lag or 0 for stream in status.streams):
                 text.append(f"   lag {count(lag)}", colors.warn)
             if status.filling:
                 text.append("   backfilling the index", colors.warn)
-        if self.asked:
-            text.append(f"   {rate(self._rate)} match", colors.text)
         if self._rate > MAX_READABLE_RATE:
             text.append("   too fast to read: only the newest are shown, / filters", colors.warn)
         if feed.dropped:
@@ -249,7 +247,7 @@ class LiveScreen(BaseScreen):
         self.say()
 
     def action_failing(self) -> None:
-        self.ask("" if self.asked == "status:rejected" else "status:rejected")
+        self.ask(toggle_term(self.asked, "status:rejected"))
 
     def action_aggregate(self) -> None:
         seen = self.rows.item
@@ -265,7 +263,5 @@ class LiveScreen(BaseScreen):
         self._like("stream")
 
     def _like(self, field: str) -> None:
-        from tui.query_completion import term
-
         if (seen := self.rows.item) is not None and (value := getattr(seen.event, field)):
             self.ask(term(field, value))

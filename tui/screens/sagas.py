@@ -84,8 +84,11 @@ class SagasScreen(BaseScreen):
         return "Its dead letter" if piece.letter else "Its event" if piece.position else ""
 
     @property
-    def escape_hint(self) -> str:
-        return super().escape_hint if self.rows.has_focus else "The processes"
+    def up_hint(self) -> str:
+        return "Processes" if self.steps.has_focus else ""
+
+    def go_up(self) -> None:
+        self.rows.focus()
 
     def offers(self, action: str) -> bool:
         return self.rows.item is not None or action not in ("flow", "letters")
@@ -112,7 +115,10 @@ class SagasScreen(BaseScreen):
             count = self._states.get(state, 0)
             style = state_style(state, colors) if count else colors.dim
             text.append(f"{STATE_MARKS[state]} {count:,} {state}   ", style)
-        return text.append_text(self.asked_text())
+        total = sum(self._states.values())
+        if total > len(self.rows.items) > 0:
+            text.append(f"   the first {len(self.rows.items):,} of {total:,}", colors.warn)
+        return text
 
     @on(VirtualList.Moved, "#sagas")
     def _show_saga(self) -> None:
@@ -164,11 +170,3 @@ class SagasScreen(BaseScreen):
         """Show the dead letters of the selected process."""
         if (saga := self.rows.item) is not None:
             self.dashboard.open_letters(term("trace", saga.trace_id))
-
-    def action_back(self) -> None:
-        if self.steps.has_focus:
-            self.rows.focus()
-        elif self.asked:
-            self.ask("")
-        else:
-            self.dashboard.back()

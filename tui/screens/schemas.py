@@ -132,8 +132,11 @@ class SchemasScreen(BaseScreen):
         return "Show versions" if self.rows.has_focus and self.rows.item is not None else ""
 
     @property
-    def escape_hint(self) -> str:
-        return super().escape_hint if self.rows.has_focus else "Subjects"
+    def up_hint(self) -> str:
+        return "" if self.rows.has_focus else "Subjects"
+
+    def go_up(self) -> None:
+        self.rows.focus()
 
     @property
     def rows(self) -> VirtualList[models.SubjectModel]:
@@ -252,12 +255,6 @@ class SchemasScreen(BaseScreen):
     @on(VirtualList.Chosen, "#subjects")
     def _chosen(self) -> None:
         self.query_one("#schema", VirtualList).focus()
-
-    def action_back(self) -> None:
-        if self.query_one("#schema", VirtualList).has_focus:
-            self.rows.focus()
-        else:
-            self.dashboard.back()
 
     def action_events(self) -> None:
         if (subject := self.rows.item) is not None:

@@ -134,7 +134,7 @@ class StatusScreen(BaseScreen):
         if kind == "flow":
             self.dashboard.open_flow(id, at=id)
         elif kind == "letters":
-            self.dashboard.go("letters")
+            self.dashboard.visit("letters")
         elif entry.stream is not None:
             from tui.query_completion import term
 

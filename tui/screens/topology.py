@@ -15,7 +15,7 @@ from tui.screens.base_screen import BaseScreen
 from tui.text import time_format
 from tui.text.columns import cut, fit_exactly
 from tui.text.sanitize import clean
-from tui.text.time_format import age, count, rate, span
+from tui.text.time_format import age, count, newest_of, rate, span
 from tui.text.topology_lines import TopologyLine, stream_of, topology_lines
 from tui.theme import Palette, hue
 from tui.widgets.virtual_list import VirtualList
@@ -45,6 +45,7 @@ class TopologyScreen(BaseScreen):
         super().__init__()
         self._lanes: list[TopologyLine] = []
         self._note: str | None = None
+        self._sampled = ""
 
     def body(self) -> Iterable[Widget]:
         yield VirtualList(
@@ -74,6 +75,7 @@ class TopologyScreen(BaseScreen):
         groups = await self.client.groups()
         events = await self.client.events(limit=SAMPLE_EVENTS)
         self._lanes, self._note = topology_lines(status, groups, events.items), groups.note
+        self._sampled = newest_of(len(events.items), events.coverage.events, "events")
         self.rows.show(self._lanes)
 
     def summary(self) -> Text:
@@ -84,7 +86,10 @@ class TopologyScreen(BaseScreen):
         text.append(f"{len(streams)} streams", colors.strong)
         text.append(f"   {rate(sum(stream.rate for stream in streams.values()))}", colors.text)
         bad = sum(lane.producer.rejected for lane in self._lanes if lane.producer)
-        text.append(f"   ✗ {bad} of the newest {SAMPLE_EVENTS:,} rejected", colors.bad if bad else colors.dim)
+        text.append(
+            f"   ✗ {count(bad)} rejected of {'the ' if 'of' in self._sampled else ''}{self._sampled}",
+            colors.bad if bad else colors.dim,
+        )
         if stopped:
             text.append(f"   ✗ stopped: {clean(', '.join(sorted(stopped)), 100)}", f"bold {colors.bad}")
         if self._note:

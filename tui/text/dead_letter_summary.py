@@ -7,7 +7,7 @@ from rich.text import Text
 from sidecar.api import models
 from tui.text.dead_letter_lines import open_letters
 from tui.text.sanitize import clean
-from tui.text.time_format import count
+from tui.text.time_format import count, newest_of
 from tui.theme import Palette
 
 
@@ -30,7 +30,7 @@ def summarize_causes(page: models.CausePage | None, colors: Palette) -> Text:
         return text.append("reading the dead letters …", colors.dim)
     waiting = sum(map(open_letters, page.items))
     text.append(f"{len(page.items)} cause{'' if len(page.items) == 1 else 's'}", colors.strong)
-    text.append(f"   {format_letters(page.letters)}", colors.text)
+    text.append(f" of {format_letters(page.letters)}", colors.text)
     text.append(f"   ✗ {count(waiting)} open", colors.bad if waiting else colors.good)
     if page.folded:
         text.append(f"   {count(page.folded)} more in causes that are not listed", colors.warn)
@@ -63,7 +63,13 @@ def summarize_letters(
         text.append(" » ", colors.line)
         text.append(clean(f"{cause.code} on {cause.stream}", 100), colors.info)
     text.append(" » ", colors.line)
-    text.append(f"{count(listed)} or more letters" if more else format_letters(listed), colors.strong)
+    if not more:
+        counted = format_letters(listed)
+    elif cause is not None:
+        counted = newest_of(listed, cause.count, "letters")
+    else:
+        counted = f"newest {format_letters(listed)}, more match"
+    text.append(counted, colors.strong)
     if letter is not None:
         text.append(" » ", colors.line)
         text.append(clean(letter.type or letter.id, 60), colors.info)

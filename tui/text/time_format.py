@@ -82,6 +82,25 @@ def count(number: int | None) -> str:
     return f"{number:,}" if abs(number) < 1_000_000 else f"{number / 1e6:.1f} M"
 
 
+def since(written: str | None, now: int) -> str:
+    """Format a past moment, such as `since 14:02`, with the date if it is half a day ago; empty if unknown."""
+    at = micros(written)
+    return "" if at is None else since_micros(at, now)
+
+
+def since_micros(at: int, now: int) -> str:
+    """Format a past moment in microseconds since 1970, such as `since 14:02`."""
+    moment = datetime.fromtimestamp(at / 1e6, UTC)
+    return moment.strftime("since %H:%M" if now - at < 43_200_000_000 else "since %b %d, %H:%M")
+
+
+def newest_of(listed: int, total: int | None, noun: str) -> str:
+    """Say of what a number of listed items counts: `12 flows`, `newest 200 of 25,000 letters`."""
+    if total is None or total <= listed:
+        return f"{count(listed)} {noun if listed != 1 else noun.removesuffix('s')}"
+    return f"newest {count(listed)} of {count(total)} {noun}"
+
+
 def rate(per_second: float | None) -> str:
     """Format a rate, such as `48/s` or `0.4/s`."""
     if per_second is None:
