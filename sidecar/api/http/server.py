@@ -37,6 +37,7 @@ class HttpListener:
             uvicorn.Config(
                 app,
                 log_config=None,
+                log_level="error",
                 access_log=False,
                 lifespan="off",
                 ws="none",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import OPERATOR, order, serving
+from tests.support.api import OPERATOR, READER, REPORTER, order, serving
 
 ENDLESS = ("/v1/live", "/v1/scan")
 """Paths whose streams of events do not end, or end only with the brokers' logs."""
@@ -20,7 +20,8 @@ SKIPPED_CHECKS = (
 
 
 @pytest.mark.slow
-async def test_every_answer_is_one_that_the_description_names(tmp_path: Path) -> None:
+@pytest.mark.parametrize("token", [OPERATOR, READER, REPORTER], ids=["operate", "read", "report"])
+async def test_every_answer_is_one_that_the_description_names(tmp_path: Path, token: str) -> None:
     settings = tmp_path / "schemathesis.toml"
     statuses = [400, 401, 403, 404, 405, 409, 413, 414, 415]
     settings.write_text(f"[checks]\nnegative_data_rejection.expected-statuses = {statuses}\n")
@@ -29,7 +30,7 @@ async def test_every_answer_is_one_that_the_description_names(tmp_path: Path) ->
             await sidecar.pass_on(order(number))
         await sidecar.pass_on({"eventId": "x", "eventType": 3})
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(settings)]
-        command += ["run", f"{sidecar.url}/schema", "-H", f"Authorization: Bearer {OPERATOR}"]
+        command += ["run", f"{sidecar.url}/schema", "-H", f"Authorization: Bearer {token}"]
         command += ["--phases", "coverage,fuzzing", "--max-examples", "15", "--seed", "1", "--request-timeout", "10"]
         command += ["--exclude-checks", ",".join(SKIPPED_CHECKS), "--suppress-health-check", "all"]
         for path in ENDLESS:
