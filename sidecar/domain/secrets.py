@@ -12,12 +12,15 @@ _SECRET_KEY = re.compile(
 )
 _SECRET_MAPPING = re.compile(r"^(?:headers|oauth\w*)$", re.IGNORECASE)
 _SECRET_VARIABLE = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL", re.IGNORECASE)
-_USERINFO = re.compile(r"(//).*@", re.DOTALL)
+_USERINFO = re.compile(r"(//|\A(?=[^\s/@]+:[^/]*@)).*@", re.DOTALL)
 """Up to the last `@`: passwords that were not escaped hold slashes, spaces and `@` themselves."""
 _URL_CREDENTIALS = re.compile(r"([a-z][a-z0-9+.-]*://)[^\s/@:]*:(?![0-9]+/)[^\s@]*@(?=[\w\[])", re.IGNORECASE)
 _BARE_CREDENTIALS = re.compile(r"(?<![\w/@:])[^\s/@:'\"(]+:[^\s/@]+@(?=[\w.-]+:[0-9]|\[)")
 """User and password before a host and port, as client libraries quote addresses without their scheme."""
-_URL_PARAMETER = re.compile(r"([?&](?:password|secret|token|api[_-]?key)=)[^&#\s]*", re.IGNORECASE)
+_TOKEN_AS_USER = re.compile(r"(https?://)[^\s/@]+@(?=[\w\[])", re.IGNORECASE)
+_URL_PARAMETER = re.compile(
+    r"([?&][\w.%-]*(?:pass|pwd|secret|token|key|credential|signature|sig|auth)[\w.%-]*=)[^&#\s]*", re.IGNORECASE
+)
 
 
 def is_secret(key: str) -> bool:
@@ -37,10 +40,10 @@ def mask_url(text: str) -> str:
 
 def mask_credentials(text: str) -> str:
     """Mask user and password of addresses within a sentence, such as an error of a client library."""
-    if "@" not in text:
-        return text
-    masked = _URL_CREDENTIALS.sub(rf"\1{HIDDEN}@", text)
-    return _URL_PARAMETER.sub(rf"\1{HIDDEN}", _BARE_CREDENTIALS.sub(f"{HIDDEN}@", masked))
+    if "@" in text:
+        text = _TOKEN_AS_USER.sub(rf"\1{HIDDEN}@", _URL_CREDENTIALS.sub(rf"\1{HIDDEN}@", text))
+        text = _BARE_CREDENTIALS.sub(f"{HIDDEN}@", text)
+    return _URL_PARAMETER.sub(rf"\1{HIDDEN}", text) if "://" in text else text
 
 
 def mask_secrets(value: Any, key: str = "") -> Any:

@@ -25,6 +25,7 @@ from sidecar.api import models
 from sidecar.api.client.dead_letters import DeadLetterClient, encode_body, split_lines
 from sidecar.api.client.flows import READING, TIMEOUT, FlowClient, quote_segment
 from sidecar.domain.json_safe import parse_float
+from sidecar.domain.secrets import mask_url
 
 A = TypeVar("A")
 
@@ -97,19 +98,20 @@ class Client(DeadLetterClient, FlowClient):
     def __init__(
         self, url: str = DEFAULT_URL, token: str | None = None, *, transport: httpx2.AsyncBaseTransport | None = None
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = mask_url(url.rstrip("/"))
+        """The address as it is shown: without a password."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             self._http = httpx2.AsyncClient(
-                base_url=self.url,
+                base_url=url.rstrip("/"),
                 headers=headers,
                 timeout=TIMEOUT,
                 transport=transport,
-                verify=_tls(self.url),
-                trust_env=not is_local(self.url),
+                verify=_tls(url),
+                trust_env=not is_local(url),
             )
-        except (httpx2.InvalidURL, ValueError) as error:
-            raise Unreachable(f"{url!r} is not an address of a sidecar: {error}") from None
+        except (httpx2.InvalidURL, ValueError):  # their texts quote parts of the address, which can be a password
+            raise Unreachable(f"{self.url!r} is not an address of a sidecar; expected http://HOST:PORT") from None
 
     async def __aenter__(self) -> Client:
         return self
@@ -335,7 +337,10 @@ class Client(DeadLetterClient, FlowClient):
 
 def is_local(url: str) -> bool:
     """Check whether the address is on this machine, so that no proxy is used."""
-    return httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
+    try:
+        return httpx2.URL(url).host in ("127.0.0.1", "localhost", "::1")
+    except (httpx2.InvalidURL, ValueError):
+        return False
 
 
 def _tls(url: str) -> ssl.SSLContext | bool:

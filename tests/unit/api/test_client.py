@@ -213,3 +213,21 @@ def test_the_client_is_light() -> None:
     code = f"import sys, sidecar.api.client.client; print([m for m in {heavy!r} if m in sys.modules])"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://u:hunter2@127.0.0.1:1",
+        "http://hunter2@127.0.0.1:1/x?token=hunter2",
+        "http://u:hunter/2@host",
+        "http://u:hunter2@[::1",
+        "ftp://u:hunter2@127.0.0.1",
+        "u:hunter2@127.0.0.1:1",
+    ],
+)
+async def test_no_error_quotes_a_password_in_the_address(url: str) -> None:
+    with pytest.raises(Unreachable) as raised:
+        async with Client(url, "token") as client:
+            await client.status()
+    assert "hunter" not in str(raised.value)

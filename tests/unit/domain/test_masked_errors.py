@@ -17,6 +17,8 @@ from sidecar.domain.secrets import mask_credentials
         "redis://:hunter2@localhost:6379/0 is away",
         "rediss://me:hunter2@[::1]:6379 and https://a:hunter2@b/c?token=hunter2",
         "redis+sentinel://u:hunter2@h1:26379,h2:26379/MASTER/0",
+        "https://hunter2@git.example/x refused",
+        "https://a@h/x?sig=hunter2 and http://h?AccountKey=hunter2&x=1",
     ],
 )
 def test_passwords_are_masked(sentence: str) -> None:
