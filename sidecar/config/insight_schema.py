@@ -64,6 +64,13 @@ class LintConfig(StrictStruct, frozen=True):
     max_chain: Annotated[
         Count, Meta(description="Events in a chain of causes from which `long-chain` reports it, without this one.")
     ] = 10
+    old_version_after: Annotated[
+        Duration,
+        Meta(
+            description="Time after the first event of a new schema version from which `old-schema-version` reports "
+            "events of an older one: longer than a deployment takes."
+        ),
+    ] = Duration(600)
 
 
 class CatalogConfig(StrictStruct, frozen=True):

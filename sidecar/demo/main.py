@@ -24,11 +24,19 @@ TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 
 
 def main(
-    *, broker: str, headless: bool, seconds: float | None, seed: int, json: bool, rate: float = ORDERS_PER_SECOND
+    *,
+    broker: str,
+    headless: bool,
+    seconds: float | None,
+    seed: int,
+    json: bool,
+    rate: float = ORDERS_PER_SECOND,
+    clean: bool = False,
 ) -> int:
     """Run the demo and return the exit code. Raises TracecarError if a server does not start.
 
     Without a terminal the demo is headless. A headless demo ends after `seconds`, by default 20.
+    `clean`: the shop makes no mistake.
     """
     if missing := _find_missing(broker):
         sys.stderr.write(f"tracecar: the demo needs {missing}: pip install 'tracecar[demo]'\n")
@@ -47,7 +55,7 @@ def main(
         _run_embedded(broker) as address,
         SidecarProcess(Path(directory), broker, address, prefer_default_port=not headless) as sidecar,
     ):
-        demo = Demo(broker, address, sidecar, seed=seed, rate=rate, seconds=seconds)
+        demo = Demo(broker, address, sidecar, seed=seed, rate=rate, seconds=seconds, clean=clean)
         return asyncio.run(demo.run(headless=headless, json=json))
 
 

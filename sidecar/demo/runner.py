@@ -39,13 +39,32 @@ SHOP_OPEN_MESSAGE = "The shop is open"
 
 
 class Demo:
-    """A run of the demo. `rate`: orders per second. `seconds`: duration; None: until Ctrl-C."""
+    """A run of the demo."""
 
     def __init__(
-        self, broker: str, address: str, sidecar: SidecarProcess, *, seed: int, rate: float, seconds: float | None
+        self,
+        broker: str,
+        address: str,
+        sidecar: SidecarProcess,
+        *,
+        seed: int,
+        rate: float,
+        seconds: float | None,
+        clean: bool,
     ) -> None:
+        """Create the run.
+
+        Args:
+            broker: `redis` or `kafka`.
+            address: Bootstrap servers, or a Redis URL.
+            sidecar: The running sidecar.
+            seed: Seed of the shop.
+            rate: Orders per second.
+            seconds: Duration; None: until Ctrl-C.
+            clean: True for a shop that makes no mistake.
+        """
         self._broker, self._address, self._sidecar = broker, address, sidecar
-        self._seed, self._rate, self._seconds = seed, rate, seconds
+        self._seed, self._rate, self._seconds, self._clean = seed, rate, seconds, clean
         self._started_at = time.monotonic()
         self._stop = asyncio.Event()
 
@@ -60,9 +79,10 @@ class Demo:
         await self._sidecar.ready()
         shop = Shop(
             self._connect(),
-            Serializers(schemas, flat_entries=self._broker == "redis"),
+            Serializers(schemas, flat_entries=self._broker == "redis", old_instances=not self._clean),
             seed=self._seed,
             rate=self._rate,
+            clean=self._clean,
         )
         self._started_at = time.monotonic()
         async with Client(self._sidecar.url, self._sidecar.token) as client:

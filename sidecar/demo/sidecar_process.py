@@ -38,6 +38,8 @@ registry:
 api:
   port: {port}
   token: "${{TRACECAR_TOKEN}}"
+lint:
+  old_version_after: 5s
 sagas:
   - name: order
     start: OrderPlaced

@@ -56,7 +56,12 @@ def build_lint(
         mapper=mapper,
         catalog=schemas,
         groups=groups,
-        build_linter=lambda hidden: Linter(max_chain=rules.max_chain, ignore=rules.ignore, hidden_fields=hidden),
+        build_linter=lambda hidden: Linter(
+            max_chain=rules.max_chain,
+            old_version_after_s=float(rules.old_version_after),
+            ignore=rules.ignore,
+            hidden_fields=hidden,
+        ),
     )
 
 

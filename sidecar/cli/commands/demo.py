@@ -44,6 +44,9 @@ def demo(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the shop: the same seed gives the same orders.")] = 1,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Run the shop without mistakes: nothing is rejected, lint finds nothing.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run an embedded broker, a demo shop and a sidecar.
@@ -53,4 +56,4 @@ def demo(
     """
     from sidecar.demo.main import main
 
-    sys.exit(main(broker=broker.value, headless=headless, seconds=seconds, seed=seed, json=json))
+    sys.exit(main(broker=broker.value, headless=headless, seconds=seconds, seed=seed, json=json, clean=clean))

@@ -22,7 +22,7 @@ class ExpectedCounts:
         """Records by the name of their fault."""
         self.duplicates = 0
         self.unlinked = 0
-        """Records without any link to an order."""
+        """Flows without any link to an order: single records, and those of bad habits."""
         self.unreadable = 0
         """Number of records that a service of the shop read and was not able to use."""
 
@@ -33,7 +33,7 @@ class ExpectedCounts:
 
     @property
     def flows(self) -> int:
-        """Number of flows: one for each order and one for each unlinked record."""
+        """Number of flows: one for each order, unlinked record and turn of a bad habit."""
         return self.orders + self.unlinked
 
     def add(self, emission: Emission) -> None:
@@ -41,6 +41,7 @@ class ExpectedCounts:
         self.published[emission.service.stream] += 1
         self.types[emission.message.type] += 1
         self.duplicates += emission.repeat
+        self.unlinked += emission.opens_flow
         if emission.fault is None:
             return
         self.faults[emission.fault.name] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 FIRST_NUMBER = 1001
@@ -19,9 +19,17 @@ class OrderOutcome(StrEnum):
     """The goods are out of stock: payment is refunded and the order canceled."""
     RETURNED = "returned"
     """The parcel comes back: stock is released and payment refunded."""
+    LOST = "lost"
+    """The carrier loses the parcel, and no event says so: the order never ends."""
 
 
-OUTCOMES = ((OrderOutcome.FINE, 80), (OrderOutcome.REFUSED, 8), (OrderOutcome.SHORT, 7), (OrderOutcome.RETURNED, 5))
+OUTCOMES = (
+    (OrderOutcome.FINE, 80),
+    (OrderOutcome.REFUSED, 8),
+    (OrderOutcome.SHORT, 7),
+    (OrderOutcome.RETURNED, 4),
+    (OrderOutcome.LOST, 1),
+)
 """Outcomes with their percentages."""
 
 GOODS = (
@@ -74,14 +82,14 @@ def create_random(seed: int, *about: object) -> random.Random:
     return random.Random("/".join(map(str, (seed, *about))))
 
 
-def create_order(seed: int, number: int) -> Order:
-    """Create the order with this number."""
+def create_order(seed: int, number: int, *, loses_parcels: bool = True) -> Order:
+    """Create the order with this number. `loses_parcels`: False if the carrier delivers the parcels that it loses."""
     roll = create_random(seed, "order", number)
     lines = tuple(
         OrderLine(sku, name, roll.choice((1, 1, 1, 2, 4)), price)
         for sku, name, price in roll.sample(GOODS, roll.choice((1, 2, 2, 3)))
     )
-    return Order(
+    order = Order(
         number=number,
         customer=f"customer-{roll.randrange(100, 180)}",
         address=f"{roll.choice(STREETS)} {roll.randrange(1, 120)}",
@@ -89,6 +97,9 @@ def create_order(seed: int, number: int) -> Order:
         channel=roll.choice(("web", "web", "app", "store")),
         method=roll.choice(("CARD", "CARD", "TRANSFER", "WALLET")),
         outcome=roll.choices([fate for fate, _ in OUTCOMES], [share for _, share in OUTCOMES])[0],
+    )
+    return (
+        replace(order, outcome=OrderOutcome.FINE) if order.outcome is OrderOutcome.LOST and not loses_parcels else order
     )
 
 

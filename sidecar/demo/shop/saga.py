@@ -76,15 +76,21 @@ SERVICES = {
         ShopService("invoicing", "invoices", EventLayout.OUTBOX, TracePropagation.W3C, "invoice"),
         ShopService("notifications", "notifications", EventLayout.JSON, TracePropagation.NONE, "customer"),
         ShopService("loyalty", "loyalty", EventLayout.FLAT, TracePropagation.W3C, "customer"),
+        ShopService("crm", "crm", EventLayout.JSON, TracePropagation.NONE, "contact"),
+        ShopService("billing", "billing.commands", EventLayout.AVRO_BY_STREAM, TracePropagation.W3C, "invoice"),
     )
 }
 STREAMS = tuple(service.stream for service in SERVICES.values())
+READERS = {
+    "reporting": ("orders", "stock", "scans", "invoices", "notifications", "loyalty", "billing.commands"),
+}
+"""Services that read streams and publish nothing, by name."""
 
 PLACED = "OrderPlaced"
 """The first event of an order, which has no cause."""
 
-_PAID = frozenset((OrderOutcome.FINE, OrderOutcome.SHORT, OrderOutcome.RETURNED))
-_IN_STOCK = frozenset((OrderOutcome.FINE, OrderOutcome.RETURNED))
+_IN_STOCK = frozenset((OrderOutcome.FINE, OrderOutcome.RETURNED, OrderOutcome.LOST))
+_PAID = _IN_STOCK | {OrderOutcome.SHORT}
 _FINE = frozenset((OrderOutcome.FINE,))
 _REFUSED = frozenset((OrderOutcome.REFUSED,))
 _SHORT = frozenset((OrderOutcome.SHORT,))

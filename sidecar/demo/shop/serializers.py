@@ -24,12 +24,13 @@ _AVRO = (EventLayout.AVRO_BY_TYPE, EventLayout.AVRO_BY_STREAM, EventLayout.AVRO_
 class Serializers:
     """Writes and reads records.
 
-    `flat_entries`: the broker's records are maps (Redis), so that a flat event needs no JSON.
+    `flat_entries`: the broker's records are maps (Redis), so that a flat event needs no JSON. `old_instances`: True if
+    some instances of a service still write the first version of a schema.
     """
 
-    def __init__(self, schemas: ShopSchemas, flat_entries: bool) -> None:
+    def __init__(self, schemas: ShopSchemas, flat_entries: bool, *, old_instances: bool = True) -> None:
         self.schemas = schemas
-        self._flat_entries = flat_entries
+        self._flat_entries, self._old_instances = flat_entries, old_instances
 
     def write(self, message: ShopMessage, service: ShopService) -> WireRecord:
         """Write the record of an event in the format of a service."""
@@ -42,8 +43,14 @@ class Serializers:
         if service.layout is EventLayout.CLOUDEVENTS:
             return WireRecord(key, _encode_json(message.data), (*_build_cloudevents_headers(message), *traced))
         if service.layout is EventLayout.OUTBOX:
-            own = (("id", message.id.encode()), ("eventType", message.type.encode()), ("aggregateId", key))
-            return WireRecord(key, _encode_json(message.data), (*own, *_build_link_headers(message), *traced))
+            own = (
+                ("id", message.id.encode()),
+                ("eventType", message.type.encode()),
+                ("aggregateId", key),
+                ("producer", message.producer.encode()),
+            )
+            data = message.data | {"occurredAt": _format_time(message.at)}
+            return WireRecord(key, _encode_json(data), (*own, *_build_link_headers(message), *traced))
         if service.layout is EventLayout.FLAT:
             return self._flat(key, message, traced)
         envelope = _build_envelope(message, _format_time(message.at)) | {"producer": message.producer}
@@ -82,13 +89,14 @@ class Serializers:
         if service.layout is not EventLayout.AVRO_BY_TYPE:
             return self.schemas.of(f"{service.stream}-value")
         # Every fifth order is handled by an instance that was not updated yet and uses the first version.
-        version = 1 if parse_order_number(message.order) % 5 == 0 else None
+        version = 1 if self._old_instances and parse_order_number(message.order) % 5 == 0 else None
         return self.schemas.of(f"{service.stream}-shop.{message.type}", version)
 
     def _flat(self, key: bytes, message: ShopMessage, traced: tuple[Header, ...]) -> WireRecord:
         fields = {
             "eventId": message.id,
             "eventType": message.type,
+            "eventVersion": 1,
             "occurredAt": _format_time(message.at),
             "aggregateId": message.aggregate,
             "correlationId": message.correlation,
@@ -97,7 +105,8 @@ class Serializers:
             **message.data,
         }
         if self._flat_entries:
-            return WireRecord(key, None, (*((name, str(value).encode()) for name, value in fields.items()), *traced))
+            entry = [(name, str(value).encode()) for name, value in fields.items() if value is not None]
+            return WireRecord(key, None, (*entry, *traced))
         return WireRecord(key, _encode_json(fields), traced)
 
     def _read_avro(self, wire: WireRecord, service: ShopService) -> dict[str, Any]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack, aclosing
 
 from sidecar.demo.shop.expected_counts import ExpectedCounts
 from sidecar.demo.shop.handlers import Emission, EventHandlers
 from sidecar.demo.shop.messages import UnreadableMessage
 from sidecar.demo.shop.orders import FIRST_NUMBER
-from sidecar.demo.shop.saga import SERVICES, ShopService, input_streams
+from sidecar.demo.shop.saga import READERS, SERVICES, ShopService, input_streams
 from sidecar.demo.shop.serializers import Serializers
 from sidecar.demo.shop.simulation import simulate_order
 from sidecar.demo.shop.transport import Connect, ShopTransport
@@ -26,11 +26,11 @@ _BY_STREAM = {service.stream: service for service in SERVICES.values()}
 class Shop:
     """All services in one process, each with its own connection and consumer group."""
 
-    def __init__(self, connect: Connect, formats: Serializers, *, seed: int, rate: float) -> None:
-        """Create the shop. `rate`: orders per second."""
+    def __init__(self, connect: Connect, formats: Serializers, *, seed: int, rate: float, clean: bool = False) -> None:
+        """Create the shop. `rate`: orders per second. `clean`: True for a shop that makes no mistake."""
         self.ledger = ExpectedCounts()
         self._connect, self._formats, self._rate = connect, formats, rate
-        self._handlers = EventHandlers(seed, formats)
+        self._handlers = EventHandlers(seed, formats, clean=clean)
         self._due: list[int] = []
         self._published = asyncio.Event()
 
@@ -46,11 +46,14 @@ class Shop:
         """
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             transports: dict[str, ShopTransport] = {}
-            for name in SERVICES:
+            for name in (*SERVICES, *READERS):
                 transports[name] = await self._connect(name)
                 stack.push_async_callback(transports[name].close)
             service_tasks = [
                 group.create_task(self._serve(service, transports[service.name])) for service in SERVICES.values()
+            ]
+            service_tasks += [
+                group.create_task(_read_only(transports[name], streams)) for name, streams in READERS.items()
             ]
             await self._place(transports["orders"], stop, orders, group)
             complete = await self._await_completion(timeout=30)
@@ -105,6 +108,13 @@ class Shop:
         except TimeoutError:
             return False
         return self.ledger.events == due
+
+
+async def _read_only(transport: ShopTransport, streams: Sequence[str]) -> None:
+    """Read streams and do nothing."""
+    async with aclosing(transport.read(streams)) as records:
+        async for _ in records:
+            pass
 
 
 class RecentIds:

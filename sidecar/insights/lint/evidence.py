@@ -57,14 +57,17 @@ class Evidence:
 
     def add(self, event: Event) -> None:
         """Count an event. The first ones that are added are listed."""
+        self.add_at(event.position, event.appended_at)
+
+    def add_at(self, position: Position, at: int) -> None:
+        """Count the event at a position. `at`: its append time in milliseconds."""
         self.count += 1
-        at = event.appended_at
         if self.last_ms is None or at > self.last_ms:
             self.last_ms = at
         if self.first_ms is None or at < self.first_ms:
             self.first_ms = at
         if len(self.positions) < MAX_EVIDENCE_PER_FINDING:
-            self.positions.append(event.position)
+            self.positions.append(position)
 
 
 def count_events(count: int) -> str:

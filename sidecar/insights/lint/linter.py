@@ -9,13 +9,13 @@ from sidecar.domain.redaction import HIDDEN
 from sidecar.insights.lint.evidence import LintFinding, Severity
 from sidecar.insights.lint.rule import EventRule, FlowRule, LintContext, LintRule, PayloadRule, PayloadSample, RuleInfo
 from sidecar.insights.lint.rules.aggregates import AggregateRule
-from sidecar.insights.lint.rules.consumption import ConsumptionRule
+from sidecar.insights.lint.rules.consumption import ConsumptionRule, ReactionRule
 from sidecar.insights.lint.rules.envelope import EnvelopeRule
 from sidecar.insights.lint.rules.failures import FailureRule
 from sidecar.insights.lint.rules.flows import MAX_CHAIN_EVENTS, ChainRule, ClockRule, RequestReplyRule
 from sidecar.insights.lint.rules.identity import IdentityRule
 from sidecar.insights.lint.rules.payloads import PayloadGrowthRule, PersonalDataRule
-from sidecar.insights.lint.rules.schemas import DeprecatedFieldRule, SchemaVersionRule
+from sidecar.insights.lint.rules.schemas import OLD_VERSION_AFTER_S, DeprecatedFieldRule, SchemaVersionRule
 from sidecar.insights.lint.rules.type_names import NamingRule
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
@@ -28,6 +28,7 @@ class Linter:
         self,
         *,
         max_chain: int = MAX_CHAIN_EVENTS,
+        old_version_after_s: float = OLD_VERSION_AFTER_S,
         ignore: Sequence[str] = (),
         hidden_fields: frozenset[str] = frozenset(),
     ) -> None:
@@ -35,10 +36,11 @@ class Linter:
 
         Args:
             max_chain: Length of the longest causal chain that is not reported.
+            old_version_after_s: Time that an old schema version may be produced beside a newer one.
             ignore: Findings to leave out: `RULE`, `RULE:STREAM` or `RULE:TYPE`.
             hidden_fields: Fields of an event that are redacted; the linter does not see their values.
         """
-        clock, failures = ClockRule(), FailureRule()
+        clock, failures, effects = ClockRule(), FailureRule(), ReactionRule()
         self._ignore = frozenset(ignore)
         self._event_rules: tuple[EventRule, ...] = (
             failures,
@@ -46,11 +48,11 @@ class Linter:
             IdentityRule(),
             AggregateRule(),
             NamingRule(),
-            SchemaVersionRule(),
+            SchemaVersionRule(old_version_after_s),
             clock,
             ConsumptionRule(),
         )
-        self._flow_rules: tuple[FlowRule, ...] = (ChainRule(max_chain), RequestReplyRule(), clock)
+        self._flow_rules: tuple[FlowRule, ...] = (ChainRule(max_chain), RequestReplyRule(), clock, effects)
         self._payload_rules: tuple[PayloadRule, ...] = (
             PayloadGrowthRule(),
             PersonalDataRule(HIDDEN),

@@ -56,6 +56,10 @@ class PayloadSample(Struct, frozen=True):
     """Paths of fields that the schema of the event marks as deprecated."""
 
 
+COPIES = frozenset({"duplicate", "replayed", "rejected"})
+"""Statuses of events that say nothing about the habits of their producer."""
+
+
 class ConsumptionFacts(Struct, frozen=True):
     """The watched streams that other consumer groups consume."""
 

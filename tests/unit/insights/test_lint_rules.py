@@ -163,7 +163,8 @@ def test_row_changes_are_found_by_their_form() -> None:
 
 def test_an_id_with_two_bodies_is_an_error() -> None:
     nodes = [node(event_id="e1", at_ms=1), node(event_id="e1", at_ms=2, status="duplicate", changed=True)]
-    assert only(lint(nodes), "id-with-different-bodies").count >= 1
+    finding = only(lint(nodes), "id-with-different-bodies")
+    assert (finding.count, finding.evidence) == (1, [nodes[1].event.position]), "the later event repeats the id"
     same = [node(event_id="e1", digest=5, at_ms=1), node(event_id="e1", digest=5, at_ms=2, status="duplicate")]
     assert lint(same) == []
 
@@ -232,6 +233,38 @@ def test_long_chains_and_cycles() -> None:
     different = chain("OrderPriced", "StockChecked")
     different.append(node(type="OrderPriced", aggregate_id="another", parent=different[-1]))
     assert lint(flows=[different]) == []
+
+
+def test_an_id_on_two_streams_is_not_reused_on_either() -> None:
+    nodes = [node(event_id="e1", at_ms=1), node(event_id="e1", at_ms=2, stream="copies", changed=True)]
+    only(lint(nodes), "streams-disagree")
+
+
+def test_inferred_causes_are_no_evidence_of_chains_and_cycles() -> None:
+    for types in ([f"Step{number}Done" for number in range(12)], ["OrderPriced", "StockChecked", "OrderPriced"]):
+        nodes = chain(*types)
+        nodes[1].parent_inferred = True
+        assert lint(flows=[nodes], max_chain=11) == []
+
+
+def _reactions(*effects: tuple[str, str | None, str], times: int = 10) -> list[list[Node]]:
+    """Return flows of a type and of its effect by a producer."""
+    flows = []
+    for _ in range(times):
+        for type, effect, producer in effects:
+            cause = node(type=type)
+            result = [] if effect is None else [node(type=effect, stream="bills", producer=producer, parent=cause)]
+            flows.append([cause, *result])
+    return flows
+
+
+def test_a_type_that_no_group_reacts_to_is_reported() -> None:
+    flows = _reactions(("OrderPlaced", "OrderBilled", "/shop/billing"), ("OrderPrinted", None, ""))
+    finding = only(lint(flows=flows), "type-without-consumer")
+    assert (finding.subject, finding.count) == ("OrderPrinted", 10)
+    assert lint(flows=_reactions(("OrderPlaced", "OrderBilled", "billing"), ("OrderPrinted", None, ""), times=9)) == []
+    silent = ConsumptionFacts(frozenset({"kafka"}), {("kafka", "orders"): ["archive", "billing"]})
+    assert lint(flows=flows, context=LintContext(silent, None)) == [], "the archive may use every type"
 
 
 def test_requests_that_are_answered_at_once() -> None:

@@ -10,7 +10,7 @@ from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, Node
 from sidecar.domain.position import Position
 from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
-from sidecar.insights.lint.rule import LintContext, RuleInfo
+from sidecar.insights.lint.rule import COPIES, LintContext, RuleInfo
 from sidecar.insights.lint.type_grammar import type_words
 
 LONG_CHAIN = RuleInfo(
@@ -49,14 +49,13 @@ MAX_SYNCHRONOUS_MS = 1_000.0
 """Median time to a reply up to which a request counts as synchronous."""
 MIN_REPLIES = 3
 """Pairs of request and reply from which they count as a habit."""
-_COPIES = frozenset({"duplicate", "replayed", "rejected"})
 _REQUEST_WORDS = frozenset({"request", "requested", "query", "rpc", "command", "ask"})
 _REPLY_WORDS = frozenset({"reply", "replied", "response", "responded", "result", "answer", "answered"})
 _REPLY_STREAM = re.compile(r"(?:^|[._:/-])(?:repl(?:y|ies)|responses?|answers?)(?:$|[._:/-])", re.IGNORECASE)
 
 
 class ChainRule:
-    """Follows each event to its causes."""
+    """Follows each event to the causes that the events state; inferred ones are no evidence."""
 
     infos = LONG_CHAIN, CYCLE
 
@@ -67,20 +66,24 @@ class ChainRule:
 
     def observe_flow(self, flow: Flow) -> None:
         nodes = {node.event.position: node for node in flow.nodes}
-        parents = {node.parent for node in flow.nodes}
-        for node in flow.nodes:
-            if node.status in _COPIES:
+        parents = {node.parent for node in flow.nodes if not node.parent_inferred}
+        lengths: dict[Position, int] = {}
+        for node in flow.nodes:  # parents precede their children
+            is_effect = node.parent is not None and not node.parent_inferred
+            length = 1 + (lengths.get(node.parent, 0) if node.parent is not None and is_effect else 0)
+            lengths[node.event.position] = length
+            if node.status in COPIES:
                 continue
-            if node.depth + 1 > self._max_chain and node.event.position not in parents:
-                self._add_long(node)
-            if node.parent is not None:
+            if length > self._max_chain and node.event.position not in parents:
+                self._add_long(node, length)
+            if is_effect:
                 self._find_cycle(node, nodes)
 
-    def _add_long(self, node: Node) -> None:
+    def _add_long(self, node: Node, length: int) -> None:
         type = node.event.type or node.event.position.stream
         evidence, longest = self._long.get(type, (Evidence(), 0))
         evidence.add(node.event)
-        self._long[type] = evidence, max(longest, node.depth + 1)
+        self._long[type] = evidence, max(longest, length)
 
     def _find_cycle(self, node: Node, nodes: dict[Position, Node]) -> None:
         event, between = node.event, 0
@@ -96,7 +99,7 @@ class ChainRule:
             between += 1
             if between > 100:
                 return
-            parent = ancestor.parent
+            parent = None if ancestor.parent_inferred else ancestor.parent
 
     def findings(self, context: LintContext) -> Iterable[LintFinding]:
         for type, (evidence, longest) in self._long.items():
@@ -127,7 +130,7 @@ class RequestReplyRule:
         nodes = {node.event.position: node.event for node in flow.nodes}
         for node in flow.nodes:
             request = nodes.get(node.parent) if node.parent is not None else None
-            if request is None or node.status in _COPIES or not _is_reply(request, node.event):
+            if request is None or node.status in COPIES or not _is_reply(request, node.event):
                 continue
             key = request.type or "", node.event.type or node.event.position.stream
             evidence, latencies = self._pairs.setdefault(key, (Evidence(), []))
@@ -176,7 +179,7 @@ class ClockRule:
         nodes = {node.event.position: node.event for node in flow.nodes}
         for node in flow.nodes:
             cause, event = nodes.get(node.parent) if node.parent is not None else None, node.event
-            if cause is None or node.parent_inferred or cause.producer == event.producer or node.status in _COPIES:
+            if cause is None or node.parent_inferred or cause.producer == event.producer or node.status in COPIES:
                 continue
             if cause.occurred_at is None or event.occurred_at is None:
                 continue

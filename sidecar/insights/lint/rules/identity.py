@@ -36,7 +36,8 @@ class IdentityRule:
 
     def __init__(self) -> None:
         self._reused: dict[tuple[str, str | None], Evidence] = {}
-        self._content: dict[str, tuple[Position, int]] = {}
+        self._content: dict[str, tuple[Position, int, int]] = {}
+        """Position, digest and append time of the earliest event with an id that was seen so far."""
         self._disagreeing: dict[tuple[str, str], Evidence] = {}
 
     def observe(self, node: Node) -> None:
@@ -44,13 +45,18 @@ class IdentityRule:
         if event.event_id is None or event.replay_of is not None or event.hop_of is not None:
             return
         stream = event.position.stream
-        position, digest = self._content.setdefault(event.event_id, (event.position, event.digest))
+        later = self._content.get(event.event_id)
+        self._content[event.event_id] = event.position, event.digest, event.appended_at
+        if later is None:
+            return
+        position, digest, appended_at = later
+        if digest == event.digest:
+            return
         if position.stream != stream:
-            if digest != event.digest:
-                pair = (stream, position.stream) if stream < position.stream else (position.stream, stream)
-                self._disagreeing.setdefault(pair, Evidence()).add(event)
-        elif node.changed or (digest != event.digest and position.system == event.position.system):
-            self._reused.setdefault((stream, event.type), Evidence()).add(event)
+            pair = (stream, position.stream) if stream < position.stream else (position.stream, stream)
+            self._disagreeing.setdefault(pair, Evidence()).add(event)
+        elif position.system == event.position.system:
+            self._reused.setdefault((stream, event.type), Evidence()).add_at(position, appended_at)
 
     def findings(self, context: LintContext) -> Iterable[LintFinding]:
         for (stream, type), evidence in self._reused.items():

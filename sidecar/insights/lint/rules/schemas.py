@@ -24,7 +24,7 @@ DEPRECATED_FIELD = RuleInfo(
     remedy="Stop filling the field, or remove the mark. A field is marked by `deprecated` in its documentation or as "
     "a property of the field.",
 )
-MIN_OVERLAP_S = 600.0
+OLD_VERSION_AFTER_S = 600.0
 """Time that both versions are produced beside each other from which the old one is reported: longer than a rollout."""
 
 
@@ -33,7 +33,8 @@ class SchemaVersionRule:
 
     infos = (OLD_SCHEMA,)
 
-    def __init__(self) -> None:
+    def __init__(self, old_version_after_s: float = OLD_VERSION_AFTER_S) -> None:
+        self._old_version_after_s = old_version_after_s
         self._versions: dict[tuple[str, str], dict[int, tuple[Evidence, set[str]]]] = {}
 
     def observe(self, node: Node) -> None:
@@ -60,12 +61,12 @@ class SchemaVersionRule:
                 if version == newest or began is None or evidence.last_ms is None:
                     continue
                 overlap_s = (evidence.last_ms - began) / 1000
-                if overlap_s < MIN_OVERLAP_S:
+                if overlap_s < self._old_version_after_s:
                     continue
                 by = f" by {', '.join(sorted(producers)[:3])}" if producers else ""
+                overlap = format_duration(round(overlap_s / 60) * 60 if overlap_s >= 60 else round(overlap_s))
                 message = (
-                    f"version {version} of {subject} is still produced{by}, "
-                    f"{format_duration(round(overlap_s / 60) * 60)} after version {newest} appeared"
+                    f"version {version} of {subject} is still produced{by}, {overlap} after version {newest} appeared"
                 )
                 yield OLD_SCHEMA.finding(message, evidence, subject=stream, stream=stream)
 
