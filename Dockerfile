@@ -1,9 +1,12 @@
 # syntax=docker/dockerfile:1
-# Tracecar's image, for amd64 and arm64. BASE needs Python 3.11 or later with venv. Build and result use the same base,
+# Tracecar's image, for amd64 and arm64. The base needs Python 3.11 or later with venv. Build and result use the same base,
 # because the virtual environment refers to its interpreter. The digest is that of the index of all platforms. Another base:
 # --build-arg BASE=REPOSITORY:TAG@sha256:… (`docker buildx imagetools inspect REPOSITORY:TAG` shows the digest). A bill of
 # materials of everything inside comes from the builder: docker buildx build --sbom=true --provenance=mode=max …
-ARG BASE=docker.io/library/python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
+# The workflows add labels with the base's name and digest.
+ARG BASE=python
+# A stage of its own: Dependabot updates names of images in FROM lines, not in arguments.
+FROM docker.io/library/python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b AS python
 
 FROM ${BASE} AS build
 ARG UV_VERSION=0.13.9
@@ -33,7 +36,6 @@ ARG VERSION=0.1.0
 ARG REVISION=unknown
 ARG CREATED=unknown
 ARG SOURCE=unknown
-ARG BASE
 LABEL org.opencontainers.image.title="Tracecar" \
       org.opencontainers.image.description="Makes event-driven systems visible, on Kafka and Redis Streams" \
       org.opencontainers.image.licenses="Apache-2.0" \
@@ -44,7 +46,6 @@ LABEL org.opencontainers.image.title="Tracecar" \
       org.opencontainers.image.url="${SOURCE}" \
       org.opencontainers.image.documentation="${SOURCE}" \
       org.opencontainers.image.vendor="Tracecar" \
-      org.opencontainers.image.base.name="${BASE}" \
       io.tracecar.sbom="/opt/tracecar/share/sbom.cdx.json" \
       io.tracecar.sbom.format="CycloneDX 1.5"
 COPY --from=build /opt/tracecar /opt/tracecar

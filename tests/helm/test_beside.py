@@ -203,3 +203,84 @@ def test_objects_of_two_services_of_an_umbrella_have_different_names(tmp_path: P
         assert selected == labels - {None}
         assert len(selected) == 2
         assert all(len(value) <= 63 for value in selected)
+
+
+# --- several parts and charts of one release
+
+
+def test_the_config_map_is_rendered_once(tmp_path: Path) -> None:
+    """Also where a chart's author adds the part that `tracecar.beside` has already."""
+    for name in ("a.yaml", "z.yaml"):
+        chart = service_chart(tmp_path / name / "shop", _workload("Deployment", "web"))
+        (chart / "templates" / name).write_text('{{ include "tracecar.sidecar.config" . }}')
+        complaint = template({"tracecar": BESIDE}, chart=chart, ok=False)
+        assert "the ConfigMap r-shop-tracecar is rendered twice" in complaint
+        assert "remove the include of tracecar.sidecar.config" in complaint
+
+
+def test_charts_of_an_umbrella_never_share_a_config_map_or_a_group(tmp_path: Path) -> None:
+    """The chart shop-b, and the workload b of the chart shop, would have a ConfigMap of the same name."""
+    umbrella = tmp_path / "umbrella"
+    (umbrella / "charts").mkdir(parents=True)
+    (umbrella / "Chart.yaml").write_text("{apiVersion: v2, name: umbrella, version: 0.1.0}")
+    first = service_chart(umbrella / "charts" / "shop", _workload("Deployment", "web"), options=(_own("b"),))
+    second = service_chart(umbrella / "charts" / "shop-b", _workload("Deployment", "web"))
+    (second / "Chart.yaml").write_text((first / "Chart.yaml").read_text().replace('"shop"', '"shop-b"'))
+    (second / "templates" / "w0.yaml").write_text(
+        (second / "templates" / "w0.yaml").read_text().replace("shop.w0", "b.w0")
+    )
+    other = {**BESIDE, "config": {**REDIS, "service": "shop-other"}}
+    complaint = template({"shop": {"tracecar": BESIDE}, "shop-b": {"tracecar": other}}, chart=umbrella, ok=False)
+    assert "two workloads would have different configurations in one ConfigMap, r-shop-b-tracecar" in complaint
+    named = {**BESIDE, "sidecar": {"configMap": "own"}, "config": {**REDIS, "service": "shop-b"}}
+    complaint = template({"shop": {"tracecar": BESIDE}, "shop-b": {"tracecar": named}}, chart=umbrella, ok=False)
+    assert "the sidecars of the template shop.w0 and the template b.w0 are both of the service shop-b" in complaint
+    assert rendered(
+        {"shop": {"tracecar": BESIDE}, "shop-b": {"tracecar": {**other, "sidecar": {"configMap": "own"}}}},
+        chart=umbrella,
+    )
+
+
+def test_parts_of_two_files_need_groups_of_their_own_too(tmp_path: Path) -> None:
+    chart = service_chart(tmp_path / "shop")
+    containers = '{{ include "tracecar.sidecar" . | nindent 2 }}'
+    pod = f"kind: Pod\napiVersion: v1\nmetadata: {{name: a}}\nspec:\n  containers: {containers}"
+    for name in ("a.yaml", "b.yaml"):
+        (chart / "templates" / name).write_text(pod)
+    complaint = template({"tracecar": BESIDE}, chart=chart, ok=False)
+    assert "both of the service shop" in complaint
+    assert "the file shop/templates/a.yaml" in complaint
+    assert rendered({"tracecar": {**BESIDE, "config": SHARED}}, chart=chart)
+
+
+# --- autoscalers
+
+
+SCALERS = {
+    "HorizontalPodAutoscaler": "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nspec: {maxReplicas: 5}\n",
+    "ScaledObject": "apiVersion: keda.sh/v1alpha1\nkind: ScaledObject\nspec: {triggers: []}\n",
+}
+
+
+@pytest.mark.parametrize("kind", SCALERS)
+def test_an_autoscaler_of_the_same_template_counts_as_several_pods(kind: str, tmp_path: Path) -> None:
+    body = f"{_workload('Deployment', 'web')}---\n{SCALERS[kind]}"
+    chart = service_chart(tmp_path / "shop", body)
+    complaint = template({"tracecar": BESIDE}, chart=chart, ok=False)
+    assert f"the {kind} of the same template lets the Deployment web have several pods" in complaint
+    assert rendered({"tracecar": {**BESIDE, "config": SHARED}}, chart=chart)
+    single = service_chart(tmp_path / "single", body.replace("maxReplicas: 5", "maxReplicas: 1"))
+    if kind == "HorizontalPodAutoscaler":
+        assert rendered({"tracecar": BESIDE}, chart=single)
+
+
+def test_a_workload_without_replicas_may_have_those_of_the_usual_value(tmp_path: Path) -> None:
+    """`helm create` leaves `replicas` out with `autoscaling.enabled`, and puts the autoscaler into another template."""
+    chart = service_chart(tmp_path / "shop", _workload("Deployment", "web"))
+    scaled = {"enabled": True, "maxReplicas": 5}
+    complaint = template({"tracecar": BESIDE, "autoscaling": scaled}, chart=chart, ok=False)
+    assert "the Deployment web has no `replicas`, and autoscaling.enabled lets it have several pods" in complaint
+    for other in ({**scaled, "enabled": False}, {**scaled, "maxReplicas": 1}, "text", None):
+        assert rendered({"tracecar": BESIDE, "autoscaling": other}, chart=chart)
+    fixed = service_chart(tmp_path / "fixed", _workload("Deployment", "web", "replicas: 1, "))
+    assert rendered({"tracecar": BESIDE, "autoscaling": scaled}, chart=fixed)

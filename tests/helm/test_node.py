@@ -32,7 +32,7 @@ from tests.tui.test_in_a_terminal import terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.valkey]
 SECONDS = 120
-PAY = """import redis; redis.Redis("valkey").xadd("payments", {"eventType": "PaymentTaken"})"""
+PAY = """import redis; redis.Redis("shop-valkey").xadd("payments", {"eventType": "PaymentTaken"})"""
 
 
 @pytest.fixture(scope="module")

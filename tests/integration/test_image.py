@@ -50,9 +50,10 @@ def test_content_and_labels_of_the_image(tracecar_image, root):
 def test_each_stage_uses_the_one_base_pinned_by_digest():
     """The image under test has another base, given by the argument."""
     lines = (ROOT / "Dockerfile").read_text().splitlines()
-    (base,) = [line.removeprefix("ARG BASE=") for line in lines if line.startswith("ARG BASE=")]
-    assert re.fullmatch(r"docker\.io/library/python:[\w.-]+@sha256:[0-9a-f]{64}", base)
-    assert [line.split()[1] for line in lines if line.startswith("FROM ")] == ["${BASE}", "${BASE}"]
+    pinned, *stages = [line.split()[1:] for line in lines if line.startswith("FROM ")]
+    assert re.fullmatch(r"docker\.io/library/python:[\w.-]+@sha256:[0-9a-f]{64}", pinned[0])
+    assert lines.index("ARG BASE=python") < lines.index(f"FROM {pinned[0]} AS python")
+    assert stages == [["${BASE}", "AS", "build"], ["${BASE}"]]
 
 
 def test_the_image_is_small(root, record_property):

@@ -92,16 +92,47 @@ checks values files against the schema, but not what templates write. */}}
 {{- end }}
 {{- end }}
 
-{{- /* Workloads of one chart whose sidecars share a consumer group share its partitions too: (dict "context" … "state" the
-values that keep what was rendered "template" …). */}}
+{{- /* Workloads of one release whose sidecars share a consumer group share its partitions too: (dict "root" a context of the
+release "context" with Tracecar's values "by" the template or file that has the workload). */}}
 {{- define "tracecar.checkGroup" -}}
 {{- $config := include "tracecar.ownConfig" .context | fromYaml }}
 {{- $sources := $config.sources | default dict }}
 {{- $default := printf "tracecar.%s" $config.service }}
-{{- $groups := .state.groups | default dict }}
-{{- $group := printf "%s %s" (($sources.kafka | default dict).group_id | default $default) (($sources.redis | default dict).group | default $default) }}
-{{- if and (hasKey $groups $group) (not (include "tracecar.indexIsShared" .context)) (not (.context.Values.sidecar | default dict).allowPartialView) }}
-{{- fail (printf "tracecar.beside: the sidecars of the templates %s and %s are both of the service %s. They would share its consumer group, and each would answer for its own partitions only. Give one of them a service of its own with the options `name` and `values` (config.service), or set tracecar.config.index.redis.url, or accept it with tracecar.sidecar.allowPartialView=true" (get $groups $group) .template $config.service) }}
+{{- $state := get .root.Release "tracecar" | default dict }}
+{{- $groups := $state.groups | default dict }}
+{{- range $source, $key := dict "kafka" "group_id" "redis" "group" }}
+{{- with get $sources $source }}
+{{- $group := printf "%s of %s" (get . $key | default $default) (get . (ternary "bootstrap_servers" "url" (eq $source "kafka"))) }}
+{{- $other := get $groups $group }}
+{{- if and $other (ne $other $.by) (not (include "tracecar.indexIsShared" $.context)) (not ($.context.Values.sidecar | default dict).allowPartialView) }}
+{{- fail (printf "the sidecars of %s and %s are both of the service %s. They would share its consumer group, and each would answer for its own partitions only. Give one of them a service of its own (with tracecar.beside by the options `name` and `values`: config.service), or set tracecar.config.index.redis.url, or accept it with tracecar.sidecar.allowPartialView=true" $other $.by $config.service) }}
 {{- end }}
-{{- $_ := set .state "groups" (set $groups $group .template) }}
+{{- $_ := set $groups $group $.by }}
+{{- end }}
+{{- end }}
+{{- $_ := set .root.Release "tracecar" (set $state "groups" $groups) }}
+{{- end }}
+
+{{- /* A workload without `replicas` has as many pods as its autoscaler wants, which is in the same template, or is switched
+on by the value `autoscaling` of the including chart: (dict "root" that chart's context "context" with Tracecar's values
+"documents" texts "workload" …). */}}
+{{- define "tracecar.checkScalers" -}}
+{{- $call := . }}
+{{- $kind := .workload.kind | default "" }}
+{{- $name := (.workload.metadata | default dict).name | default "without a name" }}
+{{- range .documents }}
+{{- $document := fromYaml . }}
+{{- $spec := ternary $document.spec dict (kindIs "map" $document.spec) }}
+{{- $most := dict "HorizontalPodAutoscaler" $spec.maxReplicas "ScaledObject" ($spec.maxReplicaCount | default 100) }}
+{{- if gt (int (get $most ($document.kind | default ""))) 1 }}
+{{- include "tracecar.checkShared" (dict "context" $call.context "several" (printf "the %s of the same template lets the %s %s have several pods" $document.kind $kind $name)) }}
+{{- end }}
+{{- end }}
+{{- $spec := ternary .workload.spec dict (kindIs "map" .workload.spec) }}
+{{- $autoscaling := get .root.Values "autoscaling" }}
+{{- if and (has $kind (list "Deployment" "StatefulSet" "ReplicaSet" "Rollout")) (not (hasKey $spec "replicas")) (kindIs "map" $autoscaling) }}
+{{- if and (get $autoscaling "enabled") (gt (int (get $autoscaling "maxReplicas" | default 100)) 1) }}
+{{- include "tracecar.checkShared" (dict "context" $call.context "several" (printf "the %s %s has no `replicas`, and autoscaling.enabled lets it have several pods" $kind $name)) }}
+{{- end }}
+{{- end }}
 {{- end }}

@@ -27,11 +27,18 @@ In NOTES.txt: {{ include "tracecar.sidecar.notes" (list . "deploy/NAME") }} */}}
 
 {{- define "tracecar.sidecar" -}}
 {{- if include "tracecar.sidecar.enabled" . }}
-{{- $context := include "tracecar.sidecar.context" . | fromJson }}
+{{- include "tracecar.sidecar.container" (dict "root" . "context" . "by" (printf "the file %s" .Template.Name)) }}
+{{- end }}
+{{- end }}
+
+{{- /* The container, a list of one: (dict "root" a context of the release "context" that of the workload "by" the template or
+file that has the workload). */}}
+{{- define "tracecar.sidecar.container" -}}
+{{- $context := include "tracecar.sidecar.context" .context | fromJson }}
 {{- include "tracecar.checkBeside" $context }}
 {{- include "tracecar.check" $context }}
+{{- include "tracecar.checkGroup" (dict "root" .root "context" $context "by" .by) }}
 - {{ include "tracecar.container" (dict "context" $context "sidecar" true) | nindent 2 | trim }}
-{{- end }}
 {{- end }}
 
 {{- /* The documents of a template, with the sidecar, its volumes, labels and annotations in the one workload among them,
@@ -69,6 +76,7 @@ they are. */}}
 {{- end }}
 {{- $documents := list }}
 {{- $workloads := list }}
+{{- $scaled := dict }}
 {{- range regexSplit "(?m)^---[ \\t]*(#.*)?$" $text -1 }}
 {{- $document := . | fromYaml }}
 {{- if and (hasKey $document "Error") (not (hasKey $document "kind")) }}
@@ -87,7 +95,8 @@ they are. */}}
 {{- end }}
 {{- if and (kindIs "map" $template) (kindIs "map" (get (ternary $template dict (kindIs "map" $template)) "spec")) }}
 {{- if kindIs "slice" (get $template.spec "containers" | default list) }}
-{{- $_ := include "tracecar.beside.add" (dict "context" $context "workload" $document "template" $template) }}
+{{- $_ := include "tracecar.beside.add" (dict "context" $context "workload" $document "template" $template "root" $root "name" $name) }}
+{{- $scaled = $document }}
 {{- $workloads = append $workloads ($document.kind | default "") }}
 {{- end }}
 {{- end }}
@@ -98,23 +107,34 @@ they are. */}}
 {{- fail (printf "tracecar.beside: expected the template %s to render one workload (a Pod, or an object with a pod template, such as a Deployment), found %s. Include the templates one by one, with a `name` for each" $name (ternary "none" (join ", " $workloads) (empty $workloads))) }}
 {{- end }}
 {{- if $documents }}
-{{- $config := include "tracecar.sidecar.config" $context }}
-{{- $configMap := include "tracecar.sidecar.configMap" $context }}
-{{- $state := $root.Values.tracecar }}
-{{- $rendered := $state.renderedConfigMaps | default dict }}
-{{- if not (hasKey $rendered $configMap) }}
+{{- include "tracecar.checkScalers" (dict "root" $root "context" (include "tracecar.sidecar.context" $context | fromJson) "documents" $documents "workload" $scaled) }}
+{{- $config := include "tracecar.sidecar.configObject" $context }}
+{{- if include "tracecar.sidecar.isFirst" (dict "root" $root "configMap" (include "tracecar.sidecar.configMap" $context) "config" $config "by" (printf "tracecar.beside for the template %s" $name)) }}
 {{- $documents = append $documents $config }}
-{{- $_ := set $state "renderedConfigMaps" (set $rendered $configMap (sha256sum $config)) }}
-{{- else if ne (get $rendered $configMap) (sha256sum $config) }}
-{{- fail (printf "tracecar.beside: two workloads would have different configurations in one ConfigMap, %s: give the template %s another `name`, and leave tracecar.sidecar.configMap empty" $configMap $name) }}
 {{- end }}
-{{- include "tracecar.checkGroup" (dict "context" (include "tracecar.sidecar.context" $context | fromJson) "state" $state "template" $name) }}
 {{- end }}
 {{- join "\n---\n" $documents }}
 {{- end }}
 {{- end }}
 
-{{- /* Adds the sidecar to a workload, in place: (dict "context" … "workload" … "template" the pod template). */}}
+{{- /* "true" if this ConfigMap is not rendered yet: (dict "root" a context of the release "configMap" its name "config" …
+"by" the template that renders it). `Release` is one map for all charts of a release, and keeps what they rendered. */}}
+{{- define "tracecar.sidecar.isFirst" -}}
+{{- $state := get .root.Release "tracecar" | default dict }}
+{{- $rendered := $state.configMaps | default dict }}
+{{- $other := get $rendered .configMap }}
+{{- if not $other }}
+{{- $_ := set $state "configMaps" (set $rendered .configMap (dict "checksum" (sha256sum .config) "by" .by)) }}
+{{- $_ := set .root.Release "tracecar" $state }}true
+{{- else if or (hasPrefix "tracecar.sidecar.config" .by) (hasPrefix "tracecar.sidecar.config" $other.by) }}
+{{- fail (printf "the ConfigMap %s is rendered twice, by %s and by %s: remove the include of tracecar.sidecar.config, because tracecar.beside renders the ConfigMap and the checksum" .configMap $other.by .by) }}
+{{- else if ne $other.checksum (sha256sum .config) }}
+{{- fail (printf "two workloads would have different configurations in one ConfigMap, %s: by %s and by %s. Give one of them another option `name`, and leave tracecar.sidecar.configMap empty" .configMap $other.by .by) }}
+{{- end }}
+{{- end }}
+
+{{- /* Adds the sidecar to a workload, in place: (dict "context" … "workload" … "template" the pod template "root" the including
+chart's context "name" the name of the template). */}}
 {{- define "tracecar.beside.add" -}}
 {{- $call := . }}
 {{- $context := .context }}
@@ -157,7 +177,7 @@ they are. */}}
 {{- fail (printf "tracecar.beside: the %s %s has a volume named %s. Names that begin with tracecar- belong to the sidecar: rename it" $kind $called .name) }}
 {{- end }}
 {{- end }}
-{{- $sidecar := include "tracecar.sidecar" $context | fromYamlArray }}
+{{- $sidecar := include "tracecar.sidecar.container" (dict "root" .root "context" $context "by" (printf "the template %s" .name)) | fromYamlArray }}
 {{- if $native }}
 {{- $_ := set $pod "initContainers" (concat $sidecar ($pod.initContainers | default list)) }}
 {{- else }}
@@ -221,8 +241,18 @@ they are. */}}
 {{- include "tracecar.fit" (dict "name" (printf "%s.%s" .Release.Name .Chart.Name) "max" 63) }}
 {{- end }}
 
+{{- /* Part by part: the ConfigMap. */}}
 {{- define "tracecar.sidecar.config" -}}
 {{- if include "tracecar.sidecar.enabled" . }}
+{{- $config := include "tracecar.sidecar.configObject" . }}
+{{- $by := "tracecar.sidecar.config" }}
+{{- $other := get ((get .Release "tracecar" | default dict).configMaps | default dict) (include "tracecar.sidecar.configMap" .) }}
+{{- if ne (get ($other | default dict) "by") $by }}{{ $_ := include "tracecar.sidecar.isFirst" (dict "root" . "configMap" (include "tracecar.sidecar.configMap" .) "config" $config "by" $by) }}{{ end }}
+{{- $config }}
+{{- end }}
+{{- end }}
+
+{{- define "tracecar.sidecar.configObject" -}}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
 {{- $own := dict "app.kubernetes.io/name" .Chart.Name "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/managed-by" .Release.Service "app.kubernetes.io/component" "tracecar" }}
 apiVersion: v1
@@ -239,7 +269,6 @@ metadata:
 data:
   tracecar.yaml: |
     {{- include "tracecar.config" $context | nindent 4 }}
-{{- end }}
 {{- end }}
 
 {{- /* For the including chart's NOTES.txt: how to see what a workload's sidecar sees: (list . "deploy/NAME"). */}}
@@ -285,7 +314,7 @@ If it shows nothing, test every connection and permission:
 {{- /* The including chart's context, with other values under `tracecar`, for one of its workloads. */}}
 {{- define "tracecar.sidecar.derived" -}}
 {{- $root := .root }}
-{{- $values := mergeOverwrite (deepCopy (omit $root.Values.tracecar "renderedConfigMaps" "groups")) (deepCopy .values) (dict "workloadName" .name) }}
+{{- $values := mergeOverwrite (deepCopy $root.Values.tracecar) (deepCopy .values) (dict "workloadName" .name) }}
 {{- $values = dict "tracecar" $values "global" ($root.Values.global | default dict) }}
 {{- include "tracecar.plainContext" (dict "root" $root "values" $values "prefix" "tracecar.") }}
 {{- end }}
@@ -307,5 +336,5 @@ before the names of values in messages). */}}
 {{- $version := dict "Version" $root.Capabilities.KubeVersion.Version }}
 {{- $chart := dict "Name" $root.Chart.Name "Version" $root.Chart.Version "AppVersion" $root.Chart.AppVersion }}
 {{- $template := dict "BasePath" $root.Template.BasePath "Name" $root.Template.Name }}
-{{- dict "Values" .values "Release" $root.Release "Capabilities" (dict "KubeVersion" $version) "Chart" $chart "Template" $template "prefix" .prefix "openshift" (include "tracecar.isOpenShift" $root) | toJson }}
+{{- dict "Values" .values "Release" (omit $root.Release "tracecar") "Capabilities" (dict "KubeVersion" $version) "Chart" $chart "Template" $template "prefix" .prefix "openshift" (include "tracecar.isOpenShift" $root) | toJson }}
 {{- end }}
