@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sidecar.domain.model import Event, Record
+from sidecar.domain.model import Event, Outgoing, Record
 
 RECORD_OVERHEAD_BYTES = 600
 """Memory of a record in addition to its bytes."""
@@ -15,7 +15,7 @@ BODY_FACTOR = 3
 """Memory of a decoded body, as a multiple of its bytes: text as Python strings, and an object for each value."""
 
 
-def count_record_bytes(records: Sequence[Record]) -> int:
+def count_record_bytes(records: Sequence[Record | Outgoing]) -> int:
     """Count the memory of some records: keys, values and headers, for any distribution of the bytes."""
     return (
         RECORD_OVERHEAD_BYTES * len(records)

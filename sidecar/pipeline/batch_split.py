@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from msgspec.structs import replace
 
-from sidecar.domain.model import Outgoing, Record
+from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Batch
 
 Commit = tuple[list[Batch], list[Outgoing]]
@@ -15,36 +15,27 @@ Commit = tuple[list[Batch], list[Outgoing]]
 
 def count_records(batches: Sequence[Batch]) -> int:
     """Return the number of records in some batches."""
-    return sum(len(batch.records) for batch in batches)
+    return sum(len(batch.offsets) for batch in batches)
 
 
 def split_commit(batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> tuple[Commit, Commit]:
     """Split a commit of at least two records into two consecutive parts, each with records."""
     half, first, rest = count_records(batches) // 2, list[Batch](), list(batches)
-    while len(rest[0].records) <= half:
+    while len(rest[0].offsets) <= half:
         batch = rest.pop(0)
-        half -= len(batch.records)
+        half -= len(batch.offsets)
         first.append(batch)
     if half:
         batch = rest[0]
-        boundary = batch.records[half].position.offset
-        first.append(Batch(batch.lease, batch.records[:half], boundary, batch.gap))
+        offsets = batch.offsets
+        first.append(Batch(batch.lease, (), offsets[half], batch.gap, offsets[:half]))
         # The second part keeps what an adapter knows of the batch: its work is done with this part.
-        rest[0] = replace(batch, records=batch.records[half:], gap=None)
-    offsets = {record.position.offset for batch in first for record in batch.records}
+        rest[0] = replace(batch, records=(), gap=None, dropped=offsets[half:])
+    early = {offset for batch in first for offset in batch.offsets}
     return (
-        (first, [each for each in outgoing if _origin(each) in offsets]),
-        (rest, [each for each in outgoing if _origin(each) not in offsets]),
+        (first, [each for each in outgoing if _origin(each) in early]),
+        (rest, [each for each in outgoing if _origin(each) not in early]),
     )
-
-
-def find_origin(outgoing: Outgoing, batches: Sequence[Batch]) -> Record | None:
-    """Return the record from which an outgoing record was made."""
-    for batch in batches:
-        for record in batch.records:
-            if record.position == outgoing.origin:
-                return record
-    return None
 
 
 def _origin(outgoing: Outgoing) -> int | None:

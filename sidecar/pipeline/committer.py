@@ -58,7 +58,7 @@ class Committer:
         broker: Broker,
         lease: Lease,
         *,
-        replace: Callable[[Outgoing, Sequence[Batch], RecordRefused], Awaitable[Outgoing | None]],
+        replace: Callable[[Outgoing, RecordRefused], Awaitable[Outgoing | None]],
         interval: Callable[[], float],
         on_trouble: Callable[[str | None, bool], None],
         on_commit: Callable[[Sequence[Outgoing]], None],
@@ -77,8 +77,8 @@ class Committer:
         self._broker, self._lease, self._replace = broker, lease, replace
         self._interval, self._on_trouble, self._on_commit = interval, on_trouble, on_commit
         self._batches: list[Batch] = []
-        self._batch_bytes = 0
-        """Memory of the queued batches."""
+        self._outgoing_bytes = 0
+        """Memory of what the queued batches publish."""
         self._outgoing: list[Outgoing] = []
         self._work, self._idle, self._hurry = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._idle.set()
@@ -87,16 +87,21 @@ class Committer:
         self.waiting = 0
         """Number of records that are decoded and not committed yet."""
         self.waiting_bytes = 0
-        """Memory of these records, and of the records that their commits publish."""
+        """Memory of the records that their commits publish."""
 
     def add(self, batch: Batch, outgoing: Sequence[Outgoing]) -> None:
-        """Queue a batch with the records that its commit publishes."""
-        self._batches.append(batch)
-        self._outgoing.extend(outgoing)
+        """Queue a batch with the records that its commit publishes.
+
+        The batch's records are dropped: retained until their commit, thousands of them would leave the processor's
+        cache, and each collection of garbage would go through them.
+        """
+        self._batches.append(batch.without_records())
         self.waiting += len(batch.records)
-        size = count_record_bytes(batch.records)
-        self._batch_bytes += size
-        self.waiting_bytes += size
+        if outgoing:
+            self._outgoing.extend(outgoing)
+            size = count_record_bytes(outgoing)
+            self._outgoing_bytes += size
+            self.waiting_bytes += size
         self._work.set()
         self._idle.clear()
 
@@ -105,9 +110,9 @@ class Committer:
 
         Returns the first dropped offset.
         """
-        dropped = next((batch.records[0].position.offset for batch in self._batches if batch.records), None)
-        self._release(self._batches, self._batch_bytes)
-        self._batches, self._outgoing, self._batch_bytes = [], [], 0
+        dropped = next((batch.offsets[0] for batch in self._batches if batch.offsets), None)
+        self._release(self._batches, self._outgoing_bytes)
+        self._batches, self._outgoing, self._outgoing_bytes = [], [], 0
         return dropped
 
     async def idle(self) -> None:
@@ -155,8 +160,8 @@ class Committer:
         while True:
             await self._work.wait()
             self._work.clear()
-            batches, outgoing, size = self._batches, self._outgoing, self._batch_bytes
-            self._batches, self._outgoing, self._batch_bytes = [], [], 0
+            batches, outgoing, size = self._batches, self._outgoing, self._outgoing_bytes
+            self._batches, self._outgoing, self._outgoing_bytes = [], [], 0
             if batches and not await self._commit(batches, outgoing):
                 return
             self._release(batches, size)
@@ -197,7 +202,7 @@ class Committer:
                     if not (await self._commit(*halves[0]) and await self._commit(*halves[1])):
                         return False
                     break
-                if isinstance(error, RecordRefused) and await self._replace_refused(batches, outgoing, error):
+                if isinstance(error, RecordRefused) and await self._replace_refused(outgoing, error):
                     continue
                 if self._skip is not None and outgoing:
                     dropped, outgoing = outgoing, []
@@ -242,12 +247,12 @@ class Committer:
             return None
         return split_commit(batches, outgoing)
 
-    async def _replace_refused(self, batches: list[Batch], outgoing: list[Outgoing], error: RecordRefused) -> bool:
+    async def _replace_refused(self, outgoing: list[Outgoing], error: RecordRefused) -> bool:
         """Put another record in the place of the refused one, if there is one."""
         index = error.index if isinstance(error, TooLarge) else 0
         if index >= len(outgoing):
             return False
-        substitute = await self._replace(outgoing[index], batches, error)
+        substitute = await self._replace(outgoing[index], error)
         if substitute is not None:
             outgoing[index] = substitute
         return substitute is not None

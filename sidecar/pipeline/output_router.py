@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from sidecar.dead_letters.writer import shrink_dead_letter
-from sidecar.domain.model import Decoded, Outgoing
+from sidecar.domain.model import Decoded, Outgoing, Record
 from sidecar.domain.stream_names import StreamNames
 
 
@@ -70,4 +70,18 @@ def pass_through(decoded: Decoded, target: str) -> Outgoing:
         timestamp=record.timestamp,
         origin=record.position,
         value_at=record.value_at,
+    )
+
+
+def restore_passed(outgoing: Outgoing) -> Record | None:
+    """Return the record that `pass_through` copied; None if the outgoing record has no origin."""
+    if outgoing.origin is None:
+        return None
+    return Record(
+        outgoing.origin,
+        outgoing.key,
+        outgoing.value,
+        outgoing.headers,
+        outgoing.timestamp or 0,
+        value_at=outgoing.value_at,
     )

@@ -25,12 +25,11 @@ from sidecar.domain.model import Outgoing, Rejection
 from sidecar.domain.ports.broker import Batch, Broker, Lease
 from sidecar.domain.position import Position
 from sidecar.pipeline import holds
-from sidecar.pipeline.batch_split import find_origin
 from sidecar.pipeline.circuit_breaker import CircuitBreaker
 from sidecar.pipeline.committer import Committer
 from sidecar.pipeline.history_recorder import HistoryRecorder
 from sidecar.pipeline.holds import HeldBy, WorkerHold
-from sidecar.pipeline.output_router import OutputRouter
+from sidecar.pipeline.output_router import OutputRouter, restore_passed
 from sidecar.pipeline.pending_batch import PendingBatch
 from sidecar.pipeline.rewind_deduplicator import EventSink, RewindDeduplicator
 from sidecar.pipeline.stream_counters import StreamCounter
@@ -40,7 +39,7 @@ log = structlog.get_logger()
 MAX_UNCOMMITTED_RECORDS = 20_000
 """Decoded and uncommitted records of a worker, above which its partition is paused."""
 MAX_UNCOMMITTED_BYTES = 64 << 20
-"""Memory of these records, above which the partition is paused."""
+"""Memory of what their commits publish, above which the partition is paused."""
 MAX_WAITING_BATCHES = 4
 """Batches that wait behind one whose decoding takes long, above which the partition is paused."""
 REFUSED_SCHEMA_TIMEOUT_S = 3.0
@@ -334,14 +333,12 @@ class PartitionWorker:
         await self.release()
         return []
 
-    async def _replace_refused(
-        self, refused: Outgoing, batches: Sequence[Batch], error: RecordRefused
-    ) -> Outgoing | None:
+    async def _replace_refused(self, refused: Outgoing, error: RecordRefused) -> Outgoing | None:
         """Return a lighter dead letter, or the dead letter of a record that the stream behind a gate refuses."""
         router = self._context.router
         if router.is_letter(refused):
             return router.shrink(refused) if isinstance(error, TooLarge) else None
-        record = find_origin(refused, batches)
+        record = restore_passed(refused)
         if record is None:
             return None
         (decoded,) = await self._context.decoder.decode_with_schemas([record], timeout_s=REFUSED_SCHEMA_TIMEOUT_S)

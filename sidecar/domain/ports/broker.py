@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from sidecar.domain.broker_traits import BrokerTraits
 from sidecar.domain.model import Outgoing, Record
@@ -62,6 +63,23 @@ class Batch(Struct, gc=False):
     """Offset to commit with this batch: after its last record, and after the control records that follow."""
     gap: Gap | None = None
     """Records that were lost just before this batch."""
+    dropped: Sequence[int] = ()
+    """Offsets of the records that `without_records` dropped."""
+
+    @property
+    def offsets(self) -> Sequence[int]:
+        """Offsets of the records in order, of dropped ones too."""
+        records = self.records
+        if not records:
+            return self.dropped
+        first, last = records[0].position.offset, records[-1].position.offset
+        if last - first + 1 == len(records):
+            return range(first, last + 1)
+        return [record.position.offset for record in records]
+
+    def without_records(self) -> Self:
+        """Return what is needed to commit the batch, so that its records leave the memory before that."""
+        return replace(self, records=(), dropped=self.offsets)
 
 
 class PartitionStatus(Struct, frozen=True):

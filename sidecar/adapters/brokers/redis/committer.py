@@ -82,9 +82,7 @@ class RedisCommit:
     ) -> list[Command]:
         ids: list[bytes] = []
         for batch in batches:
-            ids.extend(
-                batch.ids if isinstance(batch, RedisBatch) else [entry_id(r.position.offset) for r in batch.records]
-            )
+            ids.extend(batch.ids if isinstance(batch, RedisBatch) else map(entry_id, batch.offsets))
         if letters:
             rejected = set(map(entry_id, letters))
             ids = [accepted for accepted in ids if accepted not in rejected]
