@@ -187,7 +187,7 @@ def compile_schema(schema: RegisteredSchema, formats: SchemaFormats) -> Compiled
     try:
         return schema_format.compile(schema)
     except UnusableSchema as error:
-        return error
+        return error.with_traceback(None)  # its frames would be kept with it
 
 
 def schema_texts(schema: RegisteredSchema) -> tuple[str, ...]:

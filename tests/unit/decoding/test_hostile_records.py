@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
 from sidecar.domain.model import Record
 from sidecar.runtime.gc_tuning import tune_gc
-from tests.support.decoding import Court, court, record
+from tests.support.decoding import ORDER_CREATED, Court, avro, confluent, court, order, record
 from tests.support.hostile import CHECKED_SCHEMA, CHECKED_STREAM, FREE_STREAM, HostileRecord, hostile_records
 from tests.support.loop_steps import watch_steps
 
@@ -150,3 +151,33 @@ def test_a_slow_record_is_rejected_and_no_outage() -> None:
         unknown = it.one(record(b"\0\0\0\1\1{}", stream=CHECKED_STREAM))
         assert unknown.event.rejection is not None
         assert unknown.event.rejection.code == "schema.unknown_id"
+
+
+class Batch(list[Record]):
+    """A batch to which a weak reference is possible."""
+
+
+BROKEN = {
+    "cut": lambda valid: valid[:-9],
+    "longer": lambda valid: valid + b"\0",
+    "not UTF-8": lambda valid: valid.replace(b"event-1", b"event\xff1"),
+    "another value": lambda valid: b'{"eventId": "e", "data": []}',
+    "not JSON": lambda valid: b'{"eventId": ',
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_rejected_record_does_not_keep_its_batch_in_memory(it: Court, fault: str) -> None:
+    """As an exception in a variable of a frame of its own traceback would, until garbage is collected."""
+    id = it.id_of("orders-value", ORDER_CREATED)
+    batch = Batch([record(BROKEN[fault](confluent(id, avro(ORDER_CREATED, order()))))])
+    it.all(batch)  # schemas are fetched
+    gone = weakref.ref(batch)
+    gc.disable()
+    try:
+        decoded = it.judge.decode_batch(batch).decoded
+        assert decoded[0].event.rejection is not None
+        del batch, decoded
+        assert gone() is None
+    finally:
+        gc.enable()

@@ -73,7 +73,7 @@ def find_fault(walk: Walk, data: bytes, start: int, budget: WalkBudget | None = 
     try:
         end = walk(data, start, budget or WalkBudget(len(data) - start))
     except PathFault as fault:
-        return fault
+        return fault.copy()  # without the traceback, whose frames would keep the caller's batch in memory
     if end > len(data):
         return PathFault("decode.truncated", f"expected {end - len(data)} more bytes at the end")
     return trailing_bytes(data, start, end) if end < len(data) else None
