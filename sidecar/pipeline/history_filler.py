@@ -1,14 +1,31 @@
 """Fills the history from the broker with records that a crash or a full queue kept out of its files.
 
-When a lease begins, the offsets between the history's beginning and the lease's start that no file covers are read
-again with a scan, which commits nothing. What the broker no longer has is a hole, told in the coverage.
+When a lease begins, the offsets between its mark (`Lease.history_mark`) and its start that no file covers are read
+again with a scan, which commits nothing; so are gaps between older files. What the broker no longer has is a hole, told
+in the coverage. What happens if the process dies between each two steps of a record's way:
 
-A history that holds nothing of a partition, or only events of the last minutes, does not tell where it should begin: a
-process may have committed events and died before it wrote its first file. So the window of `index.lookback` before the
-lease is always searched for gaps as well.
+1. The batch is decoded and queued, and the mark is at or below its first offset. Dies here: nothing is committed, and
+   the batch is delivered again.
+2. The offsets are committed, with the mark in the same request. Dies here: the mark tells the next owner that these
+   offsets may be in no file, whether or not there is any file, and however many owners die in the same way.
+3. The rows are staged. Dies here: as in 2, because staged rows are lost with their process.
+4. The segment is appended. Dies here: the mark is too low until the next commit; the coverage shows that nothing is
+   missing.
+5. The mark rises, and is stored with the next commit. A partition that is idle keeps its low mark, as in 4.
+
+Of a fill: the mark stays at the beginning of the gap until the filled rows are in a file. Dies before: the next owner
+finds the same gap. A lease that is lost within a fill leaves the rest to its next owner in the same way.
+
+A history that was switched on later has no mark and no files for what was committed before. It begins `index.lookback`
+before the first lease.
 
 Another member that had the partition before may still write its last rows, so the search for gaps waits until these
 must be in a file. Rows that both write are one event.
+
+Where members share a partition (Redis), each has a mark of its own, and coverage does not tell which records another
+member was given. A lease begins with the lowest mark of all members that ever were, and everything from there to the
+newest record that any of them was given is read again. So the events of a member that died before its first file are
+found by the next member that starts, also if others have written files since.
 """
 
 from __future__ import annotations
@@ -75,8 +92,9 @@ class HistoryFiller:
     def begin(self, broker: Broker, lease: Lease) -> None:
         """Fill the gaps before a new lease."""
         self._leases[lease.partition] = broker, lease
-        self._recorder.begin(lease.partition)
-        task = asyncio.ensure_future(self._fill_before(broker, lease))
+        mark = lease.history_mark
+        self._recorder.begin(lease)
+        task = asyncio.ensure_future(self._fill_before(broker, lease, mark))
         self._tasks.add(task)
         task.add_done_callback(self._on_end)
 
@@ -92,36 +110,48 @@ class HistoryFiller:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _fill_before(self, broker: Broker, lease: Lease) -> None:
+    async def _fill_before(self, broker: Broker, lease: Lease, mark: int | None) -> None:
         await asyncio.sleep(self._delay_s)
         backoff = RETRY_MIN_S
         while not lease.lost:
             try:
                 async with self._limit:
-                    for gap in await self._find_gaps(broker, lease):
+                    for gap in await self._find_gaps(broker, lease, mark):
                         await self._fill(broker, lease, gap)
                 return
             except Outage as error:
                 await asyncio.sleep(error.retry_after or backoff)
                 backoff = min(2 * backoff, RETRY_MAX_S)
-            except TracecarError as error:
-                log.warning("cannot fill the history", partition=str(lease.partition), reason=str(error))
-                return
+            except TracecarError as error:  # until an operator changes something
+                log.warning("cannot fill the history; retrying", partition=str(lease.partition), reason=str(error))
+                await asyncio.sleep(RETRY_MAX_S)
 
-    async def _find_gaps(self, broker: Broker, lease: Lease) -> list[OffsetRange]:
+    async def _find_gaps(self, broker: Broker, lease: Lease, mark: int | None) -> list[OffsetRange]:
+        """Return what is in no file, of that which was committed before the lease.
+
+        Args:
+            broker: Where records are read again.
+            lease: The lease.
+            mark: The mark that the lease began with; None if there was none.
+        """
         coverage = await self._history.coverage()
+        partition, incarnation = lease.partition, lease.incarnation
         known = [
             each
             for each in (*coverage.covered, *coverage.holes)
-            if each.partition == lease.partition and each.incarnation == lease.incarnation
+            if each.partition == partition and each.incarnation == incarnation
         ]
-        partition, incarnation = lease.partition, lease.incarnation
-        window_start = await self._find_window_start(broker, lease)
-        if known and traits_of(partition.system).members_share_partitions:
-            _, end = await broker.bounds(partition)
-            start = _find_resumption(known, partition)
+        if traits_of(partition.system).members_share_partitions:
+            # Coverage of other members does not tell which records they were given, so nothing is subtracted.
+            start, end = mark, lease.delivered
+            if start is None and known:
+                start = _find_resumption(known, partition)
+            elif start is None:
+                start, end = await self._find_window_start(broker, lease), lease.start
             return [OffsetRange(partition, incarnation, start, end)] if start < end else []
-        first = min([window_start, *(each.start for each in known)])
+        self._recorder.note_written(known)
+        first = await self._find_window_start(broker, lease) if mark is None else mark
+        first = min([first, *(each.start for each in known)])
         return subtract_ranges([OffsetRange(partition, incarnation, first, lease.start)], known)
 
     async def _find_window_start(self, broker: Broker, lease: Lease) -> int:
@@ -156,10 +186,9 @@ class HistoryFiller:
 
     async def _add(self, lease: Lease, decoded: Sequence[Decoded], covered: OffsetRange) -> None:
         await self._recorder.wait_for_room()
-        if traits_of(covered.partition.system).members_share_partitions:
-            covered = self._recorder.own_range(covered)
         if covered.start < covered.end:
-            self._recorder.add(decoded, covered)  # there is room: nothing else ran since the wait
+            # There is room: nothing else ran since the wait.
+            self._recorder.add(decoded, self._recorder.own_range(covered), filled=covered)
             self._recorder.counters.filled += len(decoded)
 
     async def _fill_missed(self) -> None:

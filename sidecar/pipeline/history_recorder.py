@@ -10,7 +10,7 @@ redaction comes before anything else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from msgspec import Struct
@@ -22,11 +22,12 @@ from sidecar.domain.json_safe import encode_json
 from sidecar.domain.large_records import LARGE_RECORD_BYTES, count_value_bytes, run_for_record
 from sidecar.domain.model import Decoded, Event, Outgoing
 from sidecar.domain.offset_ranges import OffsetRange, join_ranges
-from sidecar.domain.ports.broker import Batch
+from sidecar.domain.ports.broker import Batch, Lease
 from sidecar.domain.ports.history import DeadLetterFate
 from sidecar.domain.position import Partition, Position
 from sidecar.domain.redacted_payload import body_to_json, headers_to_json, redact_headers
 from sidecar.domain.redaction import Redactor
+from sidecar.pipeline.unwritten_offsets import UnwrittenOffsets
 
 MAX_QUEUE_BYTES = 32 << 20
 """Bytes of encoded rows that wait for the writer."""
@@ -79,6 +80,8 @@ class QueuedRows:
     fates: list[DeadLetterFate] = field(default_factory=list)
     large: list[tuple[Decoded, str | None]] = field(default_factory=list)
     """Records that are encoded in a thread, with the incarnation of their stream."""
+    filled: list[OffsetRange] = field(default_factory=list)
+    """Ranges of which every member's records are in files once these rows are."""
     bytes: int = 0
 
     @property
@@ -117,6 +120,7 @@ class HistoryRecorder:
         self._queue = QueuedRows()
         self._next: dict[Partition, tuple[str | None, int]] = {}
         """Incarnation of each partition, and the offset that is expected next."""
+        self._unwritten = UnwrittenOffsets()
         self.counters = HistoryCounters()
         self.missed: list[OffsetRange] = []
         """Ranges that could not be queued, and were not read again yet."""
@@ -165,9 +169,14 @@ class HistoryRecorder:
         first = batch.records[0].position.offset if batch.records else batch.next_offset
         return first if incarnation != lease.incarnation else min(expected, first)
 
-    def begin(self, partition: Partition) -> None:
+    def begin(self, lease: Lease) -> None:
         """Note that a new lease of a partition begins: what follows need not continue what was recorded before."""
-        self._next.pop(partition, None)
+        self._next.pop(lease.partition, None)
+        self._unwritten.begin(lease)
+
+    def note_written(self, written: Iterable[OffsetRange]) -> None:
+        """Note ranges that are in files, or that the broker no longer has: the marks of the leases follow."""
+        self._unwritten.remove(written)
 
     def own_range(self, offsets: OffsetRange) -> OffsetRange:
         """Add this sidecar's name to the range if members can share the partition."""
@@ -175,13 +184,25 @@ class HistoryRecorder:
             return offsets
         return replace(offsets, member=self._member)
 
-    def add(self, decoded: Sequence[Decoded], covered: OffsetRange) -> bool:
-        """Queue records with the range that they cover. Returns False if they do not fit: the range is missed then."""
+    def add(self, decoded: Sequence[Decoded], covered: OffsetRange, filled: OffsetRange | None = None) -> bool:
+        """Queue records with the range that they cover.
+
+        Args:
+            decoded: The records.
+            covered: The range, of which this member's records are there.
+            filled: The range of which every member's records are there, if the records were read with a scan.
+
+        Returns:
+            False if they do not fit: the range is missed then.
+        """
+        self._unwritten.add(covered)
         if self._is_blocked or self._queue.bytes >= self._max_bytes:
             self.counters.missed += len(decoded)
             self.missed = join_ranges((*self.missed, covered))
             return False
         queue = self._queue
+        if filled is not None:
+            queue.filled.append(filled)
         large = [each for each in decoded if self._encoder.is_slow(each)]
         if large:
             queue.large += [(each, covered.incarnation) for each in large]

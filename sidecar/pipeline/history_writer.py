@@ -9,8 +9,11 @@ or when much is staged, they become a segment. What happens when something fails
   `MAX_STAGED_BYTES`. Beyond that the recorder is blocked, and its batches are missed. Commits go on.
 - Appending succeeds and its answer is lost: the same rows are appended again. Each of them is one event in every
   answer.
-- The process dies at any moment: staged and queued rows are gone. Their offsets are in no file, so the next owner of
-  the partition reads them again from the broker (`sidecar.pipeline.history_filler`).
+- The process dies at any moment: staged and queued rows are gone. Their offsets are in no file and not below the mark
+  that is stored with each commit, so the next owner of the partition reads them again from the broker
+  (`sidecar.pipeline.history_filler`).
+- The process dies after appending and before the next commit: the mark lies too low, and the filler sees in the
+  coverage that nothing is missing.
 - The task is canceled within an append: the outcome is unknown, as after an exception.
 """
 
@@ -25,6 +28,7 @@ from typing import Protocol
 import structlog
 
 from sidecar.domain.errors import Outage, TracecarError
+from sidecar.domain.offset_ranges import OffsetRange
 from sidecar.domain.ports.history import History, HistorySegment
 from sidecar.pipeline.history_recorder import HistoryRecorder, QueuedRows
 
@@ -60,6 +64,8 @@ class HistoryWriter:
         """Rows that are to be staged next."""
         self._segment = HistorySegment([], [], [], [])
         """Coverage and facts that belong to the staged rows."""
+        self._filled: list[OffsetRange] = []
+        """Ranges that are filled once the staged rows are in a file."""
         self._staged_bytes = self._staged_rows = 0
         self._due = 0.0
         """Event-loop time by which the segment is to be appended; 0 if it is empty."""
@@ -138,6 +144,7 @@ class HistoryWriter:
         segment.covered = [*segment.covered, *unstaged.covered]
         segment.holes = [*segment.holes, *unstaged.holes]
         segment.fates = [*segment.fates, *unstaged.fates]
+        self._filled += unstaged.filled
         self._unstaged = QueuedRows()
 
     def _is_empty(self) -> bool:
@@ -157,8 +164,9 @@ class HistoryWriter:
         if self._is_empty():
             return
         await self._history.append(self._segment)
+        self._recorder.note_written((*self._segment.covered, *self._segment.holes, *self._filled))
         self._recorder.counters.written += self._staged_rows
-        self._segment = HistorySegment([], [], [], [])
+        self._segment, self._filled = HistorySegment([], [], [], []), []
         self._staged_bytes = self._staged_rows = 0
         self.last_flush_us = time.time_ns() // 1000
         async with self._flushed:

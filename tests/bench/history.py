@@ -1,4 +1,6 @@
-"""Costs of the history: `python -m tests.bench.history [EVENTS]` writes events and looks some up, cold.
+"""Costs of the history: `python -m tests.bench.history [EVENTS] [FOLDER]` writes events and looks some up, cold.
+
+With a folder, the files stay there, and a second call only reads them.
 
 Processor times are those of this process (the way of an event) and of the engine (everything else). Rows go through the
 product's own encoder, storage and maintenance, in segments as a sidecar writes them at 1,000 events a second, so that
@@ -9,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import resource
 import statistics
@@ -17,15 +20,19 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from hashlib import blake2b
 from pathlib import Path
 
 from sidecar.adapters.history.directory_store import DirectoryStore
+from sidecar.adapters.history.file_catalog import FileCatalog
 from sidecar.adapters.history.file_store import FileStore
 from sidecar.adapters.history.parquet_history import ParquetHistory
+from sidecar.adapters.history.sql_runner import HistorySqlRunner
 from sidecar.domain.history_rows import encode_event
 from sidecar.domain.model import Event, SchemaRef, TraceOrigin
 from sidecar.domain.offset_ranges import OffsetRange
 from sidecar.domain.ports.history import HistoryKey, HistorySegment, HistorySelection
+from sidecar.domain.ports.history_sql import SqlLimits
 from sidecar.domain.position import Partition, Position
 
 FIRST_MS = 1_790_000_000_000
@@ -39,27 +46,27 @@ INCARNATION = "Rm9yQmVuY2htYXJrT25seQ"
 def event(number: int) -> Event:
     """An event whose ids follow from its number, so that any can be looked up later."""
     flow, at = number // EVENTS_PER_FLOW, FIRST_MS + number
-    ids = random.Random(number)
-    flow_ids = random.Random(-flow - 1)
-    order, trace_id = f"order-{flow}", flow_ids.getrandbits(128) or 1
+    ids = blake2b(b"e%d" % number, digest_size=16).digest()
+    flow_ids = blake2b(b"f%d" % flow, digest_size=32).digest()
+    order, trace_id = f"order-{flow}", int.from_bytes(flow_ids[:16], "big") or 1
     return Event(
         position=Position("kafka", "orders", number % PARTITIONS, number // PARTITIONS),
         key=order,
         appended_at=at,
         observed_at=at * 1000 + 77,
-        event_id=str(uuid.UUID(int=ids.getrandbits(128))),
+        event_id=str(uuid.UUID(bytes=ids)),
         type=("OrderPlaced", "OrderPaid", "OrderShipped", "InvoiceSent")[number % 4],
         version="1",
         occurred_at=at * 1000 - 5_000,
         aggregate_id=order,
         aggregate_type="Order",
         trace_id=trace_id,
-        span_id=ids.getrandbits(64) or 1,
+        span_id=int.from_bytes(ids[:8], "big") or 1,
         trace_origin=TraceOrigin.W3C,
-        correlation_id=str(uuid.UUID(int=flow_ids.getrandbits(128))),
+        correlation_id=str(uuid.UUID(bytes=flow_ids[16:])),
         producer="shop",
         schema=SchemaRef("orders-value", 3, 17),
-        digest=ids.getrandbits(32),
+        digest=int.from_bytes(ids[8:12], "big"),
     )
 
 
@@ -143,14 +150,42 @@ async def look_up(store: FileStore, events: int) -> dict[str, float]:
     }
 
 
-async def measure(events: int) -> dict[str, float]:
-    """Write and look up in a temporary directory."""
-    with tempfile.TemporaryDirectory(prefix="tracecar-bench-") as folder:
-        written = await write(DirectoryStore(Path(folder)), events)
-        return written | await look_up(DirectoryStore(Path(folder)), events)
+async def count_last_hour(store: FileStore, events: int) -> dict[str, float]:
+    """Count the events of the last hour by type and minute in SQL, cold; returns seconds."""
+    catalog = FileCatalog(store)
+    runner = HistorySqlRunner(catalog, store, copies=False)
+    last_ms = FIRST_MS + events
+    limits = SqlLimits(since_ms=last_ms - 3_600_000, until_ms=None)
+    hour = f"appended_at >= make_timestamp_ms({last_ms - 3_600_000})"
+    begun = time.perf_counter()
+    answer = await runner.run(
+        f"SELECT type, date_trunc('minute', appended_at), count(*) FROM events WHERE {hour} GROUP BY ALL",
+        limits,
+    )
+    elapsed = time.perf_counter() - begun
+    assert sum(int(row[2]) for row in answer.rows) == min(events, 3_600_000)
+    return {"last_hour_s": elapsed}
+
+
+def measure(events: int, folder: Path) -> dict[str, float]:
+    """Write if the folder is empty, and look up."""
+    written = {} if any(folder.glob("events/*")) else asyncio.run(write(DirectoryStore(folder), events))
+    drop_cache(folder)
+    looked_up = asyncio.run(look_up(DirectoryStore(folder), events))
+    drop_cache(folder)
+    return written | looked_up | asyncio.run(count_last_hour(DirectoryStore(folder), events))
+
+
+def drop_cache(folder: Path) -> None:
+    """Drop the files from the page cache, so that the disk is read."""
+    for path in folder.glob("events/*/*/*"):
+        descriptor = os.open(path, os.O_RDONLY)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(descriptor)
 
 
 if __name__ == "__main__":
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 4_000_000
-    result = asyncio.run(measure(count))
-    print(json.dumps({"events": count, **{name: round(value, 2) for name, value in result.items()}}))
+    with tempfile.TemporaryDirectory(prefix="tracecar-bench-") as temporary:
+        result = measure(count, Path(sys.argv[2] if len(sys.argv) > 2 else temporary))
+    print(json.dumps({"events": count, **{name: round(value, 3) for name, value in result.items()}}))

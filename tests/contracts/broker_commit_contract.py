@@ -123,6 +123,34 @@ class BrokerCommitContract:
         await again.close()
         assert await harness.contents(naming.dead_letter_stream(stream)) == []
 
+    @pytest.mark.parametrize("rejected", [False, True])
+    async def test_the_mark_of_the_history_is_kept_with_the_commits(self, harness, stream, group, rejected):
+        await harness.create(stream)
+        naming, partition = harness.naming(group), Partition(harness.system, stream, 0)
+        seen: list[int | None] = []
+        stored: list[int | None] = [None]
+        for _ in range(3):
+            positions = await produce_numbered(harness, stream, 4)
+            broker = harness.broker(stream, group=group)
+            await broker.start()
+            async with Reader(broker) as reader:
+                (lease,) = await reader.leases(partition)
+                seen.append(lease.history_mark)
+                done = 0
+                for mark in (positions[0].offset, positions[2].offset):
+                    records = await reader.read(len(positions))
+                    lease.history_mark = mark
+                    batches, done = reader.batches[done:], len(reader.batches)
+                    held = {record.position for batch in batches for record in batch.records}
+                    letters = [letter(r, naming, group) for r in records if rejected and r.position in held]
+                    await broker.commit([batch for batch in batches if batch.records], letters)
+                    positions += await produce_numbered(harness, stream, 1)
+                await reader.read(len(positions))
+                await broker.commit(reader.batches[done:], [])
+                stored.append(lease.history_mark)
+            await harness.crash(broker)
+        assert seen == stored[:-1]
+
     async def test_a_record_that_the_server_refuses_is_named(self, harness, stream, group):
         await harness.create(stream)
         await produce_numbered(harness, stream, 2)

@@ -1,4 +1,4 @@
-"""The history of a real Kafka, while sidecars are killed at random moments: each event once, every hole known."""
+"""The history of real brokers, while sidecars are killed at random moments: each event once, every hole known."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ import asyncio
 import json
 import random
 import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
 
 import duckdb
 import pytest
-from confluent_kafka import Producer
+import redis
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer
 
 from sidecar.adapters.history.builder import build_file_store
 from sidecar.adapters.history.parquet_history import ParquetHistory
 from sidecar.domain.ports.history import HistoryKey, HistorySelection
 from sidecar.domain.position import Partition
-from tests.servers.kafka import create_topic, delete_records, unique
+from tests.servers.kafka import admin, committed, create_topic, delete_records, unique
 from tests.support.conditions import until
 from tests.support.sidecar_process import Sidecar
-
-pytestmark = pytest.mark.kafka
 
 PARTITIONS = 3
 SECRET = "4111-1111-1111-1111"
@@ -53,6 +54,12 @@ def config(servers: str, topic: str, group: str, url: str, **history: object) ->
 
 
 async def read_all(url: str) -> tuple[list[str], object]:
+    """Read the ids of all events, and the coverage. Bodies must be redacted."""
+    return await read_events(url, bodies=True)
+
+
+async def read_events(url: str, *, bodies: bool = False) -> tuple[list[str], object]:
+    """Read the ids of all events, and the coverage."""
     history = ParquetHistory(build_file_store(url))
     try:
         rows, cursor = [], None
@@ -61,8 +68,9 @@ async def read_all(url: str) -> tuple[list[str], object]:
             rows += page.rows
             if (cursor := page.cursor) is None:
                 break
-        assert all(SECRET.encode() not in (row.body or b"") for row in rows)
-        assert all(b"[redacted]" in (row.body or b"") for row in rows)
+        if bodies:
+            assert all(SECRET.encode() not in (row.body or b"") for row in rows)
+            assert all(b"[redacted]" in (row.body or b"") for row in rows)
         return [row.event.event_id for row in rows], await history.coverage()
     finally:
         await history.close()
@@ -72,6 +80,47 @@ def covered_offsets(coverage) -> int:
     return sum(each.end - each.start for each in coverage.covered)
 
 
+def describe_offsets(servers: str, group: str) -> list[str]:
+    """The group's offsets with their metadata, in which the mark of the history is."""
+    request = [ConsumerGroupTopicPartitions(group)]
+    (answer,) = (each.result() for each in admin(servers).list_consumer_group_offsets(request).values())
+    return [f"{each.topic}/{each.partition} at {each.offset} {each.metadata!r}" for each in answer.topic_partitions]
+
+
+async def describe(url: str, count: int, sidecars: Sequence[Sidecar], offsets: Callable[[], object]) -> str:
+    """Describe what is missing, for a test that fails."""
+    ids, coverage = await read_events(url)
+    missing = sorted({f"e-{number}" for number in range(count)} - set(ids), key=lambda each: int(each[2:]))
+    lines = [
+        f"{len(missing)} of {count} events are missing: {', '.join(missing[:20])} ... {', '.join(missing[-3:])}",
+        f"by partition: {dict(Counter(int(each[2:]) % PARTITIONS for each in missing))}",
+        f"stored twice: {[each for each, times in Counter(ids).items() if times > 1][:20]}",
+        f"committed: {offsets()}",
+        *(f"covered: {each}" for each in coverage.covered),
+        *(f"hole: {each}" for each in coverage.holes),
+    ]
+    for sidecar in sidecars:
+        status = sidecar.get("/v1/status")
+        metrics = [line for line in sidecar.metrics().splitlines() if line.startswith("tracecar_history")]
+        lines += [f"status: {status['trouble']} {status['streams']}", *metrics, sidecar.log]
+    return "\n".join(lines)
+
+
+async def until_whole(
+    condition: Callable[[], Awaitable[bool]],
+    url: str,
+    count: int,
+    sidecars: Sequence[Sidecar],
+    offsets: Callable[[], object],
+) -> None:
+    """Wait until every event is in the history; a failure tells which is not, and what sidecars and broker say."""
+    try:
+        await until(condition, "every event to be in the history", timeout_s=120, pause_s=0.3)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{await describe(url, count, sidecars, offsets)}") from None
+
+
+@pytest.mark.kafka
 @pytest.mark.parametrize("members", [1, 2])
 async def test_each_event_once_although_sidecars_are_killed(kafka, tmp_path, members):
     topic = create_topic(kafka.bootstrap_servers, unique("history"), PARTITIONS)
@@ -97,7 +146,8 @@ async def test_each_event_once_although_sidecars_are_killed(kafka, tmp_path, mem
             ids, coverage = await read_all(url)
             return len(ids) == load.count and covered_offsets(coverage) == load.count
 
-        await until(is_whole, "every event to be in the history", timeout_s=120, pause_s=0.3)
+        servers = kafka.bootstrap_servers
+        await until_whole(is_whole, url, load.count, sidecars, lambda: describe_offsets(servers, group))
         ids, coverage = await read_all(url)
         assert sorted(ids) == sorted(f"e-{number}" for number in range(load.count))
         assert coverage.holes == []
@@ -114,6 +164,81 @@ async def test_each_event_once_although_sidecars_are_killed(kafka, tmp_path, mem
     assert count == load.count
 
 
+@pytest.mark.kafka
+async def test_a_crash_loop_without_any_file_loses_nothing(kafka, tmp_path):
+    topic = create_topic(kafka.bootstrap_servers, unique("history"), PARTITIONS)
+    url, group = str(tmp_path / "history"), unique("tracecar.history")
+    load = Load(kafka.bootstrap_servers, topic)
+    crashing = Sidecar(tmp_path, config(kafka.bootstrap_servers, topic, group, url, flush="1h"), "crashing")
+    for _ in range(3):
+        load.publish(100)
+        crashing.start()
+        crashing.wait(
+            lambda: sum(committed(kafka.bootstrap_servers, group, topic, PARTITIONS).values()) == load.count,
+            "all to be committed",
+        )
+        crashing.kill()
+    assert not list((tmp_path / "history").glob("events/*/*/*.parquet"))
+    with Sidecar(tmp_path, config(kafka.bootstrap_servers, topic, group, url), "healthy") as healthy:
+
+        async def is_whole() -> bool:
+            ids, coverage = await read_all(url)
+            return len(ids) == load.count and covered_offsets(coverage) == load.count
+
+        servers = kafka.bootstrap_servers
+        await until_whole(is_whole, url, load.count, [healthy], lambda: describe_offsets(servers, group))
+
+
+@pytest.mark.valkey
+async def test_each_entry_of_redis_once_although_members_are_killed(valkey, tmp_path):
+    stream, url = unique("history"), str(tmp_path / "history")
+    server = redis.Redis.from_url(valkey.url)
+    settings = {
+        "service": "shop",
+        "sources": {"redis": {"url": valkey.url, "streams": [stream], "start": "earliest", "claim_idle": "1s"}},
+        "index": {"lookback": "0s"},
+        "history": {"url": url, "flush": "500ms"},
+    }
+    sidecars = [Sidecar(tmp_path, settings, f"s{number}") for number in range(2)]
+    moments, count = random.Random(20260131), 0
+
+    def publish(number: int) -> None:
+        nonlocal count
+        pipeline = server.pipeline(transaction=False)
+        for each in range(count, count + number):
+            pipeline.xadd(stream, {"payload": json.dumps({"eventId": f"e-{each}"})})
+        pipeline.execute()
+        count += number
+
+    for sidecar in sidecars:
+        sidecar.start()
+    try:
+        for _ in range(6):
+            publish(2_000)
+            await asyncio.sleep(moments.uniform(0.2, 2.5))
+            victim = moments.choice(sidecars)
+            victim.kill()
+            publish(500)
+            victim.start()
+        publish(100)
+
+        async def is_whole() -> bool:
+            ids, _ = await read_events(url)
+            return len(ids) == count
+
+        def offsets() -> object:
+            return server.xinfo_groups(stream)
+
+        await until_whole(is_whole, url, count, sidecars, offsets)
+        ids, coverage = await read_events(url)
+        assert sorted(ids) == sorted(f"e-{number}" for number in range(count))
+        assert coverage.holes == []
+    finally:
+        for sidecar in sidecars:
+            sidecar.stop()
+
+
+@pytest.mark.kafka
 async def test_events_deleted_while_no_sidecar_ran_are_a_known_hole(kafka, tmp_path):
     topic = create_topic(kafka.bootstrap_servers, unique("history"), PARTITIONS)
     url, group = str(tmp_path / "history"), unique("tracecar.history")
@@ -138,6 +263,7 @@ async def test_events_deleted_while_no_sidecar_ran_are_a_known_hole(kafka, tmp_p
     assert {each.incarnation for each in coverage.covered} != {None}
 
 
+@pytest.mark.kafka
 async def test_object_storage_that_goes_away(kafka, s3_server, tmp_path, monkeypatch):
     for name, value in s3_server.environment.items():
         monkeypatch.setenv(name, value)

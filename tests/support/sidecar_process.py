@@ -89,6 +89,10 @@ class Sidecar:
         assert answer.status_code == 200, f"{answer.status_code} {answer.text}\n{self.log}"
         return answer.json()
 
+    def metrics(self) -> str:
+        """Return its metrics as Prometheus reads them."""
+        return httpx2.get(f"{self.url}/metrics", timeout=30).text
+
     def cli(self, *arguments: str, code: int = 0) -> str:
         done = subprocess.run(
             [TRACECAR, *arguments], env=self.environment, capture_output=True, text=True, timeout=120, check=False

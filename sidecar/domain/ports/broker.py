@@ -22,15 +22,23 @@ class Lease:
     the old one cannot be committed.
     """
 
-    __slots__ = ("incarnation", "lost", "partition", "start")
+    __slots__ = ("delivered", "history_mark", "incarnation", "lost", "partition", "start")
 
     def __init__(self, partition: Partition, start: int) -> None:
         self.partition = partition
         self.start = start
         """First offset of this lease's batches: the group's committed offset, or the configured start."""
+        self.delivered = start
+        """Offset after the newest record that any member was given before this lease. It is above `start` only where
+        members share a partition."""
         self.incarnation: str | None = None
         """Identity of the stream, once it is known; None if the broker has none. A stream that is deleted and created
         again has another one."""
+        self.history_mark: int | None = None
+        """First committed offset that may be in no file of the history yet; None if no history was ever written.
+
+        The adapter reads it when it acquires the lease, and stores the current value with each commit, so that the next
+        owner knows what the history still lacks. The history's recorder sets it."""
         self.lost = False
         """True once the lease is lost. Only the broker adapter sets it, and never resets it."""
 
@@ -177,7 +185,9 @@ class Broker(Protocol):
 
         After return, the records and the offsets are durable; after an exception the outcome is unknown, and the same
         call may be repeated. A record is never dead-lettered twice, regardless of which member tries it, and how often.
-        Missing streams are created first, with the partition count and replication of the origin. Raises Fenced if the
+        Missing streams are created first, with the partition count and replication of the origin. The lease's
+        `history_mark` is stored before or with the offsets; the next lease of the partition has it, or the lowest one
+        where members share the partition. Raises Fenced if the
         lease is lost: drop the batches. Raises TooLarge or RecordRefused (with the index into `outgoing`) and Refused
         if the server does not accept them.
         """

@@ -202,8 +202,7 @@ async def test_a_start_fills_what_a_crash_left_out_and_tells_what_is_gone(log):
 
 
 async def test_a_new_history_begins_where_the_sidecar_does(log):
-    before = Keeper(FaultyHistory())
-    sidecar = harness(log, before)
+    sidecar = Harness(log, registry())
     async with sidecar.running():
         sidecar.produce(*sidecar.good(10))
         await until(lambda: sidecar.committed() == 10)
@@ -216,27 +215,47 @@ async def test_a_new_history_begins_where_the_sidecar_does(log):
     assert await keeper.covered() == [(10, 15)]
 
 
-@pytest.mark.parametrize("recorded_first", [0, 5], ids=["nothing is recorded", "only later events are recorded"])
-async def test_events_of_a_process_that_died_before_its_first_file_are_filled(log, recorded_first):
-    died = Keeper(FaultyHistory())
-    sidecar = harness(log, died)
-    async with sidecar.running():
-        sidecar.produce(*sidecar.good(10))
-        await until(lambda: sidecar.committed() == 10)
-    history = FaultyHistory()
-    if recorded_first:  # its successor died before it filled what was missing
-        later = Keeper(history)
-        sidecar = harness(log, later)
-        async with sidecar.running(), later:
-            sidecar.produce(*sidecar.good(recorded_first, 10))
-            await until(lambda: later.recorder.counters.written == recorded_first)
-    keeper = Keeper(history, lookback_s=900.0)
+@pytest.mark.parametrize("recorded", [0, 5], ids=["nothing is recorded", "only later events are recorded"])
+async def test_a_history_that_is_new_begins_within_the_window_of_the_look_back(log, recorded):
+    without = Harness(log, registry())
+    async with without.running():
+        without.produce(*without.good(10))
+        await until(lambda: without.committed() == 10)
+    keeper = Keeper(FaultyHistory(), lookback_s=900.0)
     sidecar = harness(log, keeper)
     async with sidecar.running(), keeper:
-        sidecar.produce(*sidecar.good(5, 10 + recorded_first))
-        await until(lambda: covers(keeper, [(0, 15 + recorded_first)]))
-    assert await keeper.offsets() == list(range(15 + recorded_first))
+        sidecar.produce(*sidecar.good(recorded, 10))
+        await until(lambda: covers(keeper, [(0, 10 + recorded)]))
     assert keeper.recorder.counters.filled == 10
+
+
+async def test_what_processes_committed_that_died_before_any_file_is_filled(log):
+    history = FaultyHistory()
+    for life in range(5):  # a crash loop: no file is ever written
+        sidecar = harness(log, Keeper(history))
+        async with sidecar.running():
+            sidecar.produce(*sidecar.good(10, 10 * life))
+            await until(lambda life=life, sidecar=sidecar: sidecar.committed() == 10 * life + 10)
+    later = Keeper(history)  # writes what it consumes, and dies before it fills
+    sidecar = harness(log, later)
+    later.filler._delay_s = 3_600.0
+    async with sidecar.running(), later:
+        sidecar.produce(*sidecar.good(5, 50))
+        await until(lambda: later.recorder.counters.written == 5)
+        sidecar.produce(*sidecar.good(5, 55))
+        await until(lambda: later.recorder.counters.written == 10 and sidecar.committed() == 60)
+    assert await later.covered() == [(50, 60)]
+    keeper = Keeper(history)
+    sidecar = harness(log, keeper)
+    async with sidecar.running(), keeper:
+        await until(lambda: covers(keeper, [(0, 60)]))
+        assert await keeper.offsets() == list(range(60))
+        assert keeper.recorder.counters.filled == 50
+        sidecar.produce(*sidecar.good(1, 60))
+        await until(lambda: covers(keeper, [(0, 61)]))
+        sidecar.produce(*sidecar.good(1, 61))  # its commit stores the mark behind what is in files
+        await until(lambda: sidecar.committed() == 62)
+        assert log.groups["tracecar.shop"].history_marks[ORDERS[0]] == 61
 
 
 async def test_a_redacted_value_is_in_no_row(log):

@@ -42,7 +42,7 @@ EARLIEST_OFFSET, LATEST_OFFSET = -2, -1
 """Timestamps of a ListOffsets request that mean the ends of the log."""
 _LEGAL_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 """Names that a topic can have."""
-_TOPIC_ID_METADATA = re.compile(r"topic-id=([0-9a-f]{32})")
+_OFFSET_METADATA = re.compile(r"(?:topic-id=([0-9a-f]{32}))?(?:(?:^| )history=([0-9]{1,19}))?")
 
 
 class CommittedOffset(Struct, frozen=True):
@@ -50,11 +50,27 @@ class CommittedOffset(Struct, frozen=True):
 
     offset: int
     topic_id: bytes | None
+    history_mark: int | None = None
+    """First offset that may be in no file of the history (`Lease.history_mark`)."""
 
 
-def offset_metadata(topic_id: bytes | None) -> str:
-    """Return the metadata to commit with an offset, by which a topic that is created again is recognized."""
-    return "" if topic_id is None else f"topic-id={topic_id.hex()}"
+def format_offset_metadata(topic_id: bytes | None, history_mark: int | None) -> str:
+    """Return the metadata to commit with an offset.
+
+    By the topic's id a topic that is created again is recognized; by the mark the next owner knows what the history
+    lacks.
+    """
+    parts = [] if topic_id is None else [f"topic-id={topic_id.hex()}"]
+    if history_mark is not None:
+        parts.append(f"history={history_mark}")
+    return " ".join(parts)
+
+
+def parse_offset_metadata(offset: int, metadata: str | None) -> CommittedOffset:
+    """Return a committed offset with what its metadata says; metadata of other programs says nothing."""
+    match = _OFFSET_METADATA.fullmatch(metadata or "")
+    topic_id, mark = (None, None) if match is None else match.groups()
+    return CommittedOffset(offset, bytes.fromhex(topic_id) if topic_id else None, int(mark) if mark else None)
 
 
 class KafkaCluster:
@@ -211,9 +227,7 @@ class KafkaCluster:
                 if code != kafka.UnknownTopicOrPartitionError.errno:
                     check(code, f"{topic}/{number}")
                     if offset >= 0:
-                        match = _TOPIC_ID_METADATA.fullmatch(metadata or "")
-                        topic_id = bytes.fromhex(match[1]) if match is not None else None
-                        offsets[TopicPartition(topic, number)] = CommittedOffset(int(offset), topic_id)
+                        offsets[TopicPartition(topic, number)] = parse_offset_metadata(int(offset), metadata)
         return offsets
 
     async def offsets(

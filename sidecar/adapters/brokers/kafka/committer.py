@@ -43,7 +43,10 @@ offset that this process committed last is remembered and committed again (`part
 
 **If the topic is deleted and created again**: each commit carries the topic's id as its metadata. A commit of the old
 topic that reaches the new one, late, is recognized by it when the partition is acquired, and the new topic is read from
-its beginning (`partition_acquirer`)."""
+its beginning (`partition_acquirer`).
+
+**What the history lacks**: the metadata also has the lease's `history_mark`, so that it is as durable as the offset. It
+never lies above an offset that is committed and in no file, whichever request of an owner is carried out last."""
 
 from __future__ import annotations
 
@@ -68,7 +71,7 @@ from sidecar.adapters.brokers.kafka.cluster_client import (
     RETRY_TIMEOUT_S,
     CommittedOffset,
     KafkaCluster,
-    offset_metadata,
+    format_offset_metadata,
 )
 from sidecar.adapters.brokers.kafka.errors import check, is_transient, translate
 from sidecar.adapters.brokers.kafka.group_membership import GroupMembership
@@ -131,7 +134,7 @@ class KafkaCommitter:
 
     def _note(self, lease: KafkaLease, offset: int) -> None:
         lease.committed = offset
-        self._membership.committed_here[lease.tp] = CommittedOffset(offset, lease.topic_id)
+        self._membership.committed_here[lease.tp] = CommittedOffset(offset, lease.topic_id, lease.history_mark)
 
     # --- the fence
 
@@ -254,7 +257,7 @@ class KafkaCommitter:
             self._group,
             identity.producer,
             identity.epoch,
-            [(lease.tp.topic, [(lease.tp.partition, end, offset_metadata(lease.topic_id))])],
+            [(lease.tp.topic, [(lease.tp.partition, end, _metadata(lease))])],
         )
 
         async def attempt() -> None:
@@ -288,7 +291,7 @@ class KafkaCommitter:
         node = await self._cluster.group_coordinator(self._group)
         await self._membership.await_assignment(lease, RETRY_TIMEOUT_S)
         member, generation = self._membership.identity
-        topics = [(lease.tp.topic, [(lease.tp.partition, end, offset_metadata(lease.topic_id))])]
+        topics = [(lease.tp.topic, [(lease.tp.partition, end, _metadata(lease))])]
         request = OffsetCommitRequest(self._group, generation, member, -1, topics)
         try:
             answer = await self._cluster.ask(node, request)
@@ -309,6 +312,10 @@ class KafkaCommitter:
                 if code in _STALE_GENERATION_CODES:
                     self._membership.rejoin(code)
                 check(code, self._group)
+
+
+def _metadata(lease: KafkaLease) -> str:
+    return format_offset_metadata(lease.topic_id, lease.history_mark)
 
 
 async def _await_both(first: Awaitable[A], second: Awaitable[B]) -> tuple[A, B]:

@@ -130,6 +130,7 @@ class PartitionAcquirer:
         committed = offsets.get(tp) or self._membership.committed_here.get(tp)
         if committed is not None and await self._is_recreated(lease, committed):
             return await self._begin_again(lease, committed)
+        lease.history_mark = None if committed is None else committed.history_mark
         if tp in offsets and (offsets[tp].topic_id is not None or lease.topic_id is None):
             return offsets[tp].offset
         # Commit what the group has not: an offset, so that a restart before the first commit does not begin elsewhere,

@@ -92,6 +92,7 @@ class MemoryBroker:
             if partition not in self._leases:
                 start = self._group.committed.setdefault(partition, 0)
                 lease = self._leases[partition] = Lease(partition, start)
+                lease.history_mark = self._group.history_marks.get(partition)
                 self._next_offset[partition] = start
                 self._unannounced.append(lease)
         self._wakeup.set()
@@ -166,6 +167,8 @@ class MemoryBroker:
         for _, out in due:
             self._log.create(out.stream, len(self._log.streams[lease.partition.stream]))
         self._group.committed[lease.partition] = max(committed, batches[-1].next_offset)
+        if lease.history_mark is not None:
+            self._group.history_marks[lease.partition] = lease.history_mark
         for _, out in due:
             self._log.append(out)
 

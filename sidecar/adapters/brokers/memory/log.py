@@ -55,7 +55,7 @@ class MemoryPartition:
 class MemoryGroup:
     """A consumer group: its members, and its committed offsets."""
 
-    __slots__ = ("committed", "gaps", "members", "owners")
+    __slots__ = ("committed", "gaps", "history_marks", "members", "owners")
 
     def __init__(self) -> None:
         self.members: list[GroupMember] = []
@@ -63,6 +63,7 @@ class MemoryGroup:
         self.gaps: dict[Partition, Gap] = {}
         """Gaps that the next lease of a partition reports."""
         self.owners: dict[Partition, GroupMember] = {}
+        self.history_marks: dict[Partition, int] = {}
 
 
 class MemoryLog:
@@ -109,6 +110,7 @@ class MemoryLog:
         for group in self.groups.values():
             for partition in partitions:
                 committed = group.committed.pop(partition, None)
+                group.history_marks.pop(partition, None)
                 if committed is not None:
                     reason = f"{stream} was deleted and created again"
                     group.gaps[partition] = Gap(partition, committed, 0, reason, recreated=True)

@@ -19,6 +19,7 @@ from sidecar.adapters.brokers.redis.consumer_name import SENTINEL_SUFFIX, Consum
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, EntryCodec, raw
 from sidecar.adapters.brokers.redis.exhausted_entries import StuckEntry, dead_letter_and_ack, find_stuck_entries
 from sidecar.adapters.brokers.redis.fetcher import SlotReader
+from sidecar.adapters.brokers.redis.history_marks import HistoryMarks
 from sidecar.adapters.brokers.redis.ledger import RedisLedger
 from sidecar.adapters.brokers.redis.preflight import inspect_server
 from sidecar.adapters.brokers.redis.publisher import publish_records
@@ -168,13 +169,16 @@ class RedisBroker:
                 # Changes nothing, but shows a missing permission now and not after the first dead letter.
                 await connection.call("XACK", key, self._group, "0-0")
                 state = await consumer_group.group_state(connection, key, self._group)
+                marks = HistoryMarks(key, self._group, self._consumer.name)
+                mark = await marks.load(connection)
         except Refused as error:
             self._refuse(stream, str(error))
             return
         if state is None:
             return  # deleted meanwhile: the next search shows whether it is back
         self._refused.pop(stream, None)
-        lease = self._leases[stream] = StreamLease(stream, state.committed, state.delivered, identity)
+        lease = self._leases[stream] = StreamLease(stream, state.committed, state.delivered, identity, marks)
+        lease.lease.history_mark = mark
         gap = None
         if stream in self._deleted:
             self._deleted.discard(stream)
@@ -290,7 +294,7 @@ class RedisBroker:
             raise Fenced(
                 f"cannot commit {batches[0].lease.partition}: the lease is lost; its entries are delivered again"
             )
-        commit = RedisCommit(stream.stream, stream.key, self._group, self._consumer.name + SENTINEL_SUFFIX)
+        commit = RedisCommit(stream, self._group, self._consumer.name + SENTINEL_SUFFIX)
         await commit.run(self._servers, self._entries, self._naming, batches, outgoing)
         for batch in batches:
             stream.stop_tracking(batch)

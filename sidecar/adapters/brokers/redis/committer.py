@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from sidecar.adapters.brokers.redis.cluster_key_names import cluster_dead_letter_stream, crosses
 from sidecar.adapters.brokers.redis.entry_codec import EntryCodec, entry_id, raw
 from sidecar.adapters.brokers.redis.lua_scripts import ACKNOWLEDGE, COMMIT_REJECTED, MAX_FIELDS_PER_ENTRY
-from sidecar.adapters.brokers.redis.stream_lease import RedisBatch
+from sidecar.adapters.brokers.redis.stream_lease import RedisBatch, StreamLease
 from sidecar.adapters.redis_client.connection_pool import Argument, Command, RedisConnection, RedisPool
 from sidecar.adapters.redis_client.errors import RedisReplyError
 from sidecar.domain.errors import Outage, Refused, TooLarge
@@ -40,8 +40,8 @@ SMALLEST_ARGUMENT_LIMIT_BYTES = 1024 * 1024
 class RedisCommit:
     """One call of `Broker.commit`."""
 
-    def __init__(self, stream: str, key: bytes, group: str, sentinel: str) -> None:
-        self._stream, self._key, self._us = stream, key, (group, sentinel)
+    def __init__(self, lease: StreamLease, group: str, sentinel: str) -> None:
+        self._lease, self._stream, self._key, self._us = lease, lease.stream, lease.key, (group, sentinel)
 
     async def run(
         self,
@@ -63,6 +63,9 @@ class RedisCommit:
         if not commands:
             return
         async with servers.borrow(self._key) as link:
+            marks, lease = self._lease.marks, self._lease.lease
+            if lease.history_mark is not None:
+                await marks.store(link, lease.history_mark, lease.delivered)
             await self._send(link, commands)
 
     async def _send(self, link: RedisConnection, commands: Sequence[Command]) -> None:

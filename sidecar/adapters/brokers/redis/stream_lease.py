@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from sidecar.adapters.brokers.redis.entry_codec import SYSTEM, offset, raw
+from sidecar.adapters.brokers.redis.history_marks import HistoryMarks
 from sidecar.adapters.brokers.redis.stream_identity import known_since
 from sidecar.domain.ports.broker import Batch, Lease
 from sidecar.domain.position import Partition
@@ -29,7 +30,7 @@ class RedisBatch(Batch, gc=False):
 class StreamLease:
     """One stream of the group, as this member reads it."""
 
-    def __init__(self, stream: str, start: int, last: int, identity: bytes = b"") -> None:
+    def __init__(self, stream: str, start: int, last: int, identity: bytes, marks: HistoryMarks) -> None:
         self.stream, self.key = stream, raw(stream)
         self.identity = identity
         """Name of the group that marks this stream (see `ensure_identity`). A stream that was created again has another
@@ -37,6 +38,9 @@ class StreamLease:
         self.known_since = known_since(identity)
         """Fallback timestamp (ms) for entries whose ids are not times. None: use the number in the id."""
         self.lease = Lease(Partition(SYSTEM, stream, 0), start)
+        self.lease.delivered = last + 1
+        self.marks = marks
+        """Storage of the lease's `history_mark`."""
         self.lease.incarnation = identity.decode("utf-8", "replace") or None
         self.held = False
         self.deleted = False
