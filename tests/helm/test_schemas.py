@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.helm.charts import POLICIES, REDIS, SHARED, Manifest, of_kind, rendered
+from tests.helm.charts import CHART, POLICIES, REDIS, SHARED, Manifest, of_kind, rendered
 from tests.helm.matrix import MATRIX, NEEDS_DEFINITIONS
 from tests.servers import kubernetes_definitions, kubernetes_tools
 
@@ -153,3 +154,33 @@ def test_keda_knows_every_key_of_a_trigger(name: str, version: str) -> None:
         elsewhere = ("optional", "default", "triggerAuthenticationVariableReadable")
         required = {key for key, parameter in known.items() if not any(one in parameter for one in elsewhere)}
         assert required <= trigger["metadata"].keys()
+
+
+@pytest.mark.parametrize("version", kubernetes_definitions.KEDA_VERSIONS)
+def test_the_code_of_each_version_of_keda_reads_every_key(version: str) -> None:
+    """Also that of versions which publish no schema."""
+    sources = kubernetes_definitions.scaler_sources(version)
+    keda = {"enabled": True, "authenticationRef": "broker"}
+    for config in SOURCES.values():
+        triggers = of_kind(rendered({"config": config, "keda": keda}), "ScaledObject")["spec"]["triggers"]
+        for trigger in triggers:
+            for key in trigger["metadata"]:
+                assert re.search(rf'"{key}"|name={key}[,;]|;{key}[,;]', sources[trigger["type"]]), (
+                    trigger["type"],
+                    key,
+                )
+
+
+def test_the_readme_names_parameters_that_keda_reads_from_an_authentication() -> None:
+    text = (CHART / "README.md").read_text()
+    table = text.partition("| source | parameters |")[2].partition("\n\n")[0]
+    scalers = kubernetes_definitions.scalers()
+    for line in table.splitlines()[2:]:
+        source, parameters = line.strip("| ").split(" | ")
+        names = re.findall(r"`(\w+)`", parameters)
+        assert names
+        kinds = {"Kafka": ["kafka"], "Redis": ["redis-streams"]}.get(source.split()[0], ["kafka", "redis-streams"])
+        kinds = ["redis-sentinel-streams"] if "Sentinel" in source else kinds
+        for kind in kinds:
+            for name in names:
+                assert scalers[kind][name].get("triggerAuthenticationVariableReadable"), (kind, name)

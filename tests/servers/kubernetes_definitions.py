@@ -48,6 +48,16 @@ def scalers(keda: str = KEDA_VERSIONS[-1]) -> dict[str, dict[str, Any]]:
     }
 
 
+def scaler_sources(keda: str) -> dict[str, str]:
+    """Return the source text of KEDA's scalers by type, of Kafka and of Redis streams."""
+    folder = _module(KEDA, keda) / "pkg"
+    builder = (folder / "scaling" / "scalers_builder.go").read_text()
+    kafka = (folder / "scalers" / "kafka_scaler.go").read_text()
+    redis = "".join((folder / "scalers" / f"redis{part}_scaler.go").read_text() for part in ("", "_streams"))
+    texts = {"kafka": kafka} | {f"redis{part}-streams": redis for part in ("", "-sentinel", "-cluster")}
+    return {name: text for name, text in texts.items() if f'case "{name}":' in builder}
+
+
 def releases(minor: str) -> Path:
     """Return a folder with the schemas of a Kubernetes release, as kubectl-validate reads them.
 
