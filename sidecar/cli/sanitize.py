@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 
+from sidecar.domain.visible_text import escape_invisible
+
 _INVISIBLE = re.compile(
     r"[\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\uffff\ud800-\udfff]"
 )
 
 
 def sanitize_line(text: str) -> str:
-    """Return the text on one line, with all invisible characters escaped.
-
-    These are control characters, escape sequences, line ends and marks that change the direction of writing.
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() else _escape(c) for c in text)
+    """Return the text on one line, with all invisible characters escaped (`escape_invisible`)."""
+    return escape_invisible(text)
 
 
 def sanitize_lines(text: str) -> str:
@@ -30,7 +29,3 @@ def sanitize_json(encoded: bytes) -> str:
 def has_invisible(text: str) -> bool:
     """Check for characters that `sanitize_json` escapes."""
     return _INVISIBLE.search(text) is not None
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode()

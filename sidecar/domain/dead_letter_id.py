@@ -31,6 +31,15 @@ def describe_malformed_id(id: str) -> str | None:
     return None
 
 
+def parse_origin_position(id: str) -> Position | None:
+    """Return the position in the id of a dead letter; None if it has none, or if the text is no such id."""
+    place = _PLACE.search(id)
+    try:
+        return None if place is None else Position.parse(place[1])
+    except ValueError:
+        return None
+
+
 def unknown_id_error(id: str, reason: str) -> TracecarError:
     """Build the error for an id that no dead letter has. `reason` is used if the id is well formed."""
     problem = describe_malformed_id(id)

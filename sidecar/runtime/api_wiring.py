@@ -97,7 +97,7 @@ def build_api_services(
             visibility=visibility,
             groups=groups,
         ),
-        flows=FlowService(index=picture, ids=ids, mapper=mapper, groups=groups),
+        flows=FlowService(index=picture, ids=ids, mapper=mapper, groups=groups, letters=letters),
         time_travel=_build_time_travel(config, build_reducer, picture, ids, payloads, mapper, visibility),
         dead_letters=DeadLetterService(
             letters=letters,

@@ -313,6 +313,20 @@ class Client(DeadLetterClient, FlowClient):
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> A:
+        return _decode(await self._request(method, path, parameters, timeout, body, headers), kind)
+
+    async def _read(self, path: str, parameters: Mapping[str, Any] | None, timeout: httpx2.Timeout) -> bytes:
+        return await self._request("GET", path, parameters, timeout)
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        parameters: Mapping[str, Any] | None,
+        timeout: httpx2.Timeout,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
         parameters = _present(parameters) if parameters else None
         try:
             response = await self._http.request(
@@ -324,7 +338,7 @@ class Client(DeadLetterClient, FlowClient):
             raise BadRequest(f"invalid request: {error}") from None
         if not response.is_success:
             raise _refusal(response)
-        return _decode(response.content, kind)
+        return response.content
 
     def _no_answer(self, error: Exception) -> str:
         match error:

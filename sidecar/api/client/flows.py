@@ -29,12 +29,20 @@ class FlowClient:
     ) -> A:
         raise NotImplementedError
 
+    async def _read(self, path: str, parameters: Mapping[str, Any] | None, timeout: httpx2.Timeout) -> bytes:
+        raise NotImplementedError
+
     async def flows(self, *, limit: int = 100, cursor: str | None = None) -> models.FlowPageModel:
         return await self._get("/v1/flows", models.FlowPageModel, {"limit": limit, "cursor": cursor})
 
     async def flow(self, id: str) -> models.FlowModel:
         """Return the flow of a trace, event, aggregate or correlation id, or of a position."""
         return await self._get(f"/v1/flows/{quote_segment(id)}", models.FlowModel)
+
+    async def flow_document(self, id: str, format: str, *, width: int | None = None) -> str:
+        """Return a flow as a document: `html`, `markdown`, `mermaid`, `otlp` or `sequence` (at most this wide)."""
+        content = await self._read(f"/v1/flows/{quote_segment(id)}", {"format": format, "width": width}, READING)
+        return content.decode("utf-8", "replace")
 
     async def aggregate(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 from collections.abc import Sequence
@@ -51,6 +52,18 @@ class TokenStore:
             if hmac.compare_digest(digest, presented):
                 match = caller
         return match
+
+
+def read_basic_token(authorization: str) -> str | None:
+    """Return the bearer form of Basic credentials (RFC 7617), whose password is the token; None for anything else."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic" or len(encoded) > 2 * MAX_TOKEN_CHARS:
+        return None
+    try:
+        _, colon, token = base64.b64decode(encoded.strip(), validate=True).decode().partition(":")
+    except ValueError:
+        return None
+    return f"Bearer {token}" if colon else None
 
 
 def _digest(token: str) -> bytes:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from sidecar.api import models
-from sidecar.api.http.auth import TokenStore
+from sidecar.api.documents.formats import negotiate_format
+from sidecar.api.http.auth import TokenStore, read_basic_token
 from sidecar.api.http.problem_details import MEDIA_TYPE, encode_problem, problem
 from sidecar.domain.position import SCHEME
 
@@ -29,6 +30,7 @@ CALLER = "tracecar.caller"
 MAX_TARGET_BYTES = 16_384
 """Longest path with its query string."""
 
+_PAGE_PATH = "/v1/flows/"
 _ID = re.compile(r"(/v1/(?:events|flows|aggregates|dead-letters|schemas|sagas)/)(.+)", re.DOTALL)
 _STREAM = re.compile(r"(/v1/streams/)(.+)(/(?:resume|skip))", re.DOTALL)
 _RAW = re.compile(rf"(?:^|(?<=@))({SCHEME}):/+")
@@ -56,20 +58,27 @@ class EdgeMiddleware:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         refusal = self._refusal(scope["path"], headers, len(scope["raw_path"]) + len(scope["query_string"]))
         if refusal is None and self._tokens is not None and scope["path"] not in OPEN_PATHS:
-            caller = self._tokens.caller(headers.get("authorization"))
+            page = _is_page_request(scope["method"], scope["path"], headers)
+            authorization = headers.get("authorization")
+            if page and authorization is not None:
+                authorization = read_basic_token(authorization) or authorization
+            caller = self._tokens.caller(authorization)
             if caller is None:
                 refusal = problem(401, _UNKNOWN_TOKEN if "authorization" in headers else _NO_TOKEN)
             elif self._running >= MAX_RUNNING_REQUESTS:
                 refusal = problem(503, f"{MAX_RUNNING_REQUESTS} requests are running: try again")
             scope[CALLER] = caller  # type: ignore[literal-required]  # ASGI lets servers add keys of their own
         if refusal is not None:
-            await _refuse(send, refusal)
+            await _refuse(send, refusal, prompt=_is_page_request(scope["method"], scope["path"], headers))
             return
         scope["path"] = _one_segment(scope["raw_path"].decode("utf-8", "surrogateescape"), scope["path"])
 
         async def sending(message: object) -> None:
             if message["type"] == "http.response.start":  # type: ignore[index]
-                message["headers"] = [*message.get("headers", ()), *HEADERS]  # type: ignore[index, attr-defined]
+                own = list(message.get("headers", ()))  # type: ignore[attr-defined]
+                names = {name.lower() for name, _ in own}
+                more = [header for header in HEADERS if header[0] not in names]
+                message["headers"] = [*own, *more]  # type: ignore[index]
             await send(message)  # type: ignore[arg-type]
 
         counted = int(scope["path"] not in OPEN_PATHS)
@@ -94,11 +103,25 @@ _NO_TOKEN = "a token is required: send it as `Authorization: Bearer TOKEN`"
 _UNKNOWN_TOKEN = "the token is unknown to this sidecar"
 
 
-async def _refuse(send: ASGISendCallable, value: models.Problem) -> None:
+def _is_page_request(method: str, path: str, headers: dict[str, str]) -> bool:
+    """Check for a browser that opens the page of a flow.
+
+    It cannot send a bearer token, so it may send the token as a password. Browsers add remembered passwords to requests
+    that other sites trigger; therefore nothing but these pages, which no other site can read, accepts them.
+    """
+    return (
+        method in ("GET", "HEAD") and path.startswith(_PAGE_PATH) and negotiate_format(headers.get("accept")) == "html"
+    )
+
+
+async def _refuse(send: ASGISendCallable, value: models.Problem, *, prompt: bool = False) -> None:
+    """Answer with a problem. `prompt`: let a browser ask for the token."""
     body = encode_problem(value)
     headers = [(b"content-type", MEDIA_TYPE.encode()), (b"content-length", str(len(body)).encode()), *HEADERS]
     if value.status == 401:
         headers.append((b"www-authenticate", b'Bearer realm="tracecar"'))
+        if prompt:
+            headers.append((b"www-authenticate", b'Basic realm="Tracecar: the password is the token", charset="UTF-8"'))
     await send({"type": "http.response.start", "status": value.status, "headers": headers, "trailers": False})
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -16,6 +16,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.openapi.spec import Components, SecurityScheme
 
 from sidecar.api import models
+from sidecar.api.documents.formats import FORMATS
 from sidecar.api.http.problem_details import MEDIA_TYPE
 from sidecar.api.models.replays import FailureAnswer, PlanModel, ReplayModel
 
@@ -32,6 +33,10 @@ _OTHER_ANSWERS: dict[tuple[str, str], dict[str, tuple[str, list[type]]]] = {
     ("/readyz", "get"): {"503": ("A broker is not connected yet", [])},
 }
 """Answers with a status that depends on the request, by path and method."""
+_FLOW_CONTENT = {"application/json": {"schema": {"$ref": f"{_COMPONENT}FlowModel"}}} | {
+    media_type: {"schema": {"type": "string"}} for media_type, _ in FORMATS.values() if media_type != "application/json"
+}
+"""A flow as JSON, or as one of its documents."""
 
 
 def build_openapi_config() -> OpenAPIConfig:
@@ -57,6 +62,7 @@ class _DocumentRenderer(JsonRenderPlugin):
 def _add_answers(document: dict[str, Any]) -> dict[str, Any]:
     kinds = [
         models.Problem,
+        models.FlowModel,
         *(kind for answers in _OTHER_ANSWERS.values() for _, listed in answers.values() for kind in listed),
     ]
     _, components = msgspec.json.schema_components(kinds, ref_template=_COMPONENT + "{name}")
@@ -70,6 +76,8 @@ def _add_answers(document: dict[str, Any]) -> dict[str, Any]:
             answers.pop("400", None)
             for status, (description, kinds) in _OTHER_ANSWERS.get((path, method), {}).items():
                 answers[status] = {"description": description, "content": _content(kinds)}
+            if path == "/v1/flows/{id}":
+                answers["200"]["content"] = _FLOW_CONTENT
             if path == "/v1/dead-letters/export":
                 answers["200"]["content"] = {"application/x-ndjson": {"schema": {"type": "string"}}}
             answers["default"] = {"description": "The reason why the request failed", **problem}

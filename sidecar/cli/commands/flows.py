@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,13 +25,46 @@ from sidecar.cli.options import (
 )
 from sidecar.cli.output.coverage import describe_coverage
 from sidecar.cli.output.lists import ListPage, ListView, print_item, print_list, show_list, show_object
-from sidecar.cli.output.tables import TableColumn, print_note
+from sidecar.cli.output.tables import TableColumn, measure_width, print_document, print_note
 
 if TYPE_CHECKING:
     from sidecar.api import models
     from sidecar.api.client.client import Client
 
 MAX_PAGE_FLOWS = 1_000
+MIN_DIAGRAM_WIDTH = 40
+
+
+class FlowFormat(enum.StrEnum):
+    """Formats of `tracecar flow --output`: those of every command, and documents."""
+
+    JSON = "json"
+    YAML = "yaml"
+    WIDE = "wide"
+    NAME = "name"
+    SEQUENCE = "sequence"
+    MERMAID = "mermaid"
+    MARKDOWN = "markdown"
+    HTML = "html"
+    OTLP = "otlp"
+
+    @property
+    def is_document(self) -> bool:
+        """True for a format that the sidecar writes."""
+        return self.value not in list(OutputFormat)
+
+
+FlowOutput = Annotated[
+    FlowFormat | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Format: json, yaml, wide or name; or a document: sequence (a text diagram), mermaid, markdown, "
+        "html, or otlp (a trace as OTLP JSON).",
+        show_choices=False,
+        metavar="FORMAT",
+    ),
+]
 COLUMNS = (
     TableColumn("started_at", whole=True, rank=1, age=True),
     TableColumn("trace_id", least=8),
@@ -55,7 +89,16 @@ AGGREGATE_COLUMNS = (
 def register(app: typer.Typer) -> None:
     """Add the commands to an app."""
     app.command(
-        "flow", cls=PlainCommand, epilog=examples("tracecar flow 4711", "tracecar flow kafka://orders/0/4711 --json")
+        "flow",
+        cls=PlainCommand,
+        epilog=examples(
+            "tracecar flow 4711",
+            "tracecar flow kafka://orders/0/4711 --json",
+            "tracecar flow 4711 -o sequence                 services as columns, time downwards",
+            "tracecar flow 4711 -o markdown > incident.md   for a report; mermaid for the diagram alone",
+            "tracecar flow 4711 -o html > flow.html         a page for others to read and print",
+            "tracecar flow 4711 -o otlp > trace.json        for Jaeger and other OTLP backends",
+        ),
     )(flow)
     app.command(
         "flows",
@@ -81,18 +124,37 @@ def flow(
         ),
     ],
     json: Json = False,
-    output: Output = None,
+    output: FlowOutput = None,
     url: Url = URL,
     token: Token = None,
 ) -> None:
     """Show the flow of an id: which event caused which, across streams and services."""
     from sidecar.cli.output.flow_tree import print_flow
 
+    connection = Connection(url, token)
+    if output is not None and output.is_document:
+        if json:
+            raise typer.BadParameter(f"--json and --output {output} contradict each other: use one of them")
+        _print_document(connection, id, output)
+        return
+    chosen = choose_format(json, None if output is None else OutputFormat(output.value))
+
     async def fetch() -> models.FlowModel:
-        async with Connection(url, token).connect() as client:
+        async with connection.connect() as client:
             return await client.flow(id)
 
-    show_object(run_client(fetch()), choose_format(json, output), _name, print_flow)
+    show_object(run_client(fetch()), chosen, _name, print_flow)
+
+
+def _print_document(connection: Connection, id: str, format: FlowFormat) -> None:
+    """Print a flow as a document that the sidecar wrote."""
+
+    async def fetch() -> str:
+        width = max(MIN_DIAGRAM_WIDTH, measure_width()) if format is FlowFormat.SEQUENCE else None
+        async with connection.connect() as client:
+            return await client.flow_document(id, format.value, width=width)
+
+    print_document(run_client(fetch()), as_json=format is FlowFormat.OTLP)
 
 
 def flows(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sidecar.cli.sanitize import sanitize_json, sanitize_line
+from sidecar.cli.sanitize import sanitize_json, sanitize_line, sanitize_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -61,6 +62,17 @@ def print_json(value: Any) -> None:
 def print_line(line: str) -> None:
     """Print a line on stdout."""
     sys.stdout.write(sanitize_line(line) + "\n")
+
+
+def print_document(text: str, *, as_json: bool = False) -> None:
+    """Print a text of many lines, in which no character can command the terminal."""
+    sys.stdout.write(sanitize_json(text.encode("utf-8", "surrogatepass")) if as_json else sanitize_lines(text))
+    sys.stdout.flush()
+
+
+def measure_width() -> int:
+    """Return the width of the terminal in characters; in a pipe the usual one."""
+    return shutil.get_terminal_size(fallback=(100, 24)).columns
 
 
 def print_note(note: str | None) -> None:
