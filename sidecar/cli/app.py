@@ -49,6 +49,7 @@ COMMANDS = {
     "sagas": CommandEntry("sagas", "List declared sagas, show one, and propose declarations."),
     "catalog": CommandEntry("catalog", "List the types of events, with their producers and consumers."),
     "lint": CommandEntry("lint", "Check the events for problems, and report them with sample events."),
+    "history": CommandEntry("history", "Show what the history holds, its holes and size, and the next compaction."),
     "sql": CommandEntry("sql", "Query the recorded history (history.url) with SQL."),
     "schemas": CommandEntry("schemas", "List registered schemas and where they are used."),
     "status": CommandEntry("status", "Show streams, lag, rates and health."),

@@ -16,6 +16,7 @@ from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.event_sampler import EventSampler
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
+from sidecar.api.services.history import HistoryService
 from sidecar.api.services.id_lookup import IdLookup
 from sidecar.api.services.letter_queries import LetterQueryCompiler
 from sidecar.api.services.origin_payloads import OriginPayloads
@@ -44,6 +45,7 @@ from sidecar.domain.ports.reducer import Reducer
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.replay.ports import DeadLetterOperations
+from sidecar.runtime.history_wiring import HistoryRecording, describe_history_settings, describe_writing
 from sidecar.runtime.insight_wiring import build_catalog, build_lint
 
 
@@ -69,6 +71,7 @@ def build_api_services(
     index: SearchableIndex,
     history: History | None,
     sql: HistorySql | None,
+    recording: HistoryRecording | None,
     payloads: PayloadReader,
     mapper: EventMapper,
     catalog: SchemaCache,
@@ -108,6 +111,7 @@ def build_api_services(
         schemas=SchemaService(catalog, index),
         schema_checks=SchemaCheckService(schemas=catalog, sampler=sampler, redactor=mapper.redactor),
         sql=SqlService(sql),
+        history=HistoryService(history, describe_history_settings(config), partial(describe_writing, recording)),
         catalog=build_catalog(config, index, sampler, mapper, catalog, groups),
         lint=build_lint(config, index, sampler, mapper, catalog, groups),
         sagas=SagaService(monitor=sagas, index=index, sampler=sampler, groups=groups, letters=letters),

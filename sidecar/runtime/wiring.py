@@ -260,6 +260,7 @@ def build_service(config: Config) -> SidecarService:
         index=base.index,
         history=base.history,
         sql=base.sql,
+        recording=base.recording,
         payloads=base.payloads,
         mapper=base.mapper,
         catalog=base.catalog,

@@ -29,6 +29,7 @@ from sidecar.config.schema import (
     Config,
     EnvelopeConfig,
     HealthConfig,
+    HistoryConfig,
     LintConfig,
     RedisConfig,
     RegistryConfig,
@@ -122,6 +123,7 @@ class Sidecar:
             catalog=CatalogConfig(owners=dict(owners or {})),
             lint=LintConfig(ignore=list(silenced)),
             aggregates=aggregates or AggregatesConfig(),
+            history=None if history is None else HistoryConfig(url="./history"),
         )
         self.log, self.registry = _build_log(), MemoryRegistry()
         self.registry.register("orders-value", SCHEMA)
@@ -172,6 +174,7 @@ class Sidecar:
             index=self.index,
             history=self.history,
             sql=self.sql,
+            recording=None,
             payloads=self.payloads,
             mapper=mapper,
             catalog=self.catalog,

@@ -175,6 +175,11 @@ class FileCatalog:
         """Return the files of facts about dead letters."""
         return list(self._fate_files.values())
 
+    def list_unusable(self) -> dict[str, str]:
+        """Return the files that are not the history's, or are damaged, with the reason."""
+        reason = "it has no companion that can be read, so it is not the history's, or it is damaged"
+        return {file.name: reason for file in self.strangers()}
+
     def strangers(self) -> list[StoredFile]:
         """Return the files that are not the history's, or are damaged."""
         return sorted(self._strangers)

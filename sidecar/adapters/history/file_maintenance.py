@@ -17,6 +17,7 @@ from sidecar.adapters.history.file_catalog import COMPANION, DATA, FileCatalog, 
 from sidecar.adapters.history.file_header import read_header_length, store_range
 from sidecar.adapters.history.file_store import FileStore, StoredFile
 from sidecar.domain.offset_ranges import OffsetRange, join_ranges
+from sidecar.domain.ports.history import HistoryUpkeep
 
 log = structlog.get_logger()
 
@@ -109,6 +110,14 @@ class FileMaintenance:
             await self._merge_or_skip(group)
         await self._merge_fates()
 
+    async def plan(self) -> HistoryUpkeep:
+        """Return what `run` would do now."""
+        await self._catalog.refresh()
+        beyond = [] if self._limits is None else self._plan_deletions(self._limits)
+        gone = {file.name for _, group in beyond for file in group}
+        groups = plan_merges((file for file in self._catalog.files() if file.name not in gone), self._now_us() / 1e6)
+        return HistoryUpkeep(len(groups), sum(map(len, groups)), len(gone))
+
     async def _delete_files(self, names: Sequence[str]) -> None:
         """Delete data files, then their companions."""
         if names:
@@ -116,7 +125,8 @@ class FileMaintenance:
             await self._store.delete([*names, *companions])
             self._catalog.remove(names)
 
-    async def _delete_beyond(self, limits: HistoryLimits) -> None:
+    def _plan_deletions(self, limits: HistoryLimits) -> list[tuple[float, list[HistoryFile]]]:
+        """Return the hours that are older or larger than the limits, by their end, oldest first."""
         now_s = self._now_us() / 1e6
         folders: dict[float, list[HistoryFile]] = {}
         for file in self._catalog.files():
@@ -124,13 +134,19 @@ class FileMaintenance:
             if end is not None:
                 folders.setdefault(end, []).append(file)
         total = sum(file.stored_bytes for group in folders.values() for file in group)
+        beyond: list[tuple[float, list[HistoryFile]]] = []
         for end, group in sorted(folders.items()):
             if end >= now_s - limits.age_s and total <= limits.size_bytes:
                 break
-            await self._delete_files([file.name for file in group])
+            beyond.append((end, group))
             total -= sum(file.stored_bytes for file in group)
+        return beyond
+
+    async def _delete_beyond(self, limits: HistoryLimits) -> None:
+        for end, group in self._plan_deletions(limits):
+            await self._delete_files([file.name for file in group])
             self.deleted_before_ms = int(end * 1000)
-        oldest = now_s - limits.age_s
+        oldest = self._now_us() / 1e6 - limits.age_s
         old = [file.name for file in self._catalog.fate_files() if (end_of_folder(file.name) or oldest) < oldest]
         await self._store.delete(old)
         self._catalog.remove(old)

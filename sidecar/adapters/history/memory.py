@@ -13,6 +13,7 @@ from sidecar.domain.ports.history import (
     HistoryPage,
     HistorySegment,
     HistorySelection,
+    HistoryUpkeep,
 )
 from sidecar.domain.position import Position
 
@@ -74,6 +75,10 @@ class MemoryHistory:
             covered=self._covered,
             holes=subtract_ranges(self._holes, self._covered),
         )
+
+    async def upkeep(self) -> HistoryUpkeep:
+        """Return that there is nothing to do."""
+        return HistoryUpkeep()
 
     async def close(self) -> None:
         """Do nothing: there is nothing to release."""

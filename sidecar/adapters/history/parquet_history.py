@@ -50,6 +50,7 @@ from sidecar.domain.ports.history import (
     HistoryPage,
     HistorySegment,
     HistorySelection,
+    HistoryUpkeep,
 )
 from sidecar.domain.position import Position
 
@@ -204,6 +205,12 @@ class ParquetHistory:
             holes=subtract_ranges((each for file in files for each in file.holes), covered),
             kept_from_ms=self.maintenance.deleted_before_ms,
         )
+
+    async def upkeep(self) -> HistoryUpkeep:
+        """Return what maintenance would do now."""
+        upkeep = await self.maintenance.plan()
+        upkeep.unusable = self.catalog.list_unusable() | self.search.unreadable
+        return upkeep
 
     async def start(self) -> None:
         """Start the engine that answers, so that the first question does not wait for it."""

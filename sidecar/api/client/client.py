@@ -188,6 +188,10 @@ class Client(DeadLetterClient, FlowClient):
     async def status(self) -> models.ServiceStatus:
         return await self._get("/v1/status", models.ServiceStatus)
 
+    async def history(self) -> models.HistoryModel:
+        """Return what the history holds and lacks."""
+        return await self._get("/v1/history", models.HistoryModel)
+
     async def sql(self, request: models.SqlRequestModel) -> models.SqlAnswerModel:
         """Run a SELECT statement over the history."""
         return await self._send("POST", "/v1/sql", models.SqlAnswerModel, request)

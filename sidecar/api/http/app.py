@@ -26,6 +26,7 @@ from sidecar.api.http.routes import (
     flows,
     groups,
     health,
+    history,
     lint,
     live,
     replays,
@@ -42,6 +43,7 @@ from sidecar.api.services.catalog import CatalogService
 from sidecar.api.services.dead_letters import DeadLetterService
 from sidecar.api.services.events import EventService
 from sidecar.api.services.flows import FlowService
+from sidecar.api.services.history import HistoryService
 from sidecar.api.services.lint import LintService
 from sidecar.api.services.ports import MetricsWriter, StatusProvider
 from sidecar.api.services.sagas import SagaService
@@ -71,6 +73,7 @@ class ApiServices:
     schemas: SchemaService
     schema_checks: SchemaCheckService
     sql: SqlService
+    history: HistoryService
     lint: LintService
     sagas: SagaService
     catalog: CatalogService
@@ -91,6 +94,7 @@ def build_api(services: ApiServices, tokens: TokenStore, *, loopback: bool) -> A
         *dead_letters.routes(services.dead_letters, services.operations),
         *schemas.routes(services.schemas, services.schema_checks),
         *sql.routes(services.sql),
+        *history.routes(services.history),
         *lint.routes(services.lint),
         *catalog.routes(services.catalog),
         *sagas.routes(services.sagas),

@@ -39,6 +39,7 @@ from sidecar.api.models.groups import (
     GroupStopModel,
     GroupStreamModel,
 )
+from sidecar.api.models.history import HistoryFileModel, HistoryModel, HistoryRangeModel, HistoryWritingModel
 from sidecar.api.models.lint import LintFindingModel, LintPage, LintRuleModel
 from sidecar.api.models.sagas import (
     LearnedSagaModel,
@@ -108,6 +109,10 @@ __all__ = [
     "GroupStreamModel",
     "Header",
     "HistoryExtentModel",
+    "HistoryFileModel",
+    "HistoryModel",
+    "HistoryRangeModel",
+    "HistoryWritingModel",
     "HoldModel",
     "IndexStatus",
     "LearnedSagaModel",

@@ -111,6 +111,19 @@ class HistoryCoverage(Struct):
     """Time of storage before which events were deleted, by age or size. None: nothing was deleted yet."""
 
 
+class HistoryUpkeep(Struct):
+    """Work on the files that is due, and files that cannot be used."""
+
+    merges: int = 0
+    """Number of files that the next maintenance writes, each from several."""
+    merged_files: int = 0
+    """Number of files that these replace."""
+    deleted_files: int = 0
+    """Number of files that the next maintenance deletes because of their age or of the total size."""
+    unusable: dict[str, str] = {}
+    """Files that are left out of every answer, with the reason."""
+
+
 class History(Protocol):
     """Weeks of events, on disk or in object storage.
 
@@ -150,6 +163,9 @@ class History(Protocol):
 
     async def coverage(self) -> HistoryCoverage:
         """Return the extent of the history, of all its writers."""
+
+    async def upkeep(self) -> HistoryUpkeep:
+        """Return what maintenance would do now. It changes nothing."""
 
     async def close(self) -> None:
         """Release all resources. A segment whose append has not returned may be lost."""
