@@ -14,9 +14,6 @@
 {{- $config := include "tracecar.ownConfig" . | fromYaml }}
 {{- $at := include "tracecar.at" . }}
 {{- $prefix := include "tracecar.prefix" . }}
-{{- if hasKey $config "Error" }}
-{{- fail (printf "%s: its templates render YAML that cannot be read: %s" $at $config.Error) }}
-{{- end }}
 {{- if not $config.service }}
 {{- fail (printf "%s.service is required: the name of the service (for example shop). docs/configuration.md lists all keys of `config`" $at) }}
 {{- end }}

@@ -2,7 +2,7 @@
 
 {{- /* `config` with its templates rendered. */}}
 {{- define "tracecar.ownConfig" -}}
-{{- tpl (toYaml (.Values.config | default dict)) . }}
+{{- include "tracecar.rendered" (dict "context" . "value" .Values.config "at" (include "tracecar.at" .)) }}
 {{- end }}
 
 {{- define "tracecar.config" -}}
@@ -14,7 +14,7 @@
 
 {{- define "tracecar.service" -}}{{ (include "tracecar.ownConfig" . | fromYaml).service }}{{- end }}
 
-{{- define "tracecar.existingSecret" -}}{{ tpl (.Values.existingSecret | default "") . }}{{- end }}
+{{- define "tracecar.existingSecret" -}}{{ include "tracecar.renderText" (dict "context" . "text" .Values.existingSecret "at" (printf "%sexistingSecret" (include "tracecar.prefix" .))) }}{{- end }}
 
 {{- define "tracecar.healthPort" -}}
 {{- (((include "tracecar.config" . | fromYaml).health | default dict).port | default 8426) | int }}

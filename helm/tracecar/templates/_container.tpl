@@ -4,6 +4,7 @@
 {{- $context := .context }}
 {{- $values := $context.Values }}
 {{- $probes := $values.probes | default dict }}
+{{- $prefix := include "tracecar.prefix" $context }}
 {{- $health := include "tracecar.healthPort" $context | int }}
 name: tracecar
 image: {{ include "tracecar.image" $context | quote }}
@@ -17,7 +18,7 @@ env:
   - {name: TRACECAR_URL, value: "http://127.0.0.1:{{ include "tracecar.apiPort" $context }}"}
   - {name: TRACECAR_TOKEN_FILE, value: {{ include "tracecar.tokenFile" $context | quote }}}
   {{- with $values.extraEnv }}
-  {{- tpl (toYaml .) $context | nindent 2 }}
+  {{- include "tracecar.rendered" (dict "context" $context "value" . "at" (printf "%sextraEnv" $prefix)) | nindent 2 }}
   {{- end }}
 {{- if or $values.existingSecret $values.extraEnvFrom }}
 envFrom:
@@ -25,7 +26,7 @@ envFrom:
   - secretRef: {name: {{ include "tracecar.existingSecret" $context | quote }}{{ if .sidecar }}, optional: true{{ end }}}
   {{- end }}
   {{- with $values.extraEnvFrom }}
-  {{- tpl (toYaml .) $context | nindent 2 }}
+  {{- include "tracecar.rendered" (dict "context" $context "value" . "at" (printf "%sextraEnvFrom" $prefix)) | nindent 2 }}
   {{- end }}
 {{- end }}
 ports:
@@ -41,12 +42,12 @@ ports:
 {{- if not .sidecar }}
 {{- with $values.lifecycle }}
 lifecycle:
-  {{- tpl (toYaml .) $context | nindent 2 }}
+  {{- include "tracecar.rendered" (dict "context" $context "value" . "at" (printf "%slifecycle" $prefix)) | nindent 2 }}
 {{- end }}
 {{- end }}
 {{- with $values.resources }}
 resources:
-  {{- tpl (toYaml .) $context | nindent 2 }}
+  {{- include "tracecar.rendered" (dict "context" $context "value" . "at" (printf "%sresources" $prefix)) | nindent 2 }}
 {{- end }}
 securityContext:
   {{- include "tracecar.securityContext" (dict "context" $context "name" "securityContext") | nindent 2 }}
@@ -58,14 +59,14 @@ volumeMounts:
   - {name: tracecar-schemas, mountPath: /etc/tracecar/schemas, readOnly: true}
   {{- end }}
   {{- with $values.extraVolumeMounts }}
-  {{- tpl (toYaml .) $context | nindent 2 }}
+  {{- include "tracecar.rendered" (dict "context" $context "value" . "at" (printf "%sextraVolumeMounts" $prefix)) | nindent 2 }}
   {{- end }}
 {{- end }}
 
 {{- /* A probe: (dict "name" … "given" the values "path" … "defaults" …). Another handler replaces the default one;
 `enabled: false` leaves the probe out. */}}
 {{- define "tracecar.probe" -}}
-{{- $given := include "tracecar.rendered" (dict "context" .context "value" .given) | fromYaml }}
+{{- $given := include "tracecar.rendered" (dict "context" .context "value" .given "at" (printf "%sprobes.%s" (include "tracecar.prefix" .context) (trimSuffix "Probe" .name))) | fromYaml }}
 {{- if or (not (hasKey $given "enabled")) $given.enabled }}
 {{- $handler := dict "httpGet" (dict "path" .path "port" "tracecar-health") }}
 {{- $handlers := list }}
@@ -94,10 +95,10 @@ reference is optional: a pod whose ConfigMap is missing starts all the same, and
   emptyDir: {sizeLimit: {{ ternary "2Gi" "64Mi" (hasKey (.context.Values.config | default dict) "history") }}}
 {{- with .context.Values.schemasConfigMap }}
 - name: tracecar-schemas
-  configMap: {{ merge (dict "name" (tpl . $.context)) $optional | toJson }}
+  configMap: {{ merge (dict "name" (include "tracecar.renderText" (dict "context" $.context "text" . "at" (printf "%sschemasConfigMap" (include "tracecar.prefix" $.context))))) $optional | toJson }}
 {{- end }}
 {{- with .context.Values.extraVolumes }}
-{{ tpl (toYaml .) $.context }}
+{{ include "tracecar.rendered" (dict "context" $.context "value" . "at" (printf "%sextraVolumes" (include "tracecar.prefix" $.context))) }}
 {{- end }}
 {{- end }}
 

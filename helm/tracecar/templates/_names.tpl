@@ -10,7 +10,7 @@
 {{- range $key, $value := index .context.Values .name | default dict }}
 {{- if not (kindIs "invalid" $value) }}{{ $_ := set $section $key $value }}{{ end }}
 {{- end }}
-{{- tpl (toYaml $section) .context }}
+{{- include "tracecar.rendered" (dict "context" .context "value" $section "at" (printf "%s%s" (include "tracecar.prefix" .context) .name)) }}
 {{- end }}
 
 {{- /* A name of at most `max` characters: (dict "name" … "max" 63). A longer one is cut and ends with a hash, so that two
@@ -23,13 +23,13 @@ long names stay two. */}}
 {{- end }}
 
 {{- define "tracecar.name" -}}
-{{- include "tracecar.fit" (dict "name" (tpl (.Values.nameOverride | default "tracecar") .) "max" 63) }}
+{{- include "tracecar.fit" (dict "name" (include "tracecar.renderText" (dict "context" . "text" (.Values.nameOverride | default "tracecar") "at" (printf "%snameOverride" (include "tracecar.prefix" .)))) "max" 63) }}
 {{- end }}
 
 {{- define "tracecar.fullname" -}}
 {{- $name := include "tracecar.name" . }}
 {{- $full := printf "%s-%s" .Release.Name $name }}
-{{- if .Values.fullnameOverride }}{{ $full = tpl .Values.fullnameOverride . }}
+{{- if .Values.fullnameOverride }}{{ $full = include "tracecar.renderText" (dict "context" . "text" .Values.fullnameOverride "at" (printf "%sfullnameOverride" (include "tracecar.prefix" .))) }}
 {{- else if contains $name .Release.Name }}{{ $full = .Release.Name }}
 {{- else if eq .Values.mode "sidecar" }}
 {{- /* Several charts of one release may include the sidecar: the name of each is part of the names. */}}
@@ -76,12 +76,7 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- $_ := set $own "app.kubernetes.io/version" (.Chart.AppVersion | toString) }}
 {{- $_ := set $own "app.kubernetes.io/managed-by" .Release.Service }}
 {{- $_ := set $own "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") }}
-{{- mergeOverwrite (dict "app.kubernetes.io/part-of" "tracecar") (include "tracecar.rendered" (dict "context" . "value" .Values.commonLabels) | fromYaml) $own | toYaml }}
-{{- end }}
-
-{{- /* A map of values with its templates rendered, as YAML: (dict "context" … "value" …). */}}
-{{- define "tracecar.rendered" -}}
-{{- tpl (toYaml (.value | default dict)) .context }}
+{{- mergeOverwrite (dict "app.kubernetes.io/part-of" "tracecar") (include "tracecar.rendered" (dict "context" . "value" .Values.commonLabels "at" (printf "%scommonLabels" (include "tracecar.prefix" .))) | fromYaml) $own | toYaml }}
 {{- end }}
 
 {{- /* metadata of an object: (dict "root" $ "name" "…" "labels" {…} "annotations" {…} "namespace" "…"). An object of the
@@ -96,7 +91,7 @@ labels:
   {{- mergeOverwrite (include "tracecar.rendered" (dict "context" $root "value" .labels) | fromYaml) (include "tracecar.labels" $root | fromYaml) (.ownLabels | default dict) | toYaml | nindent 2 }}
 {{- with mergeOverwrite (deepCopy ($root.Values.commonAnnotations | default dict)) (.annotations | default dict) }}
 annotations:
-  {{- tpl (toYaml .) $root | nindent 2 }}
+  {{- include "tracecar.rendered" (dict "context" $root "value" . "at" (printf "%scommonAnnotations" (include "tracecar.prefix" $root))) | nindent 2 }}
 {{- end }}
 {{- end }}
 
@@ -108,7 +103,7 @@ annotations:
 {{- if not $name }}
 {{- fail (printf "%simage.repository is required: where you pushed the image that `docker buildx build --push` made (README: Image), for example %simage.registry=registry.example.org, %simage.repository=tracecar" $prefix $prefix $prefix) }}
 {{- end }}
-{{- $registry := tpl ((.Values.global | default dict).imageRegistry | default $image.registry | default "") . | trimSuffix "/" }}
+{{- $registry := include "tracecar.renderText" (dict "context" . "text" ((.Values.global | default dict).imageRegistry | default $image.registry) "at" "global.imageRegistry") | trimSuffix "/" }}
 {{- if contains "://" (printf "%s/%s" $registry $name) }}
 {{- fail (printf "%simage.registry, %simage.repository: expected a name without a scheme, found %s" $prefix $prefix (ternary $name $registry (contains "://" $name))) }}
 {{- end }}
@@ -131,7 +126,7 @@ global.imagePullSecrets. */}}
 {{- if not (and $name (kindIs "string" $name)) }}
 {{- fail (printf "%simagePullSecrets: expected names, or objects as {name: NAME}, found %s" (include "tracecar.prefix" $) (toJson .)) }}
 {{- end }}
-{{- $secrets = append $secrets (dict "name" (tpl $name $)) }}
+{{- $secrets = append $secrets (dict "name" (include "tracecar.renderText" (dict "context" $ "text" $name "at" (printf "%simagePullSecrets" (include "tracecar.prefix" $))))) }}
 {{- end }}
 {{- $secrets | uniq | toYaml }}
 {{- end }}
@@ -139,7 +134,7 @@ global.imagePullSecrets. */}}
 {{- /* The id of a user or group is the platform's to choose on OpenShift: a security context as YAML, without ids there:
 (dict "context" … "name" "securityContext"). */}}
 {{- define "tracecar.securityContext" -}}
-{{- $given := include "tracecar.rendered" (dict "context" .context "value" (index .context.Values .name)) | fromYaml }}
+{{- $given := include "tracecar.rendered" (dict "context" .context "value" (index .context.Values .name) "at" (printf "%s%s" (include "tracecar.prefix" .context) .name)) | fromYaml }}
 {{- $openshift := .context.Values.openshift | default "auto" | toString }}
 {{- if kindIs "bool" .context.Values.openshift }}{{ $openshift = .context.Values.openshift | toString }}{{ end }}
 {{- if or (eq $openshift "true") (and (eq $openshift "auto") (include "tracecar.isOpenShift" .context)) }}

@@ -224,7 +224,7 @@ chart's context "name" the name of the template). */}}
 {{- define "tracecar.sidecar.annotations" -}}
 {{- if include "tracecar.sidecar.enabled" . }}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
-{{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.podAnnotations) | fromYaml) (include "tracecar.checksums" $context | fromYaml) | toYaml }}
+{{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.podAnnotations "at" "tracecar.podAnnotations") | fromYaml) (include "tracecar.checksums" $context | fromYaml) | toYaml }}
 {{- end }}
 {{- end }}
 
@@ -232,7 +232,7 @@ chart's context "name" the name of the template). */}}
 {{- define "tracecar.sidecar.labels" -}}
 {{- if include "tracecar.sidecar.enabled" . }}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
-{{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.podLabels) | fromYaml) (dict "tracecar.io/sidecar" "true" "tracecar.io/release" (include "tracecar.sidecar.release" .)) | toYaml }}
+{{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.podLabels "at" "tracecar.podLabels") | fromYaml) (dict "tracecar.io/sidecar" "true" "tracecar.io/release" (include "tracecar.sidecar.release" .)) | toYaml }}
 {{- end }}
 {{- end }}
 
@@ -261,10 +261,10 @@ metadata:
   name: {{ include "tracecar.sidecar.configMap" . | quote }}
   namespace: {{ .Release.Namespace | quote }}
   labels:
-    {{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.commonLabels) | fromYaml) $own | toYaml | nindent 4 }}
+    {{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.commonLabels "at" "tracecar.commonLabels") | fromYaml) $own | toYaml | nindent 4 }}
   {{- with $context.Values.commonAnnotations }}
   annotations:
-    {{- tpl (toYaml .) $context | nindent 4 }}
+    {{- include "tracecar.rendered" (dict "context" $context "value" . "at" "tracecar.commonAnnotations") | nindent 4 }}
   {{- end }}
 data:
   tracecar.yaml: |
@@ -298,7 +298,7 @@ If it shows nothing, test every connection and permission:
 
 {{- define "tracecar.sidecar.configMap" -}}
 {{- $values := .Values.tracecar | default dict }}
-{{- with ($values.sidecar | default dict).configMap }}{{ tpl . $ }}
+{{- with ($values.sidecar | default dict).configMap }}{{ include "tracecar.renderText" (dict "context" $ "text" . "at" "tracecar.sidecar.configMap") }}
 {{- else }}
 {{- $name := printf "%s-%s" .Release.Name .Chart.Name }}
 {{- with $values.workloadName }}{{ $name = printf "%s-%s" $name . }}{{ end }}
