@@ -10,13 +10,14 @@ import uuid
 
 import pytest
 
+from tests.contracts.broker_cancellation import BrokerCancellationContract
 from tests.contracts.broker_commit_contract import BrokerCommitContract
 from tests.contracts.broker_delivery_contract import BrokerDeliveryContract
 from tests.contracts.broker_harness import BrokerHarness
 from tests.contracts.broker_lookup_contract import BrokerLookupContract
 
 
-class BrokerContract(BrokerDeliveryContract, BrokerCommitContract, BrokerLookupContract):
+class BrokerContract(BrokerDeliveryContract, BrokerCommitContract, BrokerLookupContract, BrokerCancellationContract):
     """Every promise of the port."""
 
     @pytest.fixture

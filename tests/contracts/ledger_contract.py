@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from sidecar.domain.errors import Refused, TooLarge
 from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.broker import Broker, Retention
-from sidecar.domain.ports.ledger import LedgerTransaction, LedgerWrite
+from sidecar.domain.ports.ledger import LedgerOutcome, LedgerTransaction, LedgerWrite
 from tests.contracts.broker_harness import BrokerHarness
+from tests.support.disturbed_calls import DisturbedCall, disturb_each_await
 
 
 def outgoing(stream: str, value: bytes | None, **more: object) -> Outgoing:
@@ -166,6 +169,48 @@ class LedgerContract:
         del acts[1]
         assert all(one.carried_out for one in await broker.ledger.act(acts))
         assert [r.value for r in await harness.contents(stream)] == [b"v", b"v"]
+
+    async def test_no_await_of_an_act_does_it_twice_or_leaves_half_of_it(self, harness, broker, other, stream):
+        acts: list[LedgerTransaction] = []
+
+        def act() -> Coroutine[Any, Any, list[LedgerOutcome]]:
+            number = b"%d" % len(acts)
+            writes = (
+                LedgerWrite(f"{stream} a{len(acts)}", None, number),
+                LedgerWrite(f"{stream} b{len(acts)}", None, b"b"),
+            )
+            acts.append(LedgerTransaction(stream, writes, (outgoing(stream, number),)))
+            return broker.ledger.act([acts[-1]])
+
+        async def check(_: DisturbedCall[list[LedgerOutcome]]) -> None:
+            for each in (broker, other):
+                (done,) = await each.ledger.act([acts[-1]])
+                assert done.carried_out
+                keys = [write.key for write in acts[-1].entries]
+                assert await each.ledger.entries(stream, keys) == [write.after for write in acts[-1].entries]
+
+        await disturb_each_await(act, check)
+        numbers = [record.value for record in await harness.contents(stream)]
+        assert sorted(numbers) == sorted(b"%d" % number for number in range(len(acts)))
+
+    async def test_no_await_of_a_look_at_entries_changes_another_answer(self, broker, stream):
+        key = f"job:{stream}"
+        await broker.ledger.act([LedgerTransaction(stream, (LedgerWrite("k" + stream, None, b"v"),))])
+        await broker.ledger.act([LedgerTransaction(None, (LedgerWrite(key, None, b"j"),))])
+        questions: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+            lambda: broker.ledger.entries(stream, ["k" + stream]),
+            lambda: broker.ledger.under(key),
+            lambda: broker.ledger.ledger_started_at(stream),
+        ]
+
+        async def check(_: DisturbedCall[Any]) -> None:
+            assert await asyncio.gather(broker.ledger.entries(stream, ["k" + stream]), broker.ledger.under(key)) == [
+                [b"v"],
+                {key: b"j"},
+            ]
+
+        for question in questions:
+            await disturb_each_await(question, check)
 
     async def test_the_ledger_knows_its_age(self, broker, stream):
         await broker.ledger.act([LedgerTransaction(stream, (LedgerWrite("b" + stream, None, b"1"),))])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Protocol
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from sidecar.adapters.registry.fingerprints import fingerprint_of
 from sidecar.decoding.formats.schema_format import schema_texts
 from sidecar.domain.ports.registry import Registry
+from tests.support.disturbed_calls import DisturbedCall, disturb_each_await
 from tests.support.schema_formats import bind_schema
 
 
@@ -164,3 +166,31 @@ class RegistryContract:
         registry = await shelf.again()
         await registry.close()
         await registry.close()
+
+    async def test_no_await_of_a_question_changes_another_answer(self, shelf: Shelf, subject: str) -> None:
+        city = record(f"City_{subject}", "name")
+        await shelf.put(f"city-{subject}", city)
+        order = record("Order", subject, {"name": "to", "type": f"shop.City_{subject}"})
+        await shelf.put(subject, order, [(f"shop.City_{subject}", f"city-{subject}", 1)])
+        registered = await shelf.registry.by_version(subject, 1)
+        assert registered is not None
+        assert registered.ref.id is not None
+        id, fingerprint = registered.ref.id, fingerprint_of(registered)
+        assert fingerprint is not None
+        registry = await shelf.again()
+        questions: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+            lambda: registry.by_id(id),
+            lambda: registry.by_version(subject, None),
+            lambda: registry.versions(subject),
+            lambda: registry.subjects_of(id),
+            lambda: registry.by_fingerprint(fingerprint, [subject]),
+            registry.subjects,
+        ]
+        expected = [await question() for question in questions]
+
+        async def check(_: DisturbedCall[Any]) -> None:
+            assert await asyncio.gather(*(question() for question in questions)) == expected
+
+        for index in range(len(questions)):
+            registry = await shelf.again()
+            await disturb_each_await(questions[index], check)

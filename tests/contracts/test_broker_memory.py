@@ -12,7 +12,6 @@ from sidecar.domain.errors import Outage
 from sidecar.domain.model import Outgoing, Record
 from sidecar.domain.position import Partition, Position
 from tests.contracts.batch_reader import Reader, by_lease, letter, letter_ids
-from tests.contracts.broker_cancellation import cancel_every_await
 from tests.contracts.broker_contract import BrokerContract
 from tests.contracts.broker_harness import EARLIEST, BrokerHarness, outgoing
 from tests.support.faulty_broker import FaultyBroker
@@ -97,6 +96,3 @@ class TestMemoryBroker(BrokerContract):
             log.append(outgoing(stream, str(n).encode()))
         broker = FaultyBroker(log, [stream], group, MemoryHarness().naming(group))
         assert await broker.bounds(Partition("memory", stream, 0)) == (15, 25)
-
-    async def test_no_cancellation_loses_or_doubles_a_record(self, harness, stream, group):
-        await cancel_every_await(harness, stream, group, records=100, wait=0)

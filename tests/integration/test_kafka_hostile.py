@@ -15,7 +15,6 @@ from sidecar.demo.embedded_kafka import EmbeddedKafka
 from sidecar.domain.errors import RecordRefused, TooLarge
 from sidecar.domain.model import Outgoing
 from tests.contracts.batch_reader import Reader, by_lease, letter
-from tests.contracts.broker_cancellation import cancel_every_await
 from tests.contracts.test_broker_kafka import QUICK, KafkaHarness
 from tests.servers import kafka as server
 from tests.support.conditions import until
@@ -187,8 +186,3 @@ async def test_a_member_that_does_not_poll_leaves_the_group(harness, topic, grou
             await until(lambda: bool(reader.records))
     finally:
         await stuck.close()
-
-
-async def test_no_cancellation_loses_or_doubles_a_record(harness, group):
-    topic = server.unique("orders")
-    await cancel_every_await(harness, topic, group, records=60, wait=0.04)

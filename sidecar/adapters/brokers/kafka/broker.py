@@ -68,6 +68,7 @@ class KafkaBroker:
         self._names = frozenset(name for name in (*config.topics, *config.gate) if not name.startswith("^"))
         self._patterns = _compile_patterns(config.topics)
         self._session: KafkaSession | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     @property
     def named_streams(self) -> Sequence[str]:
@@ -112,7 +113,10 @@ class KafkaBroker:
     async def _end_session(self, *, tell: bool) -> None:
         session, self._session = self._session, None
         if session is not None:
-            await session.close(tell=tell)
+            self._closing = asyncio.create_task(session.close(tell=tell), name="closing the Kafka session")
+        if self._closing is not None:
+            # To its end even if the caller is canceled: else a member without a reader would keep its partitions.
+            await asyncio.shield(self._closing)
 
     @property
     def _running(self) -> KafkaSession:
