@@ -5,6 +5,7 @@ Imports the API client and nothing else of the product.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from sidecar.api import models
-from sidecar.api.client.client import Client, ClientError, NotFound, Unauthorized
+from sidecar.api.client.client import Client, ClientError, NotFound, Unauthorized, Unreachable
 from tui.screens.aggregate import AggregateScreen
 from tui.screens.base_screen import BaseScreen
 from tui.screens.dead_letters import DeadLettersScreen
@@ -30,6 +31,7 @@ from tui.screens.sagas import SagasScreen
 from tui.screens.schemas import SchemasScreen
 from tui.screens.status import StatusScreen
 from tui.screens.topology import TopologyScreen
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.theme import DARK, THEMES
 from tui.widgets.header import PLACES, ConnectionState
@@ -38,6 +40,8 @@ Connect = Callable[[str | None], Client]
 """Creates a client with this token, or with the known token if None."""
 _TEXTUALS = frozenset({"escape", "backspace", "tab", "shift+tab", "ctrl+c", "super+c"})
 """Keys of screens that are left out of the command palette."""
+FAILURE_REPEAT_S = 60.0
+"""Time after which the same failure is shown again."""
 MAX_SEEN_VALUES = 60
 """Values per field that are kept for completion."""
 
@@ -93,10 +97,12 @@ class Dashboard(App[None]):
         self.client: Client = connect(None)
         self.history: list[str] = []
         self.seen: dict[str, list[str]] = {}
+        self.names = NameBook()
         self._pages: dict[str, BaseScreen] = {}
         self._here: BaseScreen | None = None
         self._trail: list[tuple[str, object]] = []
         self._asking = False
+        self._failures_said: dict[str, float] = {}
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = DARK
@@ -258,8 +264,18 @@ class Dashboard(App[None]):
         if isinstance(error, Unauthorized):
             self.link = ConnectionState("refused", str(error), self.link.service)
             self.ask_token(str(error))
-        else:
+        elif isinstance(error, Unreachable):
             self.report_unreachable(str(error))
+        else:  # the sidecar answered: something behind it failed, such as the registry
+            self.report_reached()
+            self._say_failure(str(error))
+
+    def _say_failure(self, words: str) -> None:
+        """Show what failed, and not again with each refresh."""
+        now = time.monotonic()
+        if now - self._failures_said.get(words, -FAILURE_REPEAT_S) >= FAILURE_REPEAT_S:
+            self._failures_said = {words: now}
+            self.notify(words, title="The sidecar could not answer", severity="warning", timeout=6)
 
     def learn_status(self, status: models.ServiceStatus) -> None:
         """Record what the sidecar says of itself."""
@@ -268,9 +284,11 @@ class Dashboard(App[None]):
         self.link = ConnectionState("connected", service=status.service, alert=alert)
         for stream in status.streams:
             self._met("stream", stream.stream)
+            self.names.streams.learn(stream.stream)
 
     def learn_event(self, event: models.EventModel) -> None:
         """Remember the values of an event for query completion."""
+        self.names.learn_events((event,))
         self._met("type", event.type)
         self._met("producer", event.producer)
         self._met("stream", event.stream)

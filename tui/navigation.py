@@ -9,6 +9,7 @@ from textual.notifications import SeverityLevel
 
 from sidecar.api import models
 from sidecar.api.client.client import Client, ClientError
+from tui.text.names import NameBook
 from tui.widgets.header import ConnectionState
 
 
@@ -20,6 +21,10 @@ class Navigator(Protocol):
 
     @property
     def client(self) -> Client: ...
+
+    @property
+    def names(self) -> NameBook:
+        """Names that were displayed, for shortening them."""
 
     @property
     def link(self) -> ConnectionState: ...

@@ -119,11 +119,6 @@ def hue(name: str, colors: tuple[str, ...]) -> str:
     return colors[crc32(name.encode("utf-8", "surrogatepass")) % len(colors)]
 
 
-def short(name: str | None) -> str:
-    """Return a type without the namespace that all types share."""
-    return (name or "(no type)").rpartition(".")[2] or "(no type)"
-
-
 MARKS = {
     "ok": "●", "unchecked": "○", "replayed": "↻", "duplicate": "≡", "rejected": "✗", "repaired": "↻",
     "open": "✗", "replaying": "»", "returned": "⟲", "parked": "‖", "discarded": "-",

@@ -121,7 +121,7 @@ async def leave(app: Dashboard, pilot: Pilot[None], position: str) -> None:
 
 async def map(app: Dashboard, pilot: Pilot[None], position: str) -> None:
     await on(pilot, app, "5", "map")
-    await until(pilot, lambda: any(lane.group for lane in rows(app, "lanes").items))
+    await until(pilot, lambda: any(lane.nodes[0].readers for lane in rows(app, "lanes").items))
 
 
 async def aggregate(app: Dashboard, pilot: Pilot[None], position: str) -> None:

@@ -59,6 +59,20 @@ async def test_a_closed_dialog_frees_its_memory() -> None:
         assert [await painted() for _ in range(5)][-1] <= first + 3
 
 
+async def test_an_outage_behind_the_sidecar_is_not_a_lost_connection() -> None:
+    shop = Shop()
+    async with driven(shop, (120, 30)) as (app, pilot):
+        await on(pilot, app, "6", "schemas")
+        await until(pilot, lambda: rows(app, "subjects").items)
+        shop.failing = ServerFailed("the schema registry at http://127.0.0.1:8081 does not answer")
+        await until(pilot, lambda: "could not answer" in shown(app).split("\n")[1])
+        assert "the schema registry at http://127.0.0.1:8081 does not answer" in shown(app)
+        assert "isconnected" not in shown(app)
+        assert app.link.state == "connected"
+        shop.failing = None
+        await until(pilot, lambda: "could not answer" not in shown(app).split("\n")[1])
+
+
 async def test_a_lost_connection_is_shown_and_recovers_by_itself() -> None:
     shop = Shop()
     async with driven(shop) as (app, pilot):

@@ -49,7 +49,7 @@ async def test_dead_letters_show_the_keys_of_the_current_level() -> None:
 
 async def test_a_click_on_a_key_presses_it() -> None:
     async with driven(Shop(), (120, 30)) as (app, pilot):
-        await until(pilot, lambda: "space Pause" in bottom(app))
+        await until(pilot, lambda: rows(app, "live").items and "enter Open flow  space Pause" in bottom(app))
         await pilot.click("KeyHints", offset=(bottom(app).index("Pause"), 0))
         await until(pilot, lambda: "paused" in shown(app))
 

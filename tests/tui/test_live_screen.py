@@ -117,7 +117,7 @@ async def test_a_query_is_completed_run_and_remembered() -> None:
         await until(pilot, lambda: ("type:xy",) in shop.of("live"))
 
 
-@pytest.mark.parametrize(("key", "place"), [("3", "flow"), ("5", "map"), ("6", "schemas"), ("7", "status")])
+@pytest.mark.parametrize(("key", "place"), [("3", "flow"), ("6", "schemas"), ("7", "status")])
 async def test_a_query_from_any_screen_shows_live_events_and_escape_returns(key: str, place: str) -> None:
     shop = Shop()
     async with driven(shop) as (app, pilot):

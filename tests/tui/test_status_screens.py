@@ -13,41 +13,93 @@ from tui.dialogs.confirm import ConfirmDialog
 
 
 async def test_the_map_shows_producers_and_groups_and_leads_to_their_events() -> None:
-    async with driven(Shop()) as (app, pilot):
+    async with driven(Shop(), (80, 24)) as (app, pilot):
         await on(pilot, app, "5", "map")
-        await until(pilot, lambda: "lag 12" in shown(app))
         lanes = rows(app, "lanes")
-        lane = next(lane for lane in lanes.items if lane.group and lane.stream == "shipping")
-        assert lane.group.group == "warehouse"
-        lanes.select(next(lane.key for lane in lanes.items if lane.producer and lane.stream == "orders"))
-        await pilot.press("enter")
+        await until(pilot, lambda: len(lanes.items) == 5)
+        assert [line.stream for line in lanes.items] == sorted(line.stream for line in lanes.items)
+        orders = next(line for line in shown(app).split("\n") if " orders " in line)
+        assert orders.split() == ["▸", "orders", "─▶", "orders", "12/s", "─▶", "warehouse", "lag", "12"]
+        lanes.select("stream orders")
+        await pilot.press("space")
+        await until(pilot, lambda: "from orders" in shown(app) and "until appended" in shown(app))
+        await until(pilot, lambda: "to   warehouse" in shown(app))
+        await pilot.press("j", "enter")
         await until(pilot, lambda: app.screen is app.page("live"))
         assert app.page("live").asked == "stream:orders producer:orders"
 
 
-async def test_a_small_map_shows_latency_and_its_cursor_skips_empty_lines() -> None:
-    async with driven(Shop(), (80, 24)) as (app, pilot):
+async def test_the_map_is_searched_and_shown_from_a_service_or_a_stream_outward() -> None:
+    async with driven(Shop()) as (app, pilot):
         await on(pilot, app, "5", "map")
-        await until(pilot, lambda: "lag 12" in shown(app))
-        assert "2 ms 12/s" in shown(app)
         lanes = rows(app, "lanes")
-        for _ in range(len(lanes.items)):
-            lane = lanes.item
-            assert lane.producer or lane.group or lane.row == (lane.rows - 1) // 2
-            await pilot.press("j")
-        assert lanes.item.stream == lanes.items[-1].stream
+        await until(pilot, lambda: len(lanes.items) == 5)
+        await pilot.press("slash", *"warehouse", "enter")
+        await until(pilot, lambda: [line.stream for line in lanes.items] == ["orders", "shipping"])
+        assert "⌕ warehouse ✕" in shown(app)
+        assert "2 of 5 streams" in shown(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(lanes.items) == 5)
+        lanes.select("stream payments")
+        await pilot.press("o")
+        await until(pilot, lambda: "⌕ stream:payments ✕" in shown(app) and len(lanes.items) == 1)
+        await pilot.press("5")
+        await until(pilot, lambda: len(lanes.items) == 5 and "⌕" not in shown(app))
 
 
-async def test_a_stopped_group_comes_first_and_leads_to_its_event() -> None:
+async def test_streams_with_the_same_beginning_are_collapsed_to_a_line() -> None:
     shop = Shop()
-    stop = models.GroupStopModel(position="kafka://shipping/0/3", since=None, reason="it does not move")
-    shop.the_groups[0].stopped, shop.the_groups[0].stuck_at = [stop], stop.position
+    names = ["orders", *(f"payments.{name}" for name in ("authorized", "refunds", "settlements"))]
+    shop.the_status = service_status(streams=[stream_status(name, rate=2.0) for name in names])
     async with driven(shop) as (app, pilot):
+        await on(pilot, app, "5", "map")
+        lanes = rows(app, "lanes")
+        await until(pilot, lambda: len(lanes.items) == 4)
+        await pilot.press("c")
+        await until(pilot, lambda: [line.key for line in lanes.items] == ["stream orders", "prefix payments."])
+        assert "payments. (3 streams)" in shown(app)
+        assert "6.0/s" in shown(app)
+        lanes.select("prefix payments.")
+        await pilot.press("enter")
+        await until(pilot, lambda: len(lanes.items) == 5)
+        await pilot.press("c")
+        await until(pilot, lambda: len(lanes.items) == 4)
+
+
+async def test_a_stopped_group_is_one_line_and_leads_to_its_event() -> None:
+    shop = Shop()
+    stops = [
+        models.GroupStopModel(position=f"kafka://shipping/{number}/3", since=None, reason="not acknowledged for 2 min")
+        for number in range(3)
+    ]
+    shop.the_groups[0].stopped, shop.the_groups[0].stuck_at = stops, stops[0].position
+    shop.the_status.trouble = [f"warehouse stopped at {stop.position}: {stop.reason}" for stop in stops]
+    async with driven(shop, (80, 24)) as (app, pilot):
         await on(pilot, app, "7", "status")
-        await until(pilot, lambda: "The group warehouse has stopped" in shown(app))
+        await until(pilot, lambda: "warehouse has stopped: not acknowledged for 2 min" in shown(app))
+        problems = [entry.key for entry in rows(app, "entries").items if entry.kind in ("bad", "warn")]
+        assert problems == ["stuck warehouse", "letters"]
+        line = next(line for line in shown(app).split("\n") if "has stopped" in line)
+        assert line.rstrip().endswith("enter event")
+        assert "Enter opens the event that it stopped at, kafka://shipping/0/3" in " ".join(shown(app).split())
         await pilot.press("enter")  # the cursor is on the problem, not on its heading
         await until(pilot, lambda: app.screen is app.page("flow"))
         assert ("kafka://shipping/0/3",) in shop.of("flow")
+
+
+async def test_lag_is_a_problem_by_its_time_and_the_own_lag_is_named_so() -> None:
+    shop = Shop()
+    shop.the_groups[0].streams[1].behind_s, shop.the_groups[0].streams[1].lag = 95.0, 4
+    shop.the_status = service_status(
+        streams=[stream_status("orders", lag=5_000, rate=10.0), stream_status("payments", lag=5_000, rate=5_000.0)]
+    )
+    async with driven(shop, (120, 36)) as (app, pilot):
+        await on(pilot, app, "7", "status")
+        await until(pilot, lambda: "warehouse is 2 min behind on orders, 4 records" in shown(app))
+        assert "Tracecar's own lag on orders: 5,000 records, about 8 min" in shown(app)
+        problems = [entry.key for entry in rows(app, "entries").items if entry.kind in ("bad", "warn")]
+        assert problems == ["lag orders", "slow warehouse", "letters"]  # payments is 1 s behind
+        assert "own lag" in shown(app)
 
 
 async def test_open_dead_letters_are_a_problem_that_leads_to_them() -> None:

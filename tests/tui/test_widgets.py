@@ -12,15 +12,13 @@ from rich.text import Text
 
 from sidecar.api import models
 from tests.support.dashboard_data import event, service_status, stream_status
-from tests.support.dashboard_times import NOW
 from tui.live_buffer import LiveBuffer
 from tui.open_browser import has_browser
-from tui.text import time_format
 from tui.text.columns import Column, fit, fit_exactly, wrap
+from tui.text.names import NameBook
 from tui.text.schema_changes import differences, outline_of
 from tui.text.status_lines import entries
 from tui.text.time_format import clock, coarse, micros, rate, span
-from tui.text.topology_lines import topology_lines
 
 
 @pytest.mark.parametrize(
@@ -104,20 +102,6 @@ def test_the_dashboard_loads_no_broker_client_and_no_schema_library() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_lag_in_time_is_estimated_from_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_format, "now", lambda: NOW)
-    came = [event(number, "orders", "A", 1_000 * number) for number in range(50, 0, -1)]  # newest first
-    groups = models.GroupPage(items=[
-        models.GroupModel(group=f"g{lag}", system="kafka", members=1, lag=lag, rate=1, stuck_at=None,
-                     streams=[models.GroupStreamModel(stream="orders", partitions=1, lag=lag, rate=1)])
-        for lag in (0, 1, 11, 51)
-    ])  # fmt: skip
-    found = {
-        lane.group.group: lane.behind for lane in topology_lines(service_status(), groups, list(came)) if lane.group
-    }
-    assert found == {"g0": "", "g1": "~10 s", "g11": "~20 s", "g51": ">59 s"}
-
-
 @pytest.mark.parametrize(
     ("environment", "platform", "has"),
     [
@@ -138,5 +122,5 @@ def test_a_stream_says_which_partitions_are_behind() -> None:
         for n, lag in ((3, 1_203), (0, 12), (2, 4), (9, 1))
     ]
     status = service_status(streams=[stream_status("orders", partitions=12, lag=1_220, behind=behind)])
-    (row,) = [entry for entry in entries(status, None, None, 120) if entry.key == "stream orders"]
+    (row,) = [entry for entry in entries(status, None, None, NameBook()) if entry.key == "stream orders"]
     assert row.cells[-1] == "reading; lag 1,203 in partition 3, 12 in 0, 4 in 2 and 1 more"

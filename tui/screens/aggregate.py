@@ -21,10 +21,12 @@ from tui.query_completion import term
 from tui.screens.base_screen import BaseScreen
 from tui.text.aggregate_history import AggregateStep, build_steps
 from tui.text.aggregate_step_lines import step_facts
-from tui.text.columns import Column, cut, fit, line, titles
+from tui.text.columns import Column, Needs, cut, fit, line, titles
+from tui.text.name_cells import type_cell
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, count, micros, span
-from tui.theme import Palette, hue, mark, short, tone
+from tui.theme import Palette, mark, tone
 from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
 
@@ -43,14 +45,18 @@ COLUMNS = (
 )
 
 
-def draw(step: AggregateStep, width: int, colors: Palette) -> Text:
-    event, widths = step.event, fit(COLUMNS, width - 2)
+def needs(names: NameBook) -> Needs:
+    return names.needs(type=names.types, stream=names.streams)
+
+
+def draw(step: AggregateStep, width: int, colors: Palette, names: NameBook) -> Text:
+    event, widths = step.event, fit(COLUMNS, width - 2, needs(names))
     style = tone(event.status, colors)
     cells = {
         "time": Text(clock(event.occurred_at or event.appended_at), colors.dim),
         "mark": Text(mark(event.status), style),
-        "type": Text(clean(short(event.type), 80), hue(event.type, colors.hues) if event.type else colors.dim),
-        "stream": Text(clean(event.stream, 60), colors.text),
+        "type": type_cell(event.type, widths, colors, names),
+        "stream": names.streams.cell(event.stream, widths.get("stream", 0), colors.text, colors),
         "after": Text("" if step.gap is None else f"+{span(step.gap)}", colors.dim),
         "what": Text(cut(what(step), max(1, widths.get("what", 1))), _style(step, colors)),
     }
@@ -114,9 +120,9 @@ class AggregateScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         rows: VirtualList[AggregateStep] = VirtualList(
-            draw,
+            lambda step, width, colors: draw(step, width, colors, self.names),
             lambda step: step.event.position,
-            title=lambda width, colors: titles(COLUMNS, width, colors),
+            title=lambda width, colors: titles(COLUMNS, width, colors, needs(self.names)),
             empty="No aggregate is open\nPress v on an event (1), in a flow (3) or on a dead letter (4),\n"
             "or / and type an aggregate's id.",
             id="steps",
@@ -229,6 +235,7 @@ class AggregateScreen(BaseScreen):
 
     def _show(self, aggregate: models.AggregateModel) -> None:
         self.aggregate = aggregate
+        self.names.learn_events(aggregate.events)
         at, self._at = self._at, None
         self.rows.show(build_steps(aggregate), at=at)
         self._show_step()

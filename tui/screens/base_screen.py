@@ -13,9 +13,10 @@ from textual.containers import Vertical
 from textual.screen import Screen
 from textual.widget import Widget
 
-from sidecar.api.client.client import BadRequest, Client, ClientError
+from sidecar.api.client.client import BadRequest, Client, ClientError, NotFound, ServerFailed
 from tui.background import begin
 from tui.navigation import Navigator
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.theme import Palette, palette
 from tui.widgets.header import TopBar
@@ -36,6 +37,8 @@ class BaseScreen(Screen[None]):
     """Refresh interval in seconds."""
     QUERYING: ClassVar[str | None] = None
     """Example of a query, if the screen takes one."""
+    COMPLETES: ClassVar[bool] = True
+    """False if a query is a part of a name, without fields."""
     ABOUT: ClassVar[str] = ""
     """Text for the help dialog."""
     AUTO_FOCUS = "VirtualList"
@@ -50,6 +53,8 @@ class BaseScreen(Screen[None]):
         """The query whose answer is shown."""
         self._looking = False
         self._answered = False
+        self._failure = ""
+        """The sidecar's last answer, if it was that it failed."""
         self._lent = False
         """True if the query bar was opened from a screen that has none."""
         self._ready = False
@@ -69,6 +74,10 @@ class BaseScreen(Screen[None]):
     @property
     def client(self) -> Client:
         return self.dashboard.client
+
+    @property
+    def names(self) -> NameBook:
+        return self.dashboard.names
 
     @property
     def theme_styles(self) -> Palette:
@@ -157,7 +166,12 @@ class BaseScreen(Screen[None]):
         with Vertical(id="body"):
             yield from self.body()
         if self.QUERYING is not None:
-            yield QueryBar(lambda: self.dashboard.seen, self.dashboard.history, example=self.QUERYING, id="query")
+            yield QueryBar(
+                lambda: self.dashboard.seen if self.COMPLETES else None,
+                self.dashboard.history if self.COMPLETES else [],
+                example=self.QUERYING,
+                id="query",
+            )
         yield KeyHints()
 
     def on_mount(self) -> None:
@@ -199,10 +213,14 @@ class BaseScreen(Screen[None]):
             await self.look()
         except BadRequest as error:
             self.dashboard.notify(str(error), title="Invalid query", severity="warning", markup=False)
+        except (ServerFailed, NotFound) as error:  # the sidecar answered
+            self._failure = str(error)
+            self.dashboard.report_reached()
+            self.say()
         except ClientError as error:
             self.dashboard.report_failure(error)
         else:
-            self._answered = True
+            self._answered, self._failure = True, ""
             self.dashboard.report_reached()
             self.say()
         finally:
@@ -212,11 +230,17 @@ class BaseScreen(Screen[None]):
         """Redraw the summary line, the lists' placeholders and the key hints."""
         if self._ready:
             lost = self.dashboard.link.state == "lost"
-            summary = self._disconnected_text() if lost else self.summary()
+            summary = self._disconnected_text() if lost else self._failed_text() if self._failure else self.summary()
             self.query_one(SummaryLine).show(self.filter_text, summary)
             for rows in self.query(VirtualList):
                 rows.wait("" if self._answered else SILENT if lost else ASKING)
             self.query_one(KeyHints).refresh()
+
+    def _failed_text(self) -> Text:
+        """Return the line shown in place of the summary while the sidecar cannot answer, such as in an outage."""
+        text = Text(" ", no_wrap=True, overflow="ellipsis")
+        text.append("✗ The sidecar could not answer, retrying: ", f"bold {self.theme_styles.bad}")
+        return text.append(clean(self._failure, 400), self.theme_styles.text)
 
     def _disconnected_text(self) -> Text:
         """Return the line shown in place of the summary while the sidecar does not answer."""

@@ -75,7 +75,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         self._edit_next = False
 
     def body(self) -> Iterable[Widget]:
-        yield DeadLetterPanes()
+        yield DeadLetterPanes(self.names)
 
     @property
     def enter_hint(self) -> str:
@@ -166,11 +166,13 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             page = await self.client.causes(self.asked, limit=MAX_LISTED_CAUSES)
             page.items.sort(key=lambda cause: (-open_letters(cause), -cause.count, cause.cause))
             self._causes = page
+            self.names.learn_letters(page.items)
             self.causes.empty = NO_MATCH if self.asked else NO_CAUSES
             self.causes.show(page.items)
             self.query_one(CauseNote).show(self.causes.item)
         else:
             letters = await self.client.dead_letters(self._query(), limit=MAX_LISTED_LETTERS)
+            self.names.learn_letters(letters.items)
             self._letters, self._more = letters.items, letters.cursor is not None
             self.letters.marked &= {letter.id for letter in letters.items}
             self.letters.empty = NO_LETTERS
@@ -232,6 +234,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
                 marked=len(self.letters.marked),
                 cause=None if self._direct else self._cause,
                 letter=self.letter if self._level == "full" else None,
+                names=self.names,
             )
         if self._jobs:
             text.append(f"   » replay {self._jobs} (p)", colors.info)

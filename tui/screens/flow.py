@@ -17,11 +17,12 @@ from tui.background import begin
 from tui.open_browser import has_browser
 from tui.screens.base_screen import BaseScreen
 from tui.text.event_details import event_facts
+from tui.text.name_cells import streams_cell
 from tui.text.sanitize import clean
 from tui.text.time_format import clock, span
 from tui.text.waterfall_layout import Waterfall, WaterfallLine, waterfall
 from tui.text.waterfall_lines import draw, preferred_tree_width, title
-from tui.theme import hue, mark, tone
+from tui.theme import mark, tone
 from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
 
@@ -65,9 +66,9 @@ class FlowScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         tree: VirtualList[WaterfallLine] = VirtualList(
-            lambda line, width, colors: draw(self._fall, self._tree_width, line, width, colors),
+            lambda line, width, colors: draw(self._fall, self._tree_width, line, width, colors, self.names),
             lambda line: line.key,
-            title=lambda width, colors: title(self._fall, self._tree_width, width, colors),
+            title=lambda width, colors: title(self._fall, self._tree_width, width, colors, self.names),
             empty="No flow is open\nPress enter on an event (1), a flow (2) or a dead letter (4).",
             id="tree",
         )
@@ -163,7 +164,8 @@ class FlowScreen(BaseScreen):
     def _take(self, flow: models.FlowModel) -> None:
         self.flow = flow
         self._fall = waterfall(flow, self._unfolded)
-        self._tree_width = preferred_tree_width(self._fall.lines)
+        self.names.learn_events(line.event for line in self._fall.lines)
+        self._tree_width = preferred_tree_width(self._fall.lines, self.names)
         at, self._at = self._at, None
         self.lines.show(self._fall.lines, at=at)
         if at is None or self.lines.chosen_key != at:
@@ -183,9 +185,7 @@ class FlowScreen(BaseScreen):
             colors.strong,
         )
         text.append(f"  {clock(flow.started_at)}  ", colors.dim)
-        for number, stream in enumerate(flow.streams[:8]):
-            text.append(" → " if number else "", colors.line)
-            text.append(clean(stream, 30), hue(stream, colors.hues))
+        text.append_text(streams_cell(flow.streams, max(20, self.size.width // 2), colors, self.names))
         text.append(f"  {clean(', '.join(flow.aggregates[:4]), 120)}", colors.text)
         if flow.elsewhere:
             text.append(f"  +{flow.elsewhere} events of this id in other flows", colors.dim)

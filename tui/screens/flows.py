@@ -16,10 +16,12 @@ from sidecar.api import models
 from sidecar.api.client.client import ClientError, NotFound
 from tui.screens.base_screen import BaseScreen
 from tui.text import time_format, waterfall_layout
-from tui.text.columns import Column, fit, line, titles
+from tui.text.columns import Column, Needs, fit, line, titles
+from tui.text.name_cells import id_cell, streams_cell, type_cell
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.text.time_format import clock_in, count, span
-from tui.theme import Palette, hue, mark, short, tone
+from tui.theme import Palette, mark, tone
 from tui.widgets.virtual_list import VirtualList
 
 MAX_LISTED_FLOWS = 200
@@ -49,7 +51,7 @@ COLUMNS = (
 class FlowSummary:
     """Summary of a flow for the list. Its events are not kept, because there may be thousands."""
 
-    root: str
+    root: str | None
     """Type of the first event."""
     why: str
     """Code of the first rejection; empty without one."""
@@ -61,7 +63,7 @@ class FlowSummary:
     def of(cls, flow: models.FlowModel) -> FlowSummary:
         events = flow.events if isinstance(flow.events, list) else []
         return cls(
-            root=short(events[0].type) if events else "…",
+            root=events[0].type if events else None,
             why=next((event.rejection.code for event in events if event.rejection is not None), ""),
             failed=next((event.position for event in events if event.status == "rejected"), None),
             shape=tuple(waterfall_layout.shape(flow, SHAPE_CELLS)),
@@ -76,26 +78,25 @@ class ListedFlow:
     gist: FlowSummary | None
 
 
-def draw(shown: ListedFlow, width: int, colors: Palette) -> Text:
-    flow, widths = shown.flow, fit(COLUMNS, width - 2)
+def needs(names: NameBook) -> Needs:
+    return names.needs(root=names.types)
+
+
+def draw(shown: ListedFlow, width: int, colors: Palette, names: NameBook) -> Text:
+    flow, widths = shown.flow, fit(COLUMNS, width - 2, needs(names))
     style = tone(flow.status, colors)
     gist = shown.gist
-    root = gist.root if gist is not None else "…"
-    streams = Text()
-    for number, stream in enumerate(flow.streams):
-        streams.append(" → " if number else "", colors.line)
-        streams.append(clean(stream, 40), hue(stream, colors.hues))
     slow = (flow.duration_ms or 0) >= 1_000
     cells = {
         "mark": Text(mark(flow.status), style),
         "started": Text(clock_in(flow.started_at, widths.get("started", 12)), colors.dim),
-        "root": Text(clean(root, 80), hue(root, colors.hues) if gist else colors.dim),
-        "aggregate": Text(clean(flow.aggregates[0] if flow.aggregates else "·", 80), colors.text),
+        "root": type_cell(gist.root, widths, colors, names, "root") if gist is not None else Text("…", colors.dim),
+        "aggregate": id_cell(flow.aggregates[0] if flow.aggregates else None, widths.get("aggregate", 0), colors),
         "duration": Text(span(flow.duration_ms), colors.warn if slow else colors.text),
         "events": Text(str(flow.event_count), colors.text),
         "shape": _shape(gist, colors),
         "status": Text(clean((gist.why if gist is not None else "") or flow.status, 40), style),
-        "streams": streams,
+        "streams": streams_cell(flow.streams, widths.get("streams", 0), colors, names),
     }
     return line(COLUMNS, cells, widths)
 
@@ -142,9 +143,9 @@ class FlowsScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         yield VirtualList(
-            draw,
+            lambda shown, width, colors: draw(shown, width, colors, self.names),
             lambda shown: shown.flow.trace_id,
-            title=lambda width, colors: titles(COLUMNS, width, colors),
+            title=lambda width, colors: titles(COLUMNS, width, colors, needs(self.names)),
             empty="No flows\nFlows appear as events arrive that share a trace, a correlation or a cause.\n"
             "With a query, only flows with a matching event are listed: / changes it, Esc clears it.",
             id="flows",
@@ -222,6 +223,8 @@ class FlowsScreen(BaseScreen):
                     whole = await self.client.flow(flow.trace_id)
                 except (NotFound, ClientError):
                     return
+            if isinstance(whole.events, list):
+                self.names.learn_events(whole.events)
             self._gists[flow.trace_id] = (flow.event_count, FlowSummary.of(whole))
             while len(self._gists) > _MAX_CACHED_SUMMARIES:
                 self._gists.popitem(last=False)

@@ -22,6 +22,7 @@ from tui.text.lint_lines import (
     describe_finding,
     draw_finding,
     draw_finding_line,
+    needs,
     severity_style,
 )
 from tui.widgets.virtual_list import VirtualList
@@ -46,9 +47,9 @@ class LintScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         left: VirtualList[models.LintFindingModel] = VirtualList(
-            lambda finding, width, colors: draw_finding(finding, width, colors, time_format.now()),
+            lambda finding, width, colors: draw_finding(finding, width, colors, time_format.now(), self.names),
             lambda finding: f"{finding.rule} {finding.subject} {finding.message}",
-            title=lambda width, colors: titles(COLUMNS, width, colors),
+            title=lambda width, colors: titles(COLUMNS, width, colors, needs(self.names)),
             empty="No findings\nNothing is wrong with the events that the index holds.",
             id="findings",
         )
@@ -89,6 +90,8 @@ class LintScreen(BaseScreen):
 
     async def look(self) -> None:
         self._page = await self.client.lint(self.asked)
+        for finding in self._page.items:
+            self.names.findings.learn(finding.subject)
         self.rows.show(self._page.items)
         self._show_finding()
 

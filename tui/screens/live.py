@@ -17,10 +17,12 @@ from tui.live_buffer import LiveBuffer, ReceivedEvent
 from tui.query_completion import term, toggle_term
 from tui.screens.base_screen import ASKING, BaseScreen
 from tui.text import time_format
-from tui.text.columns import Column, cut, fit, line, titles
+from tui.text.columns import Column, Needs, cut, fit, line, titles
+from tui.text.name_cells import id_cell, type_cell
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.text.time_format import clock_in, count, rate
-from tui.theme import Palette, hue, mark, short, tone
+from tui.theme import Palette, mark, tone
 from tui.widgets.virtual_list import VirtualList
 
 MAX_BACKFILLED_EVENTS = 300
@@ -47,18 +49,21 @@ COLUMNS = (
 )
 
 
-def draw(seen: ReceivedEvent, width: int, colors: Palette) -> Text:
+def needs(names: NameBook) -> Needs:
+    return names.needs(type=names.types, stream=names.streams, producer=names.producers)
+
+
+def draw(seen: ReceivedEvent, width: int, colors: Palette, names: NameBook) -> Text:
     """Return the line of one event."""
-    event, widths = seen.event, fit(COLUMNS, width - 2)
+    event, widths = seen.event, fit(COLUMNS, width - 2, needs(names))
     style = tone(event.status, colors)
-    name = clean(short(event.type), 80)
     cells = {
         "time": Text(clock_in(event.occurred_at or event.appended_at, widths.get("time", 0)), colors.dim),
         "mark": Text(mark(event.status), style),
-        "type": Text(name, hue(event.type, colors.hues) if event.type else colors.dim),
-        "stream": Text(clean(event.stream, 80), colors.text),
-        "aggregate": Text(clean(event.aggregate_id or "·", 80), colors.text if event.aggregate_id else colors.dim),
-        "producer": Text(clean(event.producer or "·", 80), colors.dim),
+        "type": type_cell(event.type, widths, colors, names),
+        "stream": names.streams.cell(event.stream, widths.get("stream", 0), colors.text, colors),
+        "aggregate": id_cell(event.aggregate_id, widths.get("aggregate", 0), colors),
+        "producer": names.producers.cell(event.producer or "·", widths.get("producer", 0), colors.dim, colors),
         "note": Text(cut(note(event), max(1, widths.get("note", 0))), style if event.status != "ok" else colors.dim),
     }
     return line(COLUMNS, cells, widths)
@@ -110,9 +115,9 @@ class LiveScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         rows: VirtualList[ReceivedEvent] = VirtualList(
-            draw,
+            lambda seen, width, colors: draw(seen, width, colors, self.names),
             lambda seen: str(seen.number),
-            title=lambda width, colors: titles(COLUMNS, width, colors),
+            title=lambda width, colors: titles(COLUMNS, width, colors, needs(self.names)),
             empty=ASKING,
             id="live",
         )

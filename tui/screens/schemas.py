@@ -17,7 +17,8 @@ from tui.background import begin
 from tui.query_completion import term
 from tui.screens.base_screen import BaseScreen
 from tui.text import time_format
-from tui.text.columns import Column, cut, fit, line, titles
+from tui.text.columns import Column, Needs, cut, fit, line, titles
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.text.schema_changes import differences, outline_of
 from tui.text.time_format import age
@@ -38,8 +39,12 @@ COLUMNS = (
 )
 
 
-def draw(subject: models.SubjectModel, width: int, colors: Palette) -> Text:
-    widths = fit(COLUMNS, width - 2)
+def needs(names: NameBook) -> Needs:
+    return names.needs(subject=names.subjects)
+
+
+def draw(subject: models.SubjectModel, width: int, colors: Palette, names: NameBook) -> Text:
+    widths = fit(COLUMNS, width - 2, needs(names))
     seen = sorted({usage.version for usage in subject.seen if usage.version is not None})
     latest = max(subject.versions, default=None)
     several = len(seen) > 1 or (bool(seen) and latest is not None and seen[-1] != latest)
@@ -48,14 +53,24 @@ def draw(subject: models.SubjectModel, width: int, colors: Palette) -> Text:
         "mark": Text(
             "▲" if several else "●" if seen else "○", colors.warn if several else colors.good if seen else colors.dim
         ),
-        "subject": Text(clean(subject.subject, 200), colors.text),
+        "subject": names.subjects.cell(subject.subject, widths.get("subject", 0), colors.text, colors),
         "latest": Text("·" if latest is None else f"v{latest}", colors.text),
         "used": Text(" ".join(f"v{version}" for version in seen) or "unused", colors.warn if several else colors.dim),
-        "streams": Text(clean(", ".join(streams), 200), colors.dim),
+        "streams": _streams_cell(list(streams), widths.get("streams", 0), colors, names),
         "kind": Text(clean(subject.kind or "·", 20), colors.dim),
         "mode": Text(clean((subject.compatibility or "unknown").lower().replace("_", " "), 40), colors.dim),
     }
     return line(COLUMNS, cells, widths)
+
+
+def _streams_cell(streams: list[str], cells: int, colors: Palette, names: NameBook) -> Text:
+    more = f" +{len(streams) - 1}" if len(streams) > 1 else ""
+    if not streams:
+        return Text()
+    whole = ", ".join(names.streams.shorten(stream, max(1, names.streams.short_cells)) for stream in streams)
+    if len(whole) <= cells:
+        return Text(whole, colors.dim)
+    return Text(names.streams.shorten(streams[0], max(1, cells - len(more))) + more, colors.dim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +128,9 @@ class SchemasScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         left: VirtualList[models.SubjectModel] = VirtualList(
-            draw,
+            lambda subject, width, colors: draw(subject, width, colors, self.names),
             lambda subject: subject.subject,
-            title=lambda width, colors: titles(COLUMNS, width, colors),
+            title=lambda width, colors: titles(COLUMNS, width, colors, needs(self.names)),
             empty="No schemas\nNo registry is configured, or nothing is registered in it.\n"
             "registry.url or registry.directory in the configuration names one.",
             id="subjects",
@@ -145,6 +160,8 @@ class SchemasScreen(BaseScreen):
     async def look(self) -> None:
         page = await self.client.schemas()
         self._subjects = page.items
+        for subject in page.items:
+            self.names.subjects.learn(subject.subject)
         wanted, self._at = self._at, None
         self.rows.show(self._subjects, at=wanted)
         self._show_subject()
@@ -177,7 +194,7 @@ class SchemasScreen(BaseScreen):
     async def _fetch(self, subject: models.SubjectModel) -> None:
         try:
             events = await self.client.events(term("schema", subject.subject), limit=SAMPLE_EVENTS)
-            self._users = _users(events.items, time_format.now())
+            self._users = _users(events.items, time_format.now(), self.names)
             await self._read(subject.subject, max(subject.versions, default=None))
             for version in self._compared_versions(subject):
                 await self._read(subject.subject, version)
@@ -269,7 +286,7 @@ class SchemasScreen(BaseScreen):
             self.app.notify(f"Copied the schema: {len(text):,} characters", timeout=2)
 
 
-def _users(events: list[models.EventModel], now: int) -> list[SubjectLine]:
+def _users(events: list[models.EventModel], now: int, names: NameBook) -> list[SubjectLine]:
     """Return which producers use which version, and when they did last."""
     users: dict[tuple[int | None, str, str], list[models.EventModel]] = {}
     for event in events:
@@ -278,7 +295,8 @@ def _users(events: list[models.EventModel], now: int) -> list[SubjectLine]:
     pieces = []
     for (version, producer, stream), some in sorted(users.items(), key=lambda item: (-(item[0][0] or 0), item[0][1])):
         bad = sum(1 for event in some if event.status == "rejected")
-        words = f"{producer} → {stream}, {age(some[0].appended_at, now)} ago"
+        sender, target = names.producers.shorten(producer, 30), names.streams.shorten(stream, 30)
+        words = f"{sender} → {target}, {age(some[0].appended_at, now)} ago"
         if bad:
             words += f", {bad} of the last {len(some)} rejected"
         name = "v?" if version is None else f"v{version}"

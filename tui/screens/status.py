@@ -13,48 +13,15 @@ from sidecar.api import models
 from sidecar.api.client.client import ClientError
 from tui.background import begin
 from tui.screens.base_screen import BaseScreen
-from tui.text.columns import cut, fit_exactly
 from tui.text.sanitize import clean
 from tui.text.status_lines import StatusLine, entries
+from tui.text.status_tables import draw_status
 from tui.text.time_format import coarse, rate
-from tui.theme import Palette
+from tui.widgets.problem_note import ProblemNote
 from tui.widgets.virtual_list import VirtualList
 
 REFRESHES_PER_LETTER_COUNT = 5
 """Refreshes between two counts of the open dead letters."""
-_STREAM = (22, 10, 9, 9, 8, 10, 0)
-_GROUP = (22, 10, 9, 9, 0)
-_PLAIN = (22, 0)
-
-
-def draw(entry: StatusLine, width: int, colors: Palette) -> Text:
-    if entry.kind == "head":
-        text = Text(f" {entry.cells[0]} ", f"bold {colors.info}")
-        text.append("─" * max(0, width - text.cell_len - 1), colors.line)
-        return text
-    if entry.kind == "do":
-        return Text(f"     {cut(clean(entry.cells[0], 400), width - 6)}", colors.dim)
-    if entry.kind in ("bad", "warn", "good"):
-        style = {"bad": f"bold {colors.bad}", "warn": f"bold {colors.warn}", "good": colors.good}[entry.kind]
-        return Text(f"   {entry.cells[0]}", style)
-    sizes = {7: _STREAM, 5: _GROUP}.get(len(entry.cells), _PLAIN)
-    text = Text("   ")
-    for at, (cell, size) in enumerate(zip(entry.cells, sizes, strict=True)):
-        style = colors.head if entry.kind == "names" else colors.text
-        if entry.kind == "row":
-            if at == 0:
-                style = "bold " + (colors.text if not entry.tone else getattr(colors, entry.tone))
-            elif sizes is _STREAM and at == 4 and cell != "0":
-                style = colors.bad
-            elif at == len(sizes) - 1:
-                style = getattr(colors, entry.tone) if entry.tone else colors.dim
-        wide = size or max(1, width - text.cell_len - 1)
-        right = 0 < at < len(sizes) - 1 and sizes is not _PLAIN
-        text.append_text(
-            fit_exactly(Text(clean(cell, 400), style), min(wide, max(1, width - text.cell_len - 1)), right=right)
-        )
-        text.append("  ")
-    return text
 
 
 class StatusScreen(BaseScreen):
@@ -80,12 +47,13 @@ class StatusScreen(BaseScreen):
 
     def body(self) -> Iterable[Widget]:
         yield VirtualList(
-            draw,
+            lambda entry, width, colors: draw_status(entry, width, colors, self.names),
             lambda entry: entry.key,
             stops=lambda entry: entry.kind not in ("head", "names", "do"),
             empty="Asking the sidecar …",
             id="entries",
         )
+        yield ProblemNote()
 
     @property
     def enter_hint(self) -> str:
@@ -113,7 +81,10 @@ class StatusScreen(BaseScreen):
                 self._letters = await self.client.causes("state:open")
             self._looks += 1
         finally:
-            self.rows.show(entries(self._status, self._groups, self._letters, self.size.width))
+            for group in self._groups.items if self._groups is not None else ():
+                self.names.groups.learn(group.group)
+            self.rows.show(entries(self._status, self._groups, self._letters, self.names))
+            self._show_note()
 
     def summary(self) -> Text:
         colors, status = self.theme_styles, self._status
@@ -126,6 +97,10 @@ class StatusScreen(BaseScreen):
         text.append(f"   up {coarse(status.uptime_s)}", colors.dim)
         text.append(f"   {clean(self.client.url, 100)}", colors.dim)
         return text
+
+    @on(VirtualList.Moved)
+    def _show_note(self) -> None:
+        self.query_one(ProblemNote).show(self.rows.item)
 
     @on(VirtualList.Chosen)
     def _chosen(self, event: VirtualList.Chosen) -> None:

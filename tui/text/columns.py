@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from tui.text.names import NameWidths
 from tui.theme import Palette
 
 COLUMN_GAP_CELLS = 2
@@ -17,7 +19,7 @@ COLUMN_GAP_CELLS = 2
 class Column:
     """A column of at least `least` cells and at most `most`.
 
-    Columns with a higher `rank` are dropped first when space is short.
+    Columns with a higher `rank` are dropped first when space is short. For a column of names, `fit` gets their widths.
     """
 
     name: str
@@ -28,27 +30,62 @@ class Column:
     right: bool = False
 
 
-def fit(columns: Sequence[Column], width: int) -> dict[str, int]:
-    """Return the widths of the visible columns, in cells. Together with their gaps they are at most `width`."""
+MAX_NAME_LEAST_CELLS = 30
+"""Most cells that names may take at the cost of other columns."""
+TEXT_CELLS = 40
+"""Cells that a column of free text gets before names are shown in full."""
+Needs = Mapping[str, NameWidths]
+"""Widths of the names in columns, by column."""
+NO_NAMES: Needs = MappingProxyType({})
+
+
+def fit(columns: Sequence[Column], width: int, needs: Needs = NO_NAMES) -> dict[str, int]:
+    """Return the widths of the visible columns, in cells. Together with their gaps they are at most `width`.
+
+    Names come first: a column of names is at least so wide that they are distinct, and takes free cells before
+    other columns do.
+    """
+    least = {column.name: _least(column, needs) for column in columns}
     shown = list(columns)
-    while len(shown) > 1 and sum(c.least for c in shown) + COLUMN_GAP_CELLS * (len(shown) - 1) > width:
+    while len(shown) > 1 and sum(least[c.name] for c in shown) + COLUMN_GAP_CELLS * (len(shown) - 1) > width:
         shown.remove(max(shown, key=lambda c: c.rank))
-    widths = {column.name: column.least for column in shown}
+    widths = {column.name: least[column.name] for column in shown}
     room = width - sum(widths.values()) - COLUMN_GAP_CELLS * (len(shown) - 1)
-    growing = [column for column in shown if column.most > column.least]
-    while room > 0 and growing:
-        share = max(1, room // len(growing))
-        for column in list(growing):
-            more = min(share, room, column.most - widths[column.name])
-            widths[column.name] += more
-            room -= more
-            if widths[column.name] >= column.most:
-                growing.remove(column)
+    names = {name: needed for name, needed in needs.items() if name in widths and needed.full}
+    others = {column.name: column.most for column in shown if column.name not in names}
+    for wanted in (
+        {name: needed.short for name, needed in names.items()},
+        {name: min(most, TEXT_CELLS) for name, most in others.items()},
+        {name: needed.full for name, needed in names.items()},
+        others,
+    ):
+        room = _grow(widths, wanted, room)
     return widths
 
 
-def titles(columns: Sequence[Column], width: int, colors: Palette) -> Text:
-    widths = fit(columns, width - 2)
+def _least(column: Column, needs: Needs) -> int:
+    needed = needs.get(column.name)
+    if needed is None or not needed.full:
+        return column.least
+    return max(min(column.least, max(needed.short, len(column.title))), min(needed.least, MAX_NAME_LEAST_CELLS))
+
+
+def _grow(widths: dict[str, int], wanted: Mapping[str, int], room: int) -> int:
+    """Share out free cells evenly, up to the wanted widths. Returns the cells that are left."""
+    growing = [name for name, most in wanted.items() if most > widths[name]]
+    while room > 0 and growing:
+        share = max(1, room // len(growing))
+        for name in list(growing):
+            more = min(share, room, wanted[name] - widths[name])
+            widths[name] += more
+            room -= more
+            if widths[name] >= wanted[name]:
+                growing.remove(name)
+    return room
+
+
+def titles(columns: Sequence[Column], width: int, colors: Palette, needs: Needs = NO_NAMES) -> Text:
+    widths = fit(columns, width - 2, needs)
     cells = {column.name: Text(column.title, colors.head) for column in columns}
     return line(columns, cells, widths)
 

@@ -10,11 +10,13 @@ from rich.text import Text
 from sidecar.api import models
 from sidecar.domain.json_path import InvalidPath, JsonPath
 from tui.text import time_format
-from tui.text.columns import Column, cut, fit, line
+from tui.text.columns import Column, Needs, cut, fit, line
+from tui.text.name_cells import id_cell, type_cell
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.text.schema_changes import OutlineLine
 from tui.text.time_format import age, clock_in, count
-from tui.theme import Palette, hue, mark, short, tone
+from tui.theme import Palette, hue, mark, tone
 
 CAUSE_COLUMNS = (
     Column("mark", " ", 1, 1),
@@ -40,8 +42,16 @@ def open_letters(cause: models.CauseModel) -> int:
     return cause.states.get("open", 0)
 
 
-def draw_cause(cause: models.CauseModel, width: int, colors: Palette) -> Text:
-    widths = fit(CAUSE_COLUMNS, width - 2)
+def cause_needs(names: NameBook) -> Needs:
+    return names.needs(stream=names.streams)
+
+
+def letter_needs(names: NameBook) -> Needs:
+    return names.needs(type=names.types)
+
+
+def draw_cause(cause: models.CauseModel, width: int, colors: Palette, names: NameBook) -> Text:
+    widths = fit(CAUSE_COLUMNS, width - 2, cause_needs(names))
     waiting = open_letters(cause)
     style = colors.bad if waiting else colors.dim
     where = f"{cause.path}: " if cause.path and cause.path not in cause.message else ""
@@ -50,7 +60,7 @@ def draw_cause(cause: models.CauseModel, width: int, colors: Palette) -> Text:
         "count": Text(count(cause.count), colors.text),
         "open": Text(count(waiting), f"bold {style}" if waiting else style),
         "code": Text(clean(cause.code, 60), style),
-        "stream": Text(clean(cause.stream, 60), hue(cause.stream, colors.hues)),
+        "stream": names.streams.cell(cause.stream, widths.get("stream", 0), hue(cause.stream, colors.hues), colors),
         "last": Text(age(cause.last_seen, time_format.now()), colors.dim),
         "aggregates": Text(count(cause.aggregates) if cause.aggregates else "·", colors.text),
         "message": Text(cut(clean(where + cause.message, 400), max(1, widths.get("message", 1))), colors.text),
@@ -58,17 +68,16 @@ def draw_cause(cause: models.CauseModel, width: int, colors: Palette) -> Text:
     return line(CAUSE_COLUMNS, cells, widths)
 
 
-def draw_letter(letter: models.DeadLetterModel, width: int, colors: Palette) -> Text:
-    widths = fit(LETTER_COLUMNS, width - 2)
+def draw_letter(letter: models.DeadLetterModel, width: int, colors: Palette, names: NameBook) -> Text:
+    widths = fit(LETTER_COLUMNS, width - 2, letter_needs(names))
     style = tone(letter.state, colors)
     where = f"{letter.path}: " if letter.path and letter.path not in letter.message else ""
-    name = clean(short(letter.type), 60)
     cells = {
         "mark": Text(mark(letter.state), style),
         "time": Text(clock_in(letter.failed_at, widths.get("time", 12)), colors.dim),
         "state": Text(clean(letter.state, 20), style),
-        "type": Text(name, hue(letter.type, colors.hues) if letter.type else colors.dim),
-        "aggregate": Text(clean(letter.aggregate_id or "·", 60), colors.text),
+        "type": type_cell(letter.type, widths, colors, names),
+        "aggregate": id_cell(letter.aggregate_id, widths.get("aggregate", 0), colors),
         "message": Text(cut(clean(where + letter.message, 400), max(1, widths.get("message", 1))), colors.dim),
     }
     return line(LETTER_COLUMNS, cells, widths)

@@ -6,9 +6,12 @@ from rich.text import Text
 
 from sidecar.api import models
 from tui.text.dead_letter_lines import open_letters
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.text.time_format import count, newest_of
 from tui.theme import Palette
+
+MAX_STREAM_CELLS = 30
 
 
 def format_letters(number: int, adjective: str = "") -> str:
@@ -47,6 +50,7 @@ def summarize_letters(
     marked: int,
     cause: models.CauseModel | None,
     letter: models.DeadLetterModel | None,
+    names: NameBook,
 ) -> Text:
     """Return the way from the causes to the listed letters.
 
@@ -57,11 +61,13 @@ def summarize_letters(
         marked: Number of marked letters.
         cause: The cause that the letters belong to, if one was chosen.
         letter: The letter that is shown in full, if one is.
+        names: Names of streams, for shortening.
     """
     text = _line().append("causes", colors.dim)
     if cause is not None:
         text.append(" » ", colors.line)
-        text.append(clean(f"{cause.code} on {cause.stream}", 100), colors.info)
+        stream = names.streams.shorten(cause.stream, MAX_STREAM_CELLS)
+        text.append(f"{clean(cause.code, 60)} on {stream}", colors.info)
     text.append(" » ", colors.line)
     if not more:
         counted = format_letters(listed)

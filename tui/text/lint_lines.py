@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from rich.text import Text
 
 from sidecar.api import models
-from tui.text.columns import Column, fit, line
+from tui.text.columns import Column, Needs, fit, line
+from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.text.time_format import age
 from tui.theme import Palette
@@ -30,17 +31,21 @@ def severity_style(severity: str, colors: Palette) -> str:
     return {"error": colors.bad, "warning": colors.warn}.get(severity, colors.dim)
 
 
-def draw_finding(finding: models.LintFindingModel, width: int, colors: Palette, now: int) -> Text:
+def needs(names: NameBook) -> Needs:
+    return names.needs(subject=names.findings)
+
+
+def draw_finding(finding: models.LintFindingModel, width: int, colors: Palette, now: int, names: NameBook) -> Text:
     """Draw a finding as a line of the list."""
-    style = severity_style(finding.severity, colors)
+    style, widths = severity_style(finding.severity, colors), fit(COLUMNS, width - 2, needs(names))
     cells = {
         "mark": Text(SEVERITY_MARKS[finding.severity], style),
         "rule": Text(finding.rule, style),
-        "subject": Text(clean(finding.subject, 200), colors.text),
+        "subject": names.findings.cell(finding.subject, widths.get("subject", 0), colors.text, colors),
         "count": Text(f"{finding.count:,}", colors.dim),
         "seen": Text(age(finding.last_seen, now), colors.dim),
     }
-    return line(COLUMNS, cells, fit(COLUMNS, width - 2))
+    return line(COLUMNS, cells, widths)
 
 
 @dataclass(frozen=True, slots=True)

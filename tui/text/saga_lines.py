@@ -8,6 +8,8 @@ from rich.text import Text
 
 from sidecar.api import models
 from tui.text.columns import Column, cut, fit, line
+from tui.text.name_cells import id_cell
+from tui.text.names import cut_middle
 from tui.text.sanitize import clean
 from tui.text.time_format import age, clock, micros, span
 from tui.theme import Palette
@@ -34,19 +36,19 @@ def state_style(state: str, colors: Palette) -> str:
 
 def draw_saga(saga: models.SagaModel, width: int, colors: Palette, now: int) -> Text:
     """Draw a saga as a line of the list."""
-    style = state_style(saga.state, colors)
+    style, widths = state_style(saga.state, colors), fit(COLUMNS, width - 2)
     waits = saga.obstacle.step or "an end" if saga.obstacle is not None else ""
     if saga.obstacle is not None and saga.obstacle.expected_from:
         waits += f" from {saga.obstacle.expected_from}"
     cells = {
         "mark": Text(STATE_MARKS[saga.state], style),
         "state": Text(saga.state, style),
-        "about": Text(clean(saga.aggregate_id or saga.trace_id, 200), colors.text),
-        "saga": Text(clean(saga.name, 80), colors.dim),
+        "about": id_cell(saga.aggregate_id or saga.trace_id, widths.get("about", 0), colors),
+        "saga": Text(cut_middle(clean(saga.name, 80), widths.get("saga", 0)), colors.dim),
         "started": Text(age(saga.started_at, now), colors.dim),
         "missing": Text(clean(waits, 200), colors.warn if saga.state == "stuck" else colors.dim),
     }
-    return line(COLUMNS, cells, fit(COLUMNS, width - 2))
+    return line(COLUMNS, cells, widths)
 
 
 @dataclass(frozen=True, slots=True)

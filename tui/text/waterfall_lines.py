@@ -7,20 +7,27 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from tui.text.columns import cut, fit_exactly
+from tui.text.names import NO_TYPE, NameBook
 from tui.text.sanitize import clean
 from tui.text.time_format import span
 from tui.text.waterfall_layout import Waterfall, WaterfallLine, bar, ticks
-from tui.theme import Palette, hue, mark, short, tone
+from tui.theme import Palette, hue, mark, tone
 
 _TIME_COLUMN_CELLS = 9
+MIN_AXIS_CELLS = 16
+MIN_TREE_CELLS = 14
+MAX_TYPE_CELLS = 60
 
 
 class WaterfallColumns:
     """Widths of the waterfall's parts, for a total width and the preferred width of the tree."""
 
-    def __init__(self, width: int, tree_width: int) -> None:
-        self.stream = 13 if width >= 66 else 9 if width >= 52 else 0
-        self.producer = 12 if width >= 100 else 0
+    def __init__(self, width: int, tree_width: int, names: NameBook) -> None:
+        streams, producers = names.streams.widths, names.producers.widths
+        free = width - _TIME_COLUMN_CELLS - 4 - 4 - MIN_AXIS_CELLS - max(MIN_TREE_CELLS, min(tree_width, 48))
+        self.stream = max(min(max(6, streams.short), free), min(streams.least or 13, 14) if width >= 52 else 0)
+        free -= self.stream
+        self.producer = min(max(8, producers.short), free) if width >= 100 and free >= min(producers.least, 12) else 0
         rest = (
             width
             - _TIME_COLUMN_CELLS
@@ -30,19 +37,25 @@ class WaterfallColumns:
             - 2 * bool(self.stream)
             - 2 * bool(self.producer)
         )
-        self.tree = max(14, min(tree_width, 48, round(rest * 0.66)))
+        self.tree = max(MIN_TREE_CELLS, min(tree_width, round(rest * 0.66)))
         self.axis = max(4, rest - self.tree)
 
 
-def preferred_tree_width(lines: Iterable[WaterfallLine]) -> int:
+def preferred_tree_width(lines: Iterable[WaterfallLine], names: NameBook) -> int:
     """Return the width of the tree that shows every name in full, in cells."""
-    names = (len(line.guide) + 2 + len(short(line.event.type)) + 3 * bool(line.copies) for line in lines)
-    return max(names, default=30) + 1
+    cells = (
+        len(line.guide)
+        + 2
+        + len(names.types.shorten(line.event.type or NO_TYPE, MAX_TYPE_CELLS))
+        + 3 * bool(line.copies)
+        for line in lines
+    )
+    return max(cells, default=30) + 1
 
 
-def title(fall: Waterfall, tree_width: int, width: int, colors: Palette) -> Text:
+def title(fall: Waterfall, tree_width: int, width: int, colors: Palette, names: NameBook) -> Text:
     """Return the header line: column titles and the time axis."""
-    layout = WaterfallColumns(width, tree_width)
+    layout = WaterfallColumns(width, tree_width, names)
     text = Text(" ")
     text.append_text(fit_exactly(Text("causes and effects"), layout.tree + 1))
     if layout.stream:
@@ -61,9 +74,9 @@ def title(fall: Waterfall, tree_width: int, width: int, colors: Palette) -> Text
     return text
 
 
-def draw(fall: Waterfall, tree_width: int, line: WaterfallLine, width: int, colors: Palette) -> Text:
+def draw(fall: Waterfall, tree_width: int, line: WaterfallLine, width: int, colors: Palette, names: NameBook) -> Text:
     """Return the line of one event, or of a note about it."""
-    layout = WaterfallColumns(width, tree_width)
+    layout = WaterfallColumns(width, tree_width, names)
     text = Text(" ")
     text.append(cut(line.guide, layout.tree - 8), colors.line)
     if line.why:
@@ -73,20 +86,28 @@ def draw(fall: Waterfall, tree_width: int, line: WaterfallLine, width: int, colo
         return fit_exactly(text, width - 1)
     event = line.event
     style = tone(event.status, colors)
-    name = clean(short(event.type), 80)
     text.append(f"{mark(event.status)} ", style)
-    text.append(name, f"{hue(event.type, colors.hues)} bold" if event.type else colors.dim)
+    after = Text()
     if line.copies:
-        text.append(f" {'≡' if line.folded else '▾'}{line.copies}", colors.warn)
+        after.append(f" {'≡' if line.folded else '▾'}{line.copies}", colors.warn)
     if line.missing:
-        text.append(" ◂?", colors.dim)
+        after.append(" ◂?", colors.dim)
+    room = max(1, layout.tree + 1 - text.cell_len - after.cell_len)
+    text.append(
+        names.types.shorten(event.type or NO_TYPE, room),
+        f"{hue(event.type, colors.hues)} bold" if event.type else colors.dim,
+    )
+    text.append_text(after)
     text = fit_exactly(text, layout.tree + 1)
     text.append(" ")
     if layout.stream:
-        text.append_text(fit_exactly(Text(clean(event.stream, 60), colors.text), layout.stream))
+        text.append_text(
+            fit_exactly(names.streams.cell(event.stream, layout.stream, colors.text, colors), layout.stream)
+        )
         text.append("  ")
     if layout.producer:
-        text.append_text(fit_exactly(Text(clean(event.producer or "·", 60), colors.dim), layout.producer))
+        producer = names.producers.cell(event.producer or "·", layout.producer, colors.dim, colors)
+        text.append_text(fit_exactly(producer, layout.producer))
         text.append("  ")
     text.append_text(_bar(fall, line, layout.axis, colors))
     gap = line.gap

@@ -12,12 +12,15 @@ from tui.text.dead_letter_lines import (
     CAUSE_COLUMNS,
     LETTER_COLUMNS,
     SchemaField,
+    cause_needs,
     draw_cause,
     draw_field,
     draw_letter,
     fields,
+    letter_needs,
 )
 from tui.text.event_details import letter_details
+from tui.text.names import NameBook
 from tui.text.schema_changes import outline_of
 from tui.widgets.cause_note import CauseNote
 from tui.widgets.detail_list import DetailList
@@ -31,21 +34,22 @@ _FOCUS = {"by-cause": "#causes", "letters": "#list", "full": "#one"}
 class DeadLetterPanes(ContentSwitcher):
     """Shows one of three panes: `by-cause`, `letters` or `full`."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: NameBook) -> None:
         super().__init__(initial="by-cause", id="panes")
+        self._names = names
 
     def compose(self) -> ComposeResult:
         causes: VirtualList[models.CauseModel] = VirtualList(
-            draw_cause,
+            lambda cause, width, colors: draw_cause(cause, width, colors, self._names),
             lambda cause: cause.cause,
-            title=lambda width, colors: titles(CAUSE_COLUMNS, width, colors),
+            title=lambda width, colors: titles(CAUSE_COLUMNS, width, colors, cause_needs(self._names)),
             empty="Reading the dead letters …\n",
             id="causes",
         )
         letters: VirtualList[models.DeadLetterModel] = VirtualList(
-            draw_letter,
+            lambda letter, width, colors: draw_letter(letter, width, colors, self._names),
             lambda letter: letter.id,
-            title=lambda width, colors: titles(LETTER_COLUMNS, width, colors),
+            title=lambda width, colors: titles(LETTER_COLUMNS, width, colors, letter_needs(self._names)),
             empty=NO_LETTERS,
             id="list",
             classes="first",

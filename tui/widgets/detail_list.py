@@ -12,11 +12,14 @@ from textual.message import Message
 from tui.text.body_lines import as_text
 from tui.text.columns import cut
 from tui.text.detail_line import DetailLine, FoldState
+from tui.text.names import cut_middle
 from tui.text.sanitize import clean
 from tui.theme import Palette
 from tui.widgets.virtual_list import VirtualList
 
 _LABEL_CELLS = 14
+_IDENTIFIERS = ("about.", "origin.", "readers.")
+"""Keys of lines with ids and names, which differ at both ends."""
 Build = Callable[[FoldState, int], list[DetailLine]]
 """Builds the lines, for a fold state and a width."""
 
@@ -44,9 +47,10 @@ def draw(fact: DetailLine, width: int, colors: Palette) -> Text:
             text.append(label, colors.marked if fact.marked else colors.text)
             text.append(" " if fact.fold else ": ", colors.dim)
         else:
-            text.append(f"{cut(label, 34):<{_LABEL_CELLS}} ", colors.dim)
+            text.append(f"{cut_middle(label, 34):<{_LABEL_CELLS}} ", colors.dim)
     room = max(1, width - text.cell_len - (13 if fact.marked else 1))
-    value = cut(clean(fact.value), room)
+    shorten = cut_middle if fact.key.startswith(_IDENTIFIERS) and " " not in fact.value else cut
+    value = shorten(clean(fact.value), room)
     style = {
         "string": colors.good, "number": colors.accent, "word": colors.info, "key": colors.dim, "bad": colors.bad,
         "good": colors.good, "warn": colors.warn, "do": colors.info, "dim": colors.dim, "hex": colors.text,

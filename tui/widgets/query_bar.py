@@ -44,7 +44,7 @@ class _QueryInput(Input):
 
 
 class QueryBar(Vertical):
-    """Hidden until it is opened. `seen` returns recent values by field."""
+    """Hidden until it is opened. `seen` returns recent values by field, or None if nothing is completed."""
 
     DEFAULT_CSS = """
     QueryBar { height: auto; background: $surface; padding: 0 1; }
@@ -65,7 +65,9 @@ class QueryBar(Vertical):
     class Closed(Message):
         """The bar was closed; the previous query stays."""
 
-    def __init__(self, seen: Callable[[], query_completion.Seen], history: list[str], *, example: str, id: str) -> None:
+    def __init__(
+        self, seen: Callable[[], query_completion.Seen | None], history: list[str], *, example: str, id: str
+    ) -> None:
         super().__init__(id=id)
         self.display = False
         self._seen, self._history, self._example = seen, history, example
@@ -115,7 +117,7 @@ class QueryBar(Vertical):
     def _offer_completions(self, event: Input.Changed) -> None:
         event.stop()
         self.error, self._at = "", 0
-        self._offered = query_completion.complete(self.line.value, self.line.cursor_position, self._seen())
+        self._offered = self._find_completions()
         self._show()
 
     @on(Input.Submitted)
@@ -140,15 +142,21 @@ class QueryBar(Vertical):
                 text.append(" ")
             text.append("tab accepts, ctrl+n: next" if len(offered) > 1 else "tab accepts", colors.dim)
         else:
-            hint = query_completion.about(self.line.value, self.line.cursor_position)
+            completes = self._seen() is not None
+            hint = query_completion.about(self.line.value, self.line.cursor_position) if completes else ""
             text.append(f"{hint}   " if hint else "", colors.info)
-            text.append("enter runs · tab completes · ↑ history · esc closes", colors.dim)
+            keys = "enter runs · tab completes · ↑ history · esc closes" if completes else "enter searches · esc closes"
+            text.append(keys, colors.dim)
         self.query_one("#under-query", Static).update(text)
+
+    def _find_completions(self) -> tuple[int, list[str]]:
+        at, seen = self.line.cursor_position, self._seen()
+        return (at, []) if seen is None else query_completion.complete(self.line.value, at, seen)
 
     def complete(self) -> None:
         start, words = self._offered
         if not words:
-            start, words = query_completion.complete(self.line.value, self.line.cursor_position, self._seen())
+            start, words = self._find_completions()
             if not words:
                 return
         word, at = words[self._at % len(words)], self.line.cursor_position

@@ -21,10 +21,13 @@ def add_delivery(event: models.EventModel, position: Position, tracker: Consumer
     """Add the consumption by consumer groups to an event, if the groups of its broker were polled."""
     polled = tracker.polled_at.get(position.system)
     if polled is not None:
-        event.delivery, event.delivery_at = _delivery(tracker.consumption(position)), format_rfc3339(polled)
+        event.delivery, event.delivery_at = (
+            _delivery(tracker.consumption(position), tracker.now),
+            format_rfc3339(polled),
+        )
 
 
-def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
+def _delivery(groups: Sequence[GroupConsumption], now: int) -> list[models.DeliveryModel]:
     return [
         models.DeliveryModel(
             group=to_text(group.group),
@@ -33,7 +36,7 @@ def _delivery(groups: Sequence[GroupConsumption]) -> list[models.DeliveryModel]:
             passed_at=format_rfc3339(group.by),
             behind=group.behind,
             deliveries=group.deliveries,
-            stopped=None if group.stop is None else _stop(group.stop),
+            stopped=None if group.stop is None else _stop(group.stop, now),
         )
         for group in groups
     ]
@@ -66,7 +69,7 @@ def flow_delivery(flow: Flow, tracker: ConsumerGroupTracker) -> list[models.Flow
 def groups(tracker: ConsumerGroupTracker) -> models.GroupPage:
     """Build the page of all tracked groups."""
     return models.GroupPage(
-        items=[_group(group) for group in tracker.groups()],
+        items=[_group(group, tracker.now) for group in tracker.groups()],
         looked_at=format_rfc3339(tracker.oldest_poll_at),
         note=tracker.note,
     )
@@ -75,7 +78,7 @@ def groups(tracker: ConsumerGroupTracker) -> models.GroupPage:
 def describe_stopped(tracker: ConsumerGroupTracker) -> list[str]:
     """Describe each group that stopped in one sentence."""
     return [
-        f"{to_text(group.group)} stopped at {stop.position}: {stop.reason}"
+        f"{to_text(group.group)} stopped at {stop.position}: {stop.describe(tracker.now)}"
         for group in tracker.groups()
         for stop in group.stops
     ][:MAX_STOPS_IN_STATUS]
@@ -90,13 +93,17 @@ def list_consumers(tracker: ConsumerGroupTracker) -> dict[tuple[str, str], list[
     return consumers
 
 
-def _group(group: TrackedGroup) -> models.GroupModel:
+def _group(group: TrackedGroup, now: int) -> models.GroupModel:
     streams = []
     for stream in sorted(group.streams):
         of_stream = [progress for partition, progress in group.partitions.items() if partition.stream == stream]
         streams.append(
             models.GroupStreamModel(
-                stream=to_text(stream), partitions=len(of_stream), lag=_lag(of_stream), rate=_rate(of_stream)
+                stream=to_text(stream),
+                partitions=len(of_stream),
+                lag=_lag(of_stream),
+                rate=_rate(of_stream),
+                behind_s=_behind_s(of_stream, now),
             )
         )
     every_partition = list(group.partitions.values())
@@ -109,17 +116,25 @@ def _group(group: TrackedGroup) -> models.GroupModel:
         lag=_lag(every_partition),
         rate=_rate(every_partition),
         stuck_at=str(stops[0].position) if stops else None,
-        stopped=[_stop(stop) for stop in stops],
+        stopped=[_stop(stop, now) for stop in stops],
     )
 
 
-def _stop(stop: GroupStop) -> models.GroupStopModel:
-    return models.GroupStopModel(position=str(stop.position), since=format_rfc3339(stop.since), reason=stop.reason)
+def _stop(stop: GroupStop, now: int) -> models.GroupStopModel:
+    return models.GroupStopModel(
+        position=str(stop.position), since=format_rfc3339(stop.since), reason=stop.describe(now)
+    )
 
 
 def _lag(partitions: Sequence[GroupPartitionProgress]) -> int | None:
     known = [partition.latest.lag for partition in partitions if partition.latest.lag is not None]
     return sum(known) if len(known) == len(partitions) else None
+
+
+def _behind_s(partitions: Sequence[GroupPartitionProgress], now: int) -> float | None:
+    """Return the largest time that a record of these partitions waits; None if none is known."""
+    known = [seconds for progress in partitions if (seconds := progress.behind_s(now)) is not None]
+    return round(max(known), 1) if known else None
 
 
 def _rate(partitions: Sequence[GroupPartitionProgress]) -> float | None:

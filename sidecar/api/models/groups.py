@@ -53,6 +53,9 @@ class GroupStreamModel(ApiModel, kw_only=True):
     """Number of partitions with a committed offset."""
     lag: int | None
     rate: float | None
+    behind_s: float | None = None
+    """Seconds since the oldest record that it has not consumed was appended, as far as polls saw it; 0 if it has
+    consumed all; null: unknown."""
 
 
 class GroupModel(ApiModel, kw_only=True):

@@ -30,7 +30,7 @@ def _describe_reader(delivery: models.DeliveryModel) -> str:
     if delivery.deliveries:
         details.append(f"delivered {delivery.deliveries} time{'s' * (delivery.deliveries > 1)}, not acknowledged")
     if delivery.stopped is not None:
-        details.append(f"stopped here since {delivery.stopped.since}, probably poisoned")
+        details.append(f"stopped here since {delivery.stopped.since}: {delivery.stopped.reason}")
     return f"{delivery.group} not yet" + (f" ({', '.join(details)})" if details else "")
 
 

@@ -20,6 +20,8 @@ POISON_DELIVERY_COUNT = 5
 """Number of deliveries after which an unacknowledged entry counts as one that its group cannot process."""
 MAX_PAUSES_PER_PARTITION = 8
 """Pauses between a group's commits to keep, which distinguish a group that commits rarely from one that stopped."""
+MAX_ENDS_PER_PARTITION = 64
+"""Ends of a partition to keep while a group lags. Beyond that, each second one is forgotten."""
 RATE_TIME_CONSTANT_S = 30.0
 """Age at which a read rate has a weight of one third in the smoothed rate."""
 
@@ -71,14 +73,62 @@ class GroupStop(Struct, frozen=True):
 
     position: Position
     since: int
-    reason: str
-    """A sentence for a person."""
+    deliveries: int = 0
+    """Redis: number of deliveries of the event; 0 where the broker does not count."""
+    members: int | None = None
+    """Number of members that the group had; None if the broker does not tell."""
+
+    def describe(self, now: int) -> str:
+        """Say what is known, in a sentence. An event is called poisoned only where several deliveries show it."""
+        waited = f"for {_format_span(max(0, now - self.since) / 1e6)}"
+        if self.deliveries >= POISON_DELIVERY_COUNT:
+            return f"delivered {self.deliveries} times and not acknowledged: it probably cannot be processed"
+        if self.deliveries > 1:
+            return f"delivered {self.deliveries} times, not acknowledged {waited}"
+        if self.deliveries:
+            return f"not acknowledged {waited}"
+        if self.members == 0:
+            return f"nothing committed {waited}: the group has no members now"
+        return f"more to read, nothing committed {waited}"
+
+
+def _format_span(seconds: float) -> str:
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+class EndHistory:
+    """Ends of a partition while a group lags, in bounded space: they tell since when a record waits."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self) -> None:
+        self._ends: list[tuple[int, int]] = []
+
+    def add(self, committed: int, end: int, now: int) -> None:
+        """Record the end that a poll saw, and forget the ends that the group has consumed."""
+        ends = self._ends
+        if ends and ends[-1][1] > end:  # the log was deleted and created again
+            ends.clear()
+        del ends[: bisect_right(ends, committed, key=itemgetter(1))]
+        if end > committed and (not ends or ends[-1][1] < end):
+            ends.append((now, end))
+        if len(ends) > MAX_ENDS_PER_PARTITION:
+            del ends[1::2]
+
+    def waiting_since(self) -> int | None:
+        """Return when the oldest record that the group has not consumed was first seen; None if there is none."""
+        return self._ends[0][0] if self._ends else None
 
 
 class GroupPartitionProgress:
     """Progress of one group on one partition."""
 
-    __slots__ = ("_empty_until", "_pauses", "_polled_at", "has_moved", "history", "latest", "rate", "stop", "waiting")
+    __slots__ = (
+        "_empty_until", "_ends", "_pauses", "_polled_at", "has_moved", "history", "latest", "rate", "stop", "waiting",
+    )  # fmt: skip
 
     def __init__(self, latest: GroupPartition, now: int) -> None:
         self.latest = latest
@@ -92,6 +142,7 @@ class GroupPartitionProgress:
         self.stop: GroupStop | None = None
         self._polled_at = now
         self._pauses: list[int] = []
+        self._ends = EndHistory()
         self._empty_until = -1
         """Offset before which the group has no more records to read (Kafka: ends of transactions)."""
         self._update_waiting(now)
@@ -113,8 +164,22 @@ class GroupPartitionProgress:
         self._polled_at = start
         self._update_waiting(now)
 
+    def behind_s(self, now: int) -> float | None:
+        """Return for how many seconds the oldest record that the group has not consumed has been there.
+
+        0.0 if it has consumed all; None if unknown.
+        """
+        latest = self.latest
+        if latest.committed >= latest.end or latest.end <= self._empty_until:
+            return 0.0
+        since = self._ends.waiting_since()
+        if latest.unacknowledged and (idle := latest.unacknowledged[0].idle_ms) > 0:
+            since = min(now - idle * 1000, since) if since is not None else now - idle * 1000
+        return None if since is None else max(0, now - since) / 1e6
+
     def _update_waiting(self, now: int) -> None:
         latest = self.latest
+        self._ends.add(latest.committed, latest.end, now)
         # An entry that a Redis group was not given yet cannot have stopped it: no member reads there.
         delivered = latest.delivered is None or latest.unacknowledged
         if not delivered or latest.committed >= latest.end or latest.end <= self._empty_until:

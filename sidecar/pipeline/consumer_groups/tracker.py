@@ -123,6 +123,11 @@ class ConsumerGroupTracker:
         return sorted(self._groups.values(), key=lambda group: (group.group, group.system))
 
     @property
+    def now(self) -> int:
+        """Time by the tracker's clock, in microseconds since 1970."""
+        return self._clock()
+
+    @property
     def oldest_poll_at(self) -> int | None:
         """Time of the oldest of the brokers' last successful polls; None before the first."""
         return min(self.polled_at.values(), default=None)
@@ -248,7 +253,9 @@ class ConsumerGroupTracker:
                 if position is None:
                     progress.mark_empty()
                 elif progress.waiting is not None:
-                    progress.stop = GroupStop(position, progress.waiting, _stop_reason(group, progress))
+                    pending = progress.latest.unacknowledged
+                    deliveries = pending[0].deliveries if pending else 0
+                    progress.stop = GroupStop(position, progress.waiting, deliveries, group.members)
 
 
 async def _next_event(broker: Broker, progress: GroupPartitionProgress) -> Position | None:
@@ -263,16 +270,3 @@ async def _next_event(broker: Broker, progress: GroupPartitionProgress) -> Posit
         async for page in broker.scan(latest.partition, start=latest.committed, until=latest.end):
             return page[0].position
     return None
-
-
-def _stop_reason(group: TrackedGroup, progress: GroupPartitionProgress) -> str:
-    pending = progress.latest.unacknowledged
-    if pending:
-        times = pending[0].deliveries
-        return f"delivered {times} {'time' if times == 1 else 'times'} and not acknowledged: probably poisoned"
-    if group.members:
-        members = "1 member" if group.members == 1 else f"{group.members} members"
-        return f"the group has {members}, has more to read, and does not commit: probably poisoned"
-    if group.members == 0:
-        return "the group has no members now: it was stopped, or it crashed at this event"
-    return "the group committed up to here, has more to read, and does not commit: probably poisoned"

@@ -14,7 +14,13 @@ from sidecar.domain.model import Outgoing
 from sidecar.domain.ports.consumer_groups import GroupPartition, GroupProgress, Unacknowledged
 from sidecar.domain.position import Partition
 from sidecar.pipeline.consumer_groups import tracker as delivery_module
-from sidecar.pipeline.consumer_groups.progress import POISON_DELIVERY_COUNT, GroupPartitionProgress
+from sidecar.pipeline.consumer_groups.progress import (
+    MAX_ENDS_PER_PARTITION,
+    POISON_DELIVERY_COUNT,
+    EndHistory,
+    GroupPartitionProgress,
+    GroupStop,
+)
 from sidecar.pipeline.consumer_groups.tracker import MAX_MISSED_POLLS, ConsumerGroupTracker, GroupConsumption
 from tests.support.faulty_broker import FaultyBroker
 
@@ -127,6 +133,59 @@ async def test_a_group_that_was_long_given_up_is_not_called_poisoned(world: Worl
     await world.look(3600)
     assert world.stops("old") == []
     assert world.of(2)["old"].passed is False
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "members", "words"),
+    [
+        (1, 2, "not acknowledged for 2 min"),
+        (3, 2, "delivered 3 times, not acknowledged for 2 min"),
+        (POISON_DELIVERY_COUNT, 2, "delivered 5 times and not acknowledged: it probably cannot be processed"),
+        (0, 2, "more to read, nothing committed for 2 min"),
+        (0, None, "more to read, nothing committed for 2 min"),
+        (0, 0, "nothing committed for 2 min: the group has no members now"),
+    ],
+)
+def test_a_stop_is_called_what_its_evidence_shows(deliveries: int, members: int | None, words: str) -> None:
+    assert GroupStop(ORDERS.at(3), 0, deliveries, members).describe(120 * SECOND) == words
+
+
+async def test_a_lag_is_known_in_seconds(world: World) -> None:
+    """Since the poll that first saw the oldest record that the group has not consumed."""
+    world.publish(3)
+    world.commit("billing", 3)
+    await world.look()
+
+    def behind() -> float | None:
+        (group,) = [group for group in world.follower.groups() if group.group == "billing"]
+        return group.partitions[ORDERS].behind_s(world.now)
+
+    assert behind() == 0.0
+    world.publish()
+    await world.look()
+    assert behind() == 0.0
+    world.publish()
+    await world.look(10)
+    await world.look(30)
+    assert behind() == 40.0
+    world.commit("billing", 4)  # the second one is left, which was seen ten seconds after the first
+    await world.look(5)
+    assert behind() == 35.0
+    world.commit("billing", 5)
+    await world.look(5)
+    assert behind() == 0.0
+
+
+def test_the_ends_of_a_group_that_never_reads_are_bounded() -> None:
+    ends = EndHistory()
+    for number in range(10_000):
+        ends.add(0, number + 1, number)
+    assert ends.waiting_since() == 0
+    assert len(ends._ends) <= MAX_ENDS_PER_PARTITION
+    ends.add(9_000, 10_000, 10_000)
+    since = ends.waiting_since()
+    assert since is not None
+    assert since >= 9_000
 
 
 async def test_a_group_that_commits_seldom_has_not_stopped_in_between(world: World) -> None:
