@@ -20,6 +20,9 @@ from textual.screen import Screen
 
 from sidecar.api import models
 from sidecar.api.client.client import Client, ClientError, NotFound, Unauthorized, Unreachable
+from sidecar.api.models.links import DashboardLink
+from tui.flow_export import list_export_commands
+from tui.link_target import open_link
 from tui.screens.aggregate import AggregateScreen
 from tui.screens.base_screen import BaseScreen
 from tui.screens.dead_letters import DeadLettersScreen
@@ -53,6 +56,7 @@ class Dashboard(App[None]):
         connect: Creates the API client.
         ask_token: If True, a token is required before anything is shown.
         trace_url: URL of a trace in an external tool, with `{trace_id}` in it.
+        link: The place to show first.
     """
 
     TITLE = "Tracecar"
@@ -91,8 +95,16 @@ class Dashboard(App[None]):
 
         return PromptDriver
 
-    def __init__(self, connect: Connect, *, ask_token: bool = False, trace_url: str | None = None) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        *,
+        ask_token: bool = False,
+        trace_url: str | None = None,
+        link: DashboardLink | None = None,
+    ) -> None:
         super().__init__()
+        self._start_link = link
         self._connect, self._ask_token, self.trace_url = connect, ask_token, trace_url
         self.client: Client = connect(None)
         self.history: list[str] = []
@@ -127,6 +139,8 @@ class Dashboard(App[None]):
             self.install_screen(page, place)
         self._here = self._pages["live"]
         await self.push_screen("live")
+        if self._start_link is not None:
+            open_link(self, self._start_link)
         if self._ask_token:
             self.ask_token("This dashboard requires a token.")
 
@@ -352,6 +366,8 @@ class Dashboard(App[None]):
                         f"key {about.key_display or about.key}",
                         lambda action=action: self.call_later(screen.run_action, action),
                     )
+        if isinstance(screen, FlowScreen) and screen.flow is not None:
+            yield from list_export_commands(self, self.client, screen.flow.trace_id)
         yield SystemCommand("Go to an aggregate", "by its id", self.look_up_aggregate)
         yield SystemCommand("SQL", "over the history", self.open_sql)
         for theme in THEMES:

@@ -12,6 +12,7 @@ from msgspec import UNSET
 
 from sidecar.api.mappers.events import change
 from sidecar.api.models import replays as models
+from sidecar.api.models.links import link_letters
 from sidecar.domain.broker_traits import position_forms
 from sidecar.domain.json_safe import encode_json, to_json, to_text
 from sidecar.domain.position import Position
@@ -27,6 +28,8 @@ from sidecar.replay.step_planner import KEPT_BACK
 MAX_RANGE_ENDS = 10_000
 MAX_EDIT_DEPTH = 128
 """Deepest nesting of a value in an edit."""
+MAX_LINKED_LETTERS = 10
+"""Dead letters that the link of an audit entry names."""
 MAX_TEXT_CHARS = 4_000
 """Longest name, comment or reason."""
 _MASK = msgspec.json.encode(HIDDEN)
@@ -292,6 +295,13 @@ def audit_line(line: AuditEntry, redactor: Redactor) -> models.AuditEntryModel:
         request = line.job.request
         shown.replay, shown.query, shown.to = line.job.id, to_text(request.query) or None, _text(request.to)
         shown.edit, shown.why = shown_edit(request.edit, redactor) or None, _text(request.comment)
+    ids = (
+        shown.ids[:MAX_LINKED_LETTERS]
+        if line.job is None
+        else [to_text(id) for id in line.job.request.ids[:MAX_LINKED_LETTERS]]
+    )
+    link = link_letters(ids, shown.query)
+    shown.link = None if link is None else str(link)
     return shown
 
 

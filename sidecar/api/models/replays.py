@@ -242,6 +242,9 @@ class AuditEntryModel(ApiModel, kw_only=True):
     to: str | None = None
     edit: dict[str, Any] | None = None
     """Changes of a replay; redacted values are masked."""
+    link: str | None = None
+    """Link to the dead letters in the dashboard, such as `#/dead-letter/ID`. `tracecar tui LINK` opens it, and so does
+    a browser behind the address of `tracecar tui --web`."""
 
 
 class AuditPage(ApiModel, kw_only=True):

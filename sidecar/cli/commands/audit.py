@@ -26,6 +26,7 @@ COLUMNS = (
     TableColumn("letters", right=True, whole=True),
     TableColumn("what", least=16, rank=2, title="target"),
     TableColumn("why", least=8, rank=3, title="reason"),
+    TableColumn("link", least=12, rank=6),
 )
 
 
@@ -61,7 +62,7 @@ def audit(
 def _row(entry: AuditEntryModel) -> tuple[object, ...]:
     more = " …" if entry.letters > MAX_SHOWN_IDS else ""
     target = entry.replay or ", ".join(entry.ids[:MAX_SHOWN_IDS]) + more
-    return entry.at, entry.by, entry.address, entry.act, entry.letters, target, entry.why
+    return entry.at, entry.by, entry.address, entry.act, entry.letters, target, entry.why, entry.link
 
 
 def _name(entry: AuditEntryModel) -> str:

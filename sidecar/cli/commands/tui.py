@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import examples
 from sidecar.cli.errors import FAILED_CODE, UNREACHABLE_CODE, print_error
 from sidecar.cli.options import URL, Connection, Token, Url
+
+if TYPE_CHECKING:
+    from sidecar.api.models.links import DashboardLink
 
 TraceUrl = Annotated[
     str | None,
@@ -33,6 +36,7 @@ def register(app: typer.Typer) -> None:
         cls=PlainCommand,
         epilog=examples(
             "tracecar tui",
+            "tracecar tui 'https://tracecar.example/#/flow/4711'",
             "tracecar tui --web --port 0",
             "tracecar tui --kube deploy/shop --namespace prod",
         ),
@@ -40,6 +44,14 @@ def register(app: typer.Typer) -> None:
 
 
 def tui(
+    link: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="LINK",
+            help="Place to open: a link from the dashboard, the audit log or a notification, such as "
+            "https://tracecar.example/#/flow/4711 or '#/flow/4711'. Its host is ignored: --url names the sidecar.",
+        ),
+    ] = None,
     url: Url = URL,
     token: Token = None,
     trace_url: TraceUrl = None,
@@ -74,11 +86,12 @@ def tui(
 
     It shows live events, flows, dead letters, the topology, schemas and status. ? lists the keys.
     """
+    place = None if link is None else _parse_link(link)
     with contextlib.ExitStack() as stack:
         connection = Connection(url, token)
         if kube is not None:
             connection = _forward(stack, kube, namespace, token)
-        sys.exit(_show(connection, trace_url, web=web, port=port, ask_token=ask_token))
+        sys.exit(_show(connection, trace_url, place, web=web, port=port, ask_token=ask_token))
 
 
 def _forward(stack: contextlib.ExitStack, kube: str, namespace: str | None, token: str | None) -> Connection:
@@ -94,11 +107,22 @@ def _forward(stack: contextlib.ExitStack, kube: str, namespace: str | None, toke
     return Connection(sidecar.url, sidecar.token)
 
 
-def _show(connection: Connection, trace_url: str | None, *, web: bool, port: int, ask_token: bool) -> int:
+def _parse_link(text: str) -> DashboardLink:
+    from sidecar.api.models.links import parse_link
+
+    try:
+        return parse_link(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _show(
+    connection: Connection, trace_url: str | None, link: DashboardLink | None, *, web: bool, port: int, ask_token: bool
+) -> int:
     if web:
         from tui.web_server import serve
 
-        return serve(connection.url, trace_url, port)
+        return serve(connection.url, trace_url, port, link)
     if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
         print_error("the dashboard needs a terminal: use --web for a browser, or tracecar events, flow and status")
         return FAILED_CODE
@@ -111,7 +135,7 @@ def _show(connection: Connection, trace_url: str | None, *, web: bool, port: int
             return Client(connection.url, typed_token)
         return connection.connect()
 
-    dashboard = Dashboard(create_client, ask_token=ask_token, trace_url=trace_url)
+    dashboard = Dashboard(create_client, ask_token=ask_token, trace_url=trace_url, link=link)
     freeze_startup_objects()  # a collection of all loaded objects would delay keys
     dashboard.run()
     return dashboard.return_code or 0

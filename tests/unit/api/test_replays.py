@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from sidecar.api.models import replays as models
+from sidecar.api.models.links import parse_link
 from sidecar.domain.broker_traits import position_forms
 from sidecar.domain.json_safe import encode_json
 from sidecar.domain.redaction import HIDDEN
@@ -336,3 +337,15 @@ async def test_numbers_keep_all_their_digits_on_their_way_in_and_out(tmp_path: P
             await ended(sidecar, answer.json()["id"])
         values = [record.value or b"" for part in sidecar.log.streams["orders"] for record in part.records]
         assert any(value.endswith(f'"rate": {digits[1]}, "price": {digits[1]}}}'.encode()) for value in values)
+
+
+async def test_entries_of_the_audit_log_have_links_to_their_letters(sidecar: Sidecar) -> None:
+    for _ in range(2):
+        await sidecar.pass_on(BAD)
+    async with sidecar.client() as client:
+        first, second = [letter.id for letter in (await client.dead_letters()).items]
+        await client.discard([first], "by mistake")
+        await client.discard([second], "by mistake")
+        links = [parse_link(entry.link or "") for entry in (await client.audit()).items]
+    assert ("dead-letter", first) in links
+    assert ("dead-letter", second) in links

@@ -341,3 +341,9 @@ async def test_check_lists_its_tests(tmp_path: Path) -> None:
     config.write_text(config.read_text() + "index: {redis: {url: 'redis://127.0.0.1:9'}}\n")
     outcome = await tracecar("check", "-c", str(config), "--json")
     assert any(not finding["ok"] and finding["what"] == "index.redis" for finding in outcome.rows())
+
+
+async def test_a_link_that_names_no_place_is_wrong_usage() -> None:
+    outcome = await within("tui", "https://tracecar.example/#/nowhere/1")
+    assert outcome.code == 2
+    assert "#/flow/4711" in outcome.err

@@ -1,0 +1,1 @@
+"""Files of the page in which a browser shows the dashboard."""
