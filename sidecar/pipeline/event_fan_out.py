@@ -24,6 +24,16 @@ class RecordCache(Protocol):
     def discard(self, partition: Partition) -> None: ...
 
 
+class EventObserver(Protocol):
+    """Looks at the events that this sidecar decodes."""
+
+    def observe(self, decoded: Sequence[Decoded]) -> None:
+        """Take in a batch, without waiting. The same batch may come again."""
+
+    def discard(self, partition: Partition) -> None:
+        """Forget the events of a partition whose stream was created again."""
+
+
 class EventViewers:
     """Users of this sidecar's API: live subscribers, and readers of payloads."""
 
@@ -45,13 +55,21 @@ class EventFanOut:
     """Publishes the events of owned partitions (`sidecar.pipeline.rewind_deduplicator.EventSink`)."""
 
     def __init__(
-        self, index: Index, viewers: EventViewers, relay: LiveRelay | None, exporters: Sequence[Exporter]
+        self,
+        index: Index,
+        viewers: EventViewers,
+        relay: LiveRelay | None,
+        exporters: Sequence[Exporter],
+        observers: Sequence[EventObserver] = (),
     ) -> None:
         self._index, self._viewers, self._relay, self._exporters = index, viewers, relay, exporters
+        self._observers = observers
 
     def publish(self, decoded: Sequence[Decoded], *, is_redelivery: bool) -> None:
-        """Publish a batch. A redelivered one goes only to the index."""
+        """Publish a batch. A redelivered one goes to the index and the observers only."""
         self._index.add([each.event for each in decoded])
+        for observer in self._observers:
+            observer.observe(decoded)
         if is_redelivery:
             return
         self._viewers.publish(decoded)
@@ -64,17 +82,21 @@ class EventFanOut:
         """Drop the events and payloads of a partition whose stream was created again (see `EventSink`)."""
         self._index.discard(partition, before)
         self._viewers.discard(partition)
+        for observer in self._observers:
+            observer.discard(partition)
 
 
 class UnownedFanOut:
     """Publishes events of partitions that other members commit. Those members export them."""
 
-    def __init__(self, index: Index, viewers: EventViewers) -> None:
-        self._index, self._viewers = index, viewers
+    def __init__(self, index: Index, viewers: EventViewers, observers: Sequence[EventObserver] = ()) -> None:
+        self._index, self._viewers, self._observers = index, viewers, observers
 
     def publish(self, decoded: Sequence[Decoded], before_start: bool) -> None:
         """Publish a batch. Events from before the start of this sidecar go only to the index."""
         self._index.add([each.event for each in decoded])
+        for observer in self._observers:
+            observer.observe(decoded)
         if not before_start:
             self._viewers.publish(decoded)
 
@@ -82,3 +104,5 @@ class UnownedFanOut:
         """Drop the events and payloads of a partition whose stream was created again (see `EventSink`)."""
         self._index.discard(partition, before)
         self._viewers.discard(partition)
+        for observer in self._observers:
+            observer.discard(partition)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from sidecar.api.mappers.events import EventMapper
 from sidecar.api.services.catalog import CatalogService
 from sidecar.api.services.event_sampler import EventSampler
 from sidecar.api.services.lint import LintService
 from sidecar.api.services.payloads import PayloadReader
+from sidecar.api.services.saga_history import SagaHistory
 from sidecar.api.services.saga_monitor import SagaMonitor
 from sidecar.api.services.search import SearchableIndex
 from sidecar.config.schema import Config, SagaConfig
 from sidecar.decoding.schema_cache import SchemaCache
+from sidecar.domain.ports.history import History
 from sidecar.domain.ports.metrics import Instrument, Point
 from sidecar.insights.lint.linter import Linter
+from sidecar.insights.sagas.counts import SagaCounts
 from sidecar.insights.sagas.declaration import DeclaredStep, SagaDeclaration
 from sidecar.insights.sagas.tracker import SagaTracker
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
+from sidecar.pipeline.event_fan_out import EventObserver
+from sidecar.pipeline.pipeline import Pipeline
+from sidecar.runtime.cluster_members import MemberDirectory
+from sidecar.runtime.saga_ownership import SagaOwnership
 
 
 def build_catalog(
@@ -66,13 +74,14 @@ def build_lint(
 
 
 def build_saga_monitor(
-    config: Config, index: SearchableIndex, payloads: PayloadReader, mapper: EventMapper
+    config: Config, index: SearchableIndex, history: History | None, payloads: PayloadReader, mapper: EventMapper
 ) -> SagaMonitor | None:
     """Build the monitor of the declared sagas; None if none are declared."""
     if not config.sagas:
         return None
     tracker = SagaTracker(list(map(build_declaration, config.sagas)), join=config.correlation.join)
-    return SagaMonitor(tracker, index, EventSampler(index, payloads, mapper))
+    sampler = EventSampler(index, payloads, mapper)
+    return SagaMonitor(tracker, index, sampler, SagaHistory(history, tracker.declarations))
 
 
 def build_declaration(saga: SagaConfig) -> SagaDeclaration:
@@ -101,15 +110,31 @@ def build_declaration(saga: SagaConfig) -> SagaDeclaration:
     )
 
 
+def list_observers(sagas: SagaMonitor | None) -> list[EventObserver]:
+    """List who looks at the events as they are decoded."""
+    return [] if sagas is None else [sagas]
+
+
+def build_saga_metrics(
+    sagas: SagaMonitor | None, directory: MemberDirectory | None, pipelines: Sequence[Pipeline]
+) -> SagaMetrics:
+    """Build the metrics of the declared sagas."""
+    members = None if directory is None else directory.rows
+    return SagaMetrics(sagas, SagaOwnership(members, lambda: chain.from_iterable(map(Pipeline.leases, pipelines))))
+
+
 class SagaMetrics:
     """Instruments of the declared sagas: their states, and the steps that stuck ones wait for."""
 
-    def __init__(self, monitor: SagaMonitor | None, clock: Callable[[], int]) -> None:
-        """Create the instruments. `clock`: microseconds since 1970."""
-        self._monitor, self._clock = monitor, clock
+    def __init__(self, monitor: SagaMonitor | None, ownership: SagaOwnership) -> None:
+        """Create the instruments. `ownership`: decides which sagas this sidecar counts."""
+        self._monitor, self._ownership = monitor, ownership
+        self._counts = SagaCounts((), 0)
 
     async def refresh(self) -> None:
-        """Do nothing: the monitor refreshes itself."""
+        """Count the sagas, in steps. The monitor reads new events by itself."""
+        if self._monitor is not None:
+            self._counts = await self._monitor.count(self._ownership.build_check())
 
     def instruments(self) -> Sequence[Instrument]:
         """Return the instruments; none if no sagas are declared."""
@@ -118,15 +143,17 @@ class SagaMetrics:
         tracker = self._monitor.tracker
 
         def states() -> Iterable[Point]:
-            for (name, state), count in tracker.count_states(self._clock()).items():
+            for (name, state), count in self._counts.states.items():
                 yield count, {"saga": name, "state": state.value}
 
         def waiting() -> Iterable[Point]:
-            for (name, step), count in tracker.count_waiting(self._clock()).items():
+            for (name, step), count in self._counts.waiting.items():
                 yield count, {"saga": name, "step": step}
 
         return [
-            Instrument("tracecar.sagas", "gauge", "Held sagas by state.", states),
+            Instrument(
+                "tracecar.sagas", "gauge", "Held sagas by state; each is counted by one sidecar of the group.", states
+            ),
             Instrument("tracecar.sagas_waiting", "gauge", "Stuck sagas by the step that they wait for.", waiting),
             Instrument(
                 "tracecar.sagas_evicted", "counter", "Sagas that were evicted.", lambda: [(tracker.evicted, {})]

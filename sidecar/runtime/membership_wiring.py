@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
+from sidecar.config.schema import Config
 from sidecar.domain.ports.broker import Broker
-from sidecar.pipeline.event_fan_out import EventViewers
-from sidecar.pipeline.index_backfill import IndexBackfill
+from sidecar.pipeline.event_fan_out import EventObserver, EventViewers, UnownedFanOut
+from sidecar.pipeline.index_backfill import BackfillIndex, IndexBackfill
 from sidecar.pipeline.live_relay import LiveRelay, RelayChannel, read_at
 from sidecar.pipeline.live_stream import LiveStream
 from sidecar.pipeline.stream_counters import StreamCounters
+from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
 from sidecar.runtime.cluster_members import HeartbeatWriter, MemberDirectory, MembershipStore
 from sidecar.runtime.service import Membership, SharedIndexSession
 from sidecar.runtime.status import StatusReporter
@@ -80,3 +82,21 @@ def build_membership(
         has_subscribers=lambda: live.subscribers > 0,
     )
     return Membership(shared, relay, heartbeat.write)
+
+
+def build_unowned_reader(
+    config: Config,
+    brokers: Sequence[Broker],
+    index: BackfillIndex,
+    backfill: IndexBackfill,
+    viewers: EventViewers,
+    observers: Sequence[EventObserver],
+) -> UnownedPartitionReader | None:
+    """Build the reader of other members' partitions; None if this sidecar indexes its own only."""
+    memory = config.index.memory
+    if memory is None or memory.scope != "all":
+        return None
+    events = UnownedFanOut(index, viewers, observers)
+    return UnownedPartitionReader(
+        brokers, index, backfill.decode, events.publish, events.discard, lookback=float(config.index.lookback)
+    )

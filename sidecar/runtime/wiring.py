@@ -37,7 +37,7 @@ from sidecar.domain.ports.reducer import Reducer
 from sidecar.domain.ports.registry import Registry
 from sidecar.domain.redaction import Redactor
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
-from sidecar.pipeline.event_fan_out import EventFanOut, EventViewers, UnownedFanOut
+from sidecar.pipeline.event_fan_out import EventFanOut, EventViewers
 from sidecar.pipeline.held_streams import HeldStreamControl
 from sidecar.pipeline.history_writer import MaintainedHistory
 from sidecar.pipeline.index_backfill import IndexBackfill
@@ -46,15 +46,14 @@ from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.pending_entry_reaper import PendingEntryBroker, PendingEntryReaper
 from sidecar.pipeline.pipeline import Pipeline, now_micros
 from sidecar.pipeline.stream_counters import StreamCounters
-from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
 from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.cluster_members import MemberDirectory
 from sidecar.runtime.history_metrics import HistoryMetrics
 from sidecar.runtime.history_wiring import HistoryRecording, build_history_recording, describe_history_trouble
-from sidecar.runtime.insight_wiring import SagaMetrics, build_saga_monitor
-from sidecar.runtime.membership_wiring import build_membership, build_relay
+from sidecar.runtime.insight_wiring import build_saga_metrics, build_saga_monitor, list_observers
+from sidecar.runtime.membership_wiring import build_membership, build_relay, build_unowned_reader
 from sidecar.runtime.memory_trimmer import MemoryTrimmer
 from sidecar.runtime.metrics import (
     ConsumerGroupMetrics,
@@ -243,15 +242,16 @@ def build_service(config: Config) -> SidecarService:
     shared, groups = base.shared_index, [source.group for source in base.sources]
     directory = None if shared is None else MemberDirectory(shared, groups=groups)
     relay = build_relay(shared, directory, base.live, base.backfill, viewers, base.brokers, secret=bool(config.redact))
-    fan_out = EventFanOut(base.index, viewers, relay, [base.telemetry])
+    sagas = build_saga_monitor(config, base.index, base.history, base.payloads, base.mapper)
+    observers = list_observers(sagas)
+    fan_out = EventFanOut(base.index, viewers, relay, [base.telemetry], observers)
     pipelines = [_build_pipeline(base, source, fan_out) for source in base.sources]
     on_dead_letter = _late_dead_letter_hook(base)
     reapers = _build_reapers(base, on_dead_letter)
     letters, queries, replays = _build_dead_letters(base, on_dead_letter)
     trouble = [*(reaper.sentences for reaper in reapers), replays.trouble, *describe_history_trouble(base.recording)]
     status = StatusReporter(_build_status_sources(base, pipelines), members=directory, further_trouble=trouble)
-    sagas = build_saga_monitor(config, base.index, base.payloads, base.mapper)
-    metrics = [*_build_metrics(base, status, directory), SagaMetrics(sagas, now_micros)]
+    metrics = [*_build_metrics(base, status, directory), build_saga_metrics(sagas, directory, pipelines)]
     telemetry = build_telemetry_session(base.telemetry, metrics)
     services = build_api_services(
         config=config,
@@ -287,7 +287,7 @@ def build_service(config: Config) -> SidecarService:
         backfill=base.backfill,
         pipelines=pipelines,
         groups=base.groups,
-        unowned_reader=_build_unowned_reader(base, viewers),
+        unowned_reader=build_unowned_reader(config, base.brokers, base.index, base.backfill, viewers, observers),
         replays=replays,
         reapers=reapers,
         sagas=sagas,
@@ -383,18 +383,3 @@ def _build_dead_letters(
         on_dead_letter=on_dead_letter,
     )
     return letters, queries, replays
-
-
-def _build_unowned_reader(base: _Foundation, viewers: EventViewers) -> UnownedPartitionReader | None:
-    memory = base.config.index.memory
-    if memory is None or memory.scope != "all":
-        return None
-    events = UnownedFanOut(base.index, viewers)
-    return UnownedPartitionReader(
-        base.brokers,
-        base.index,
-        base.backfill.decode,
-        events.publish,
-        events.discard,
-        lookback=float(base.config.index.lookback),
-    )

@@ -151,7 +151,7 @@ class Sidecar:
 
     def _build_services(self, source: BrokerSource) -> None:
         mapper = EventMapper(self.redactor)
-        self.sagas = build_saga_monitor(self.config, self.index, self.payloads, mapper)
+        self.sagas = build_saga_monitor(self.config, self.index, self.history, self.payloads, mapper)
         queries = build_letter_queries([self.broker], self.index, self.payloads, mapper)
         self._letters = DeadLetterWriter(
             self.naming, GROUP, "shop", lambda: time.time_ns() // 1000, redactor=self.redactor
@@ -248,6 +248,8 @@ class Sidecar:
     async def show(self, records: Sequence[Record]) -> list[Decoded]:
         decoded = await self.judge.decode_with_schemas(records)
         self.index.add([one.event for one in decoded])
+        if self.sagas is not None:
+            self.sagas.observe(decoded)
         self.cache.keep([one.record for one in decoded])
         self.live.publish(decoded)
         letters = [self._letters.write(one) for one in decoded if one.event.rejection is not None]

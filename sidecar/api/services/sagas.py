@@ -47,17 +47,14 @@ class SagaService:
         """Return the sagas that match, the latest started first."""
         monitor, now = await self._refresh(), self._clock()
         matches = compile_saga_query(query, now)
-        sagas = [saga for saga in monitor.tracker.sagas() if matches(saga)]
+        sagas, counts = await monitor.select(matches), await monitor.count()
         start = _offset(cursor)
         page = sagas[start : start + page_size(limit)]
         end = start + len(page)
-        states = {state.value: 0 for state in SagaState}
-        for (_, state), count in monitor.tracker.count_states(now).items():
-            states[state.value] += count
         return models.SagaPage(
             items=[self._model(saga, now, []) for saga in page],
             cursor=str(end) if end < len(sagas) else None,
-            states=states,
+            states={state.value: counts.count_state(state) for state in SagaState},
             evicted=monitor.tracker.evicted,
             coverage=coverage(self._index.coverage()),
             did_you_mean=suggest_if_empty(page, query, cursor),
@@ -69,7 +66,7 @@ class SagaService:
         saga = monitor.tracker.get(id)
         if saga is None:
             matches = compile_saga_query(f'"{id}"' if '"' not in id else id, now)
-            saga = next((each for each in monitor.tracker.sagas() if matches(each)), None)
+            saga = next(iter(await monitor.select(matches)), None)
         if saga is None:
             raise NotFoundError(f"no saga has the id {id!r}; `tracecar sagas` lists them")
         if saga.state(now) is SagaState.STUCK:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from sidecar.domain.ports.index import Flow, Node
+from sidecar.insights.sagas.saga import occurrence_time
 
 MIN_FLOWS = 5
 """Flows with one start from which a process is proposed."""
@@ -139,9 +140,7 @@ class SagaLearner:
 
 
 def _order(node: Node) -> tuple[int, int]:
-    event = node.event
-    at = event.occurred_at if event.occurred_at is not None else event.appended_at * 1000
-    return at, node.depth
+    return occurrence_time(node.event), node.depth
 
 
 def _usual_order(flows: Sequence[_Observation]) -> list[str]:

@@ -37,17 +37,24 @@ class Occurrence(Struct, frozen=True):
     producer: str | None
 
 
+def occurrence_time(event: Event) -> int:
+    """Return when an event occurred, as its producer states it, else when it was appended, in microseconds."""
+    return event.occurred_at if event.occurred_at is not None else event.appended_at * 1000
+
+
 class Saga:
     """One instance of a declaration. Events may be added in any order and again."""
 
     __slots__ = (
-        "_counted", "aggregate_id", "compensations", "declaration", "end", "end_state", "rejected", "seen", "start",
-        "trace_id",
+        "_counted", "aggregate_id", "appended_at", "compensations", "declaration", "end", "end_state", "id", "rejected",
+        "seen", "start", "trace_id",
     )  # fmt: skip
 
     def __init__(self, declaration: SagaDeclaration, start: Occurrence, event: Event, trace_id: int) -> None:
         self.declaration, self.start, self.trace_id = declaration, start, trace_id
-        self.aggregate_id = event.aggregate_id
+        self.id = f"{declaration.name}@{start.position}"
+        """`NAME@POSITION` of the event that began it."""
+        self.aggregate_id, self.appended_at = event.aggregate_id, event.appended_at
         self.seen: dict[int, list[Occurrence]] = {}
         """Events of each step by its index, oldest first, at most 20."""
         self._counted: dict[int, set[Position]] = {}
@@ -58,14 +65,13 @@ class Saga:
         self.end_state: SagaState | None = None
 
     @property
-    def id(self) -> str:
-        """`NAME@POSITION` of the event that began it."""
-        return f"{self.declaration.name}@{self.start.position}"
-
-    @property
     def deadline_at(self) -> int:
         """Moment by which the saga must have ended, in microseconds."""
         return self.start.at + self.declaration.deadline_us
+
+    def began_with(self, event: Event) -> bool:
+        """Return True if this event began the saga, as far as its append time says."""
+        return event.appended_at == self.appended_at
 
     def count(self, index: int) -> int:
         """Return the number of events of a step, at most 1,000."""

@@ -12,10 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
+from sidecar.domain.position import Partition
 from sidecar.insights.sagas.declaration import SagaDeclaration
-from sidecar.insights.sagas.saga import Occurrence, Saga, SagaState
+from sidecar.insights.sagas.saga import Occurrence, Saga, occurrence_time
 
 MAX_SAGAS = 20_000
+EVICTED_SHARE = 100
+"""One of so many sagas is evicted beyond the excess."""
 MAX_UNJOINED_EVENTS = 10_000
 """Events of declared types that belong to no saga yet; beyond, the oldest are forgotten."""
 MAX_KEYS_PER_SAGA = 1_000
@@ -186,46 +189,39 @@ class SagaTracker:
         excess = len(self._sagas) - self._max_sagas
         if excess <= 0:
             return
-        ended = [id for id, saga in self._sagas.items() if saga.end is not None][:excess]
-        running = [id for id, saga in self._sagas.items() if saga.end is None][: excess - len(ended)]
-        for id in (*ended, *running):
-            saga = self._sagas.pop(id)
-            for key in self._keys.pop(id):
-                sagas = [other for other in self._by_key.get(key, ()) if other is not saga]
-                if sagas:
-                    self._by_key[key] = sagas
-                else:
-                    self._by_key.pop(key, None)
+        excess += self._max_sagas // EVICTED_SHARE  # looking for ended ones visits all, so it is done for many at once
+        ended = [saga for saga in self._sagas.values() if saga.end is not None][:excess]
+        running = [saga for saga in self._sagas.values() if saga.end is None][: excess - len(ended)]
+        for saga in (*ended, *running):
+            self.remove(saga)
             self.evicted += 1
+
+    def remove(self, saga: Saga) -> None:
+        """Forget a saga."""
+        if self._sagas.get(saga.id) is not saga:
+            return
+        del self._sagas[saga.id]
+        for key in self._keys.pop(saga.id):
+            sagas = [other for other in self._by_key.get(key, ()) if other is not saga]
+            if sagas:
+                self._by_key[key] = sagas
+            else:
+                self._by_key.pop(key, None)
+
+    def discard(self, partition: Partition) -> None:
+        """Forget the sagas that began on a partition whose stream was created again, and events that wait."""
+        for saga in [saga for saga in self._sagas.values() if saga.start.position.log == partition]:
+            self.remove(saga)
+        waiting = [node for node in self._unjoined if node.event.position.log != partition]
+        self._unjoined = deque(waiting, maxlen=MAX_UNJOINED_EVENTS)
 
     def get(self, id: str) -> Saga | None:
         """Return the saga with an id."""
         return self._sagas.get(id)
 
-    def list_running(self) -> list[Saga]:
-        """Return the sagas that have not ended, in the order in which they were seen."""
-        return [saga for saga in self._sagas.values() if saga.end is None]
-
     def sagas(self) -> list[Saga]:
-        """Return every saga, the latest started first."""
-        return sorted(self._sagas.values(), key=lambda saga: (saga.start.at, saga.id), reverse=True)
-
-    def count_states(self, now: int) -> dict[tuple[str, SagaState], int]:
-        """Count the sagas by name and state; states without sagas count zero."""
-        counts = {(declaration.name, state): 0 for declaration in self.declarations for state in SagaState}
-        for saga in self._sagas.values():
-            counts[saga.declaration.name, saga.state(now)] += 1
-        return counts
-
-    def count_waiting(self, now: int) -> dict[tuple[str, str], int]:
-        """Count the stuck sagas by name and by the step that they wait for."""
-        counts: dict[tuple[str, str], int] = {}
-        for saga in self._sagas.values():
-            index = saga.next_missing()
-            if saga.state(now) is SagaState.STUCK:
-                step = "end" if index is None else saga.declaration.steps[index].name
-                counts[saga.declaration.name, step] = counts.get((saga.declaration.name, step), 0) + 1
-        return counts
+        """Return every saga, in the order in which they were seen."""
+        return list(self._sagas.values())
 
 
 def _own_key(declaration: SagaDeclaration, event: Event) -> str | None:
@@ -240,5 +236,4 @@ def _own_key(declaration: SagaDeclaration, event: Event) -> str | None:
 
 
 def _occurrence(event: Event) -> Occurrence:
-    at = event.occurred_at if event.occurred_at is not None else event.appended_at * 1000
-    return Occurrence(event.position, event.type or "", at, event.producer)
+    return Occurrence(event.position, event.type or "", occurrence_time(event), event.producer)

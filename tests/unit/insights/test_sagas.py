@@ -10,6 +10,7 @@ import pytest
 from sidecar.domain.model import Event, Rejection
 from sidecar.domain.ports.index import Flow, Node
 from sidecar.domain.position import Position
+from sidecar.insights.sagas.counts import SagaCounts
 from sidecar.insights.sagas.declaration import DeclaredStep, SagaDeclaration
 from sidecar.insights.sagas.learner import SagaLearner
 from sidecar.insights.sagas.saga import Saga, SagaState
@@ -170,7 +171,7 @@ def test_correlation_by_a_key_joins_what_has_no_flow_and_nothing_else() -> None:
 def test_a_key_that_begins_a_process_again_belongs_to_the_latest() -> None:
     tracker = SagaTracker([declare(correlation="aggregate")])
     tracker.observe([START, PAID, SHIPPED, DONE, node("Placed", 100, 10), node("Paid", 101, 11)])
-    latest, first = tracker.sagas()
+    first, latest = tracker.sagas()
     assert first.end_state is SagaState.COMPLETED
     assert latest.list_missing() == [2]
 
@@ -182,7 +183,7 @@ def test_ended_sagas_are_evicted_before_running_ones() -> None:
         if number != 0:
             tracker.observe([node("Done", number + 0.5, number * 10 + 1, trace_id=number + 1)])
     assert tracker.evicted == 1
-    assert [saga.state(3 * SECOND_US) for saga in tracker.sagas()] == [SagaState.COMPLETED, SagaState.RUNNING]
+    assert [saga.state(3 * SECOND_US) for saga in tracker.sagas()] == [SagaState.RUNNING, SagaState.COMPLETED]
 
 
 def test_the_usual_producer_of_a_step_is_learned() -> None:
@@ -202,10 +203,22 @@ def test_the_usual_producer_of_a_step_is_learned() -> None:
 def test_states_and_waiting_steps_are_counted() -> None:
     tracker = SagaTracker([declare()])
     tracker.observe([START, node("Placed", 0, 20, trace_id=8), node("Done", 1, 21, trace_id=8)])
-    counts = tracker.count_states(10 * SECOND_US)
-    assert counts["order", SagaState.STUCK] == counts["order", SagaState.COMPLETED] == 1
-    assert counts["order", SagaState.FAILED] == 0
-    assert tracker.count_waiting(10 * SECOND_US) == {("order", "payment"): 1}
+    counts = SagaCounts(tracker.declarations, 10 * SECOND_US)
+    counts.add(tracker.sagas())
+    assert counts.states["order", SagaState.STUCK] == counts.states["order", SagaState.COMPLETED] == 1
+    assert counts.states["order", SagaState.FAILED] == 0
+    assert counts.waiting == {("order", "payment"): 1}
+    assert [saga.start.position for saga in counts.stuck] == [START.event.position]
+
+
+def test_sagas_of_a_partition_that_was_created_again_are_forgotten() -> None:
+    tracker = SagaTracker([declare()])
+    tracker.observe([START, PAID, node("Placed", 0, 5, trace_id=8, stream="others")])
+    tracker.discard(START.event.position.log)
+    (saga,) = tracker.sagas()
+    assert saga.start.position.stream == "others"
+    tracker.observe([node("Placed", 50, 1, trace_id=9)])
+    assert len(tracker.sagas()) == 2, "the new stream uses the same offsets"
 
 
 def flow(trace_id: int, *types: str) -> Flow:
