@@ -8,12 +8,14 @@ The grammar is in `sidecar.query.parser`, the fields are in `sidecar.query.field
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
 from sidecar.domain.errors import QueryError
-from sidecar.domain.model import DeadLetter, Headers
+from sidecar.domain.model import DeadLetter, Event, Headers
 from sidecar.domain.ports.index import Node
+from sidecar.domain.position import Partition
 from sidecar.query.ast import And, ExactText, Expression, Not, Or, Term, write
 from sidecar.query.compiler import EVENTS, LETTERS, Match, compile_expression, resolve_time_ms
 from sidecar.query.error_formatter import render
@@ -21,6 +23,12 @@ from sidecar.query.parser import parse_expression
 from sidecar.query.suggestion import suggest_query
 
 __all__ = ["Query", "QueryError", "parse", "render", "suggest_query"]
+
+_PAYLOAD_FIELDS = frozenset({"header", "body"})
+_INDEX_FIELDS = frozenset({None, "trace", "status", "code", "stage"})
+"""Fields that the index may know better than the decoded record does. None: a bare word, which is compared with the
+trace id too."""
+_PLACE_FIELDS = frozenset({"stream", "partition"})
 
 
 def parse(text: str, now: int | None = None) -> Query:
@@ -57,9 +65,21 @@ class Query:
         """Check whether a dead letter matches, with the original record's headers and body."""
         return self._letter(letter, headers, body)
 
-    def possible(self, node: Node) -> bool:
-        """Check whether an event can match, without its headers and body."""
-        return self._possible_event(node, None, None)
+    def possible_decoded(self, event: Event) -> bool:
+        """Check whether a decoded event can match, without its headers, its body and its place in the index."""
+        return self._possible_decoded(_unplaced(event), None, None)
+
+    def possible_payload(self, event: Event, headers: Headers | None, body: Any) -> bool:
+        """Check whether a decoded event can match, without its place in the index."""
+        return self._possible_payload(_unplaced(event), headers, body)
+
+    def possible_headers(self, headers: Headers) -> bool:
+        """Check whether a record with these headers can match, before it is decoded."""
+        return self._possible_headers(_NO_EVENT, headers, None)
+
+    def possible_in(self, partition: Partition) -> bool:
+        """Check whether any event of a partition can match."""
+        return self._possible_place(_unplaced(Event(partition.at(0), None, 0, 0)), None, None)
 
     def possible_letter(self, letter: DeadLetter) -> bool:
         """Check whether a dead letter can match, without its headers and body."""
@@ -74,6 +94,11 @@ class Query:
     def needs_body(self) -> bool:
         """True if the query has a condition on the body."""
         return any(term.field == "body" for term in _list_terms(self.expression))
+
+    @cached_property
+    def needs_headers(self) -> bool:
+        """True if the query has a condition on a header."""
+        return self.asks("header")
 
     def asks(self, field: str) -> bool:
         """Check whether the query has a condition on a field."""
@@ -107,12 +132,35 @@ class Query:
         return compile_expression(self.expression, LETTERS, self._now)
 
     @cached_property
-    def _possible_event(self) -> Match[Node]:
-        return compile_expression(_without_payload(self.expression, True), EVENTS, self._now)
+    def _possible_decoded(self) -> Match[Node]:
+        return self._compile_known(lambda field: field not in _PAYLOAD_FIELDS | _INDEX_FIELDS)
+
+    @cached_property
+    def _possible_payload(self) -> Match[Node]:
+        return self._compile_known(lambda field: field not in _INDEX_FIELDS)
+
+    @cached_property
+    def _possible_headers(self) -> Match[Node]:
+        return self._compile_known(lambda field: field == "header")
+
+    @cached_property
+    def _possible_place(self) -> Match[Node]:
+        return self._compile_known(lambda field: field in _PLACE_FIELDS)
+
+    def _compile_known(self, is_known: Callable[[str | None], bool]) -> Match[Node]:
+        return compile_expression(_keep_known(self.expression, is_known, True), EVENTS, self._now)
 
     @cached_property
     def _possible_letter(self) -> Match[DeadLetter]:
-        return compile_expression(_without_payload(self.expression, True), LETTERS, self._now)
+        known = _keep_known(self.expression, lambda field: field not in _PAYLOAD_FIELDS, True)
+        return compile_expression(known, LETTERS, self._now)
+
+
+def _unplaced(event: Event) -> Node:
+    return Node(event, "ok", 0, None, False, 0)
+
+
+_NO_EVENT = _unplaced(Event(Partition("", "", 0).at(0), None, 0, 0))
 
 
 def _list_terms(expression: Expression) -> list[Term]:
@@ -125,19 +173,18 @@ def _list_terms(expression: Expression) -> list[Term]:
             return [term for item in items for term in _list_terms(item)]
 
 
-def _without_payload(expression: Expression, unknown: bool) -> Expression:
-    """Replace every condition on headers and body by `unknown`."""
+def _keep_known(expression: Expression, is_known: Callable[[str | None], bool], unknown: bool) -> Expression:
+    """Replace every condition on a field that is not known by `unknown`."""
     match expression:
-        case Term(field="header" | "body"):
-            return And(()) if unknown else Or(())
+        case Term(field=field):
+            return expression if is_known(field) else And(()) if unknown else Or(())
         case Not(item=item):
-            return Not(_without_payload(item, not unknown))
+            return Not(_keep_known(item, is_known, not unknown))
         case And(items=items):
-            return And(tuple(_without_payload(item, unknown) for item in items))
+            kept = [_keep_known(item, is_known, unknown) for item in items]
+            return And(tuple(item for item in kept if item != And(())))
         case Or(items=items):
-            return Or(tuple(_without_payload(item, unknown) for item in items))
-        case Term():
-            return expression
+            return Or(tuple(_keep_known(item, is_known, unknown) for item in items))
 
 
 def _find_bound(expression: Expression, field: str, now: int) -> int | None:

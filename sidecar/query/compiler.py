@@ -63,6 +63,8 @@ def resolve_time_ms(text: str, now: int) -> int:
 
 
 def _match_all(matches: list[Match[T]]) -> Match[T]:
+    if len(matches) == 1:
+        return matches[0]
     if len(matches) == 2:
         first, second = matches
         return lambda subject, headers, body: first(subject, headers, body) and second(subject, headers, body)

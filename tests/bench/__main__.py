@@ -22,7 +22,7 @@ from tests.bench import event_producer, otlp_collector, report, shared
 Result = dict[str, Any]
 
 
-KINDS = ("kafka", "redis", "further", "letters", "size", "latency", "export", "shared", "dashboard")
+KINDS = ("kafka", "redis", "further", "scan", "letters", "size", "latency", "export", "shared", "dashboard")
 
 
 def side(module: str, **arguments: object) -> Result:
@@ -146,6 +146,23 @@ def further(address: str, options: argparse.Namespace) -> Iterator[Result]:
         yield {"what": what, **in_turns(max(1, options.rounds // 2), bare, ours)}
 
 
+def scanned(address: str, options: argparse.Namespace) -> Iterator[Result]:
+    """A scan of the broker beside the pipeline, over the same stream."""
+    stream = "bench.kafka.scanned"
+    print(f"kafka, scan: loading {options.events:,} events")
+    event_producer.load("kafka", address, stream, options.events, partitions=4)
+    run: dict[str, object] = {"system": "kafka", "address": address, "stream": stream, "events": options.events}
+    yield {
+        "what": "kafka: a scan that reads every event, beside the full way",
+        "bound": 1.0,
+        **in_turns(
+            max(1, options.rounds // 2),
+            lambda number: side("ours", **run, group=f"ours-scanned-{number}"),
+            lambda number: side("scan", **run, group=f"scan-{number}"),
+        ),
+    }
+
+
 LETTERS = 100_000
 
 
@@ -226,12 +243,14 @@ def main() -> None:
     print(f"unit: the bare decoding of an event takes {decoding['value']:.2f} µs of processor time")
     if "size" in wanted:
         rows += side("size")["rows"]
-    if wanted & {"kafka", "further", "latency", "letters", "export"}:
+    if wanted & {"kafka", "further", "scan", "latency", "letters", "export"}:
         with kafka() as address:
             if "kafka" in wanted:
                 rows += list(throughput("kafka", address, options))
             if "further" in wanted:
                 rows += list(further(address, options))
+            if "scan" in wanted:
+                rows += list(scanned(address, options))
             if "letters" in wanted:
                 rows += list(dead_letters(address, options, decoding))
             if "export" in wanted:

@@ -27,7 +27,7 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
                 "bootstrap_servers": given["address"],
                 "topics": [given["stream"]],
                 "group_id": given["group"],
-                "start": "earliest",
+                "start": given.get("start", "earliest"),
             }
         }
     else:
@@ -36,7 +36,7 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
                 "url": given["address"],
                 "streams": [given["stream"]],
                 "group": given["group"],
-                "start": "earliest",
+                "start": given.get("start", "earliest"),
             }
         }
     if given.get("gate"):

@@ -90,6 +90,8 @@ class EventService:
             key=None if key is None else key.encode("utf-8", "surrogateescape"),
             since=parsed.since,
             until=parsed.until,
+            is_partition_read=parsed.possible_in,
+            is_decoded=self._search.build_record_filter(parsed),
         )
         async for part in scan(self._brokers, self._payloads, request, progress, self._visibility.allows):
             for event in await self._search.matching(part.decoded, parsed, full=full):

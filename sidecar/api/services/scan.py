@@ -15,7 +15,7 @@ from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition
 
 MAX_RECORDS_PER_SCAN = 2_000_000
-RECORDS_PER_SLICE = 200
+RECORDS_PER_SLICE = 500
 """Records to decode in one step of the event loop: a few milliseconds of work."""
 MAX_PARTITIONS_PER_SCAN = 4_096
 
@@ -30,6 +30,9 @@ class ScanRequest(Struct, frozen=True):
     until: int | None = None
     """End of the range, exclusive: milliseconds, compared with the broker's timestamps."""
     most_records: int = MAX_RECORDS_PER_SCAN
+    is_partition_read: Callable[[Partition], bool] = lambda partition: True
+    is_decoded: Callable[[Record], bool] | None = None
+    """Tells whether a record is wanted before it is decoded; None: all are."""
 
 
 class ScanSlice(Struct):
@@ -68,13 +71,14 @@ async def scan(
         (broker, partition)
         for broker in brokers
         for partition in await _partitions(broker, request, progress, is_visible)
+        if request.is_partition_read(partition)
     ]
     if request.streams is not None and not selected:
         raise NotFoundError(f"no watched stream has the name {', '.join(sorted(request.streams))}")
     total = await _total(selected)
     for broker, partition in selected:
         async for records in broker.scan(partition, since=request.since):
-            chosen = [record for record in records if _matches(record, request)]
+            chosen = _choose(records, request)
             for start in range(0, max(len(chosen), 1), RECORDS_PER_SLICE):
                 decoded = await payloads.open(chosen[start : start + RECORDS_PER_SLICE])
                 is_last = start + RECORDS_PER_SLICE >= len(chosen)
@@ -88,6 +92,13 @@ async def scan(
                 return
             if broker.traits.offset_at is not None and _is_past(records, request):
                 break  # offsets are ordered by time; timestamps of producers need not be
+
+
+def _choose(records: Sequence[Record], request: ScanRequest) -> Sequence[Record]:
+    if request.key is not None or request.since is not None or request.until is not None:
+        records = [record for record in records if _matches(record, request)]
+    is_decoded = request.is_decoded
+    return records if is_decoded is None else [record for record in records if is_decoded(record)]
 
 
 def _matches(record: Record, request: ScanRequest) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct
@@ -18,7 +18,7 @@ from sidecar.api.services.payloads import PayloadReader
 from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.errors import Outage, QueryError
 from sidecar.domain.large_records import run_for_record
-from sidecar.domain.model import Decoded, Event
+from sidecar.domain.model import Decoded, Event, Headers, Record
 from sidecar.domain.ports.index import IndexPage, IndexReader, Node
 from sidecar.domain.position import Position
 from sidecar.query import Query, parse
@@ -28,6 +28,10 @@ EVENTS_PER_STEP, PAYLOADS_PER_STEP = 500, 64
 """Events, and payloads, to read before the search checks whether the page is full."""
 MAX_PAYLOADS_PER_SEARCH = 5_000
 SEARCH_TIMEOUT_S = 10.0
+EVENTS_PER_LOOKUP = 100
+"""Events to look up in the index at once: a few milliseconds of work."""
+STEP_S = 0.005
+"""Seconds of work after which a search yields to other tasks of the event loop."""
 MAX_PAGE_BYTES = 4 << 20
 """Bytes of payloads on one page. A page that reaches this limit ends early."""
 MAX_LOOKUP_EVENTS = 1_000
@@ -145,8 +149,7 @@ class EventSearch:
         return await run_for_record(payload.record, self._fits, query, node, payload.decoded)
 
     def _fits(self, query: Query, node: Node, decoded: Decoded) -> bool:
-        body = self._mapper.body_of(decoded) if query.needs_body else None
-        return query.matches(self._redact(node), self._mapper.headers_of(decoded), body)
+        return query.matches(self._redact(node), *self._payload_of(query, decoded))
 
     async def fits(self, decoded: Decoded, query: Query) -> bool:
         """Check whether one event matches, with its node from the index."""
@@ -158,20 +161,54 @@ class EventSearch:
     ) -> list[models.EventModel]:
         """Return the matching events, with their nodes from the index."""
         events: list[models.EventModel] = []
-        nodes: Sequence[Node | None] = [None] * len(decoded)
-        with contextlib.suppress(Outage):  # live events can be shown without an index
-            nodes = await self._index.all_at([each.event.position for each in decoded])
-        for each, held in zip(decoded, nodes, strict=True):
-            node = held or unindexed_node(each.event)
-            if await run_for_record(each.record, self._fits, query, node, each):
-                payload = ReadPayload(each) if full else None
-                events.append(await run_for_record(each.record, self._mapper.event, node, payload))
-        await asyncio.sleep(0)
+        candidates = [each async for each in self._candidates_among(decoded, query)]
+        for start in range(0, len(candidates), EVENTS_PER_LOOKUP):
+            part = candidates[start : start + EVENTS_PER_LOOKUP]
+            nodes: Sequence[Node | None] = [None] * len(part)
+            with contextlib.suppress(Outage):  # live events can be shown without an index
+                nodes = await self._index.all_at([each.event.position for each in part])
+            for each, held in zip(part, nodes, strict=True):
+                node = held or unindexed_node(each.event)
+                if await run_for_record(each.record, self._fits, query, node, each):
+                    payload = ReadPayload(each) if full else None
+                    events.append(await run_for_record(each.record, self._mapper.event, node, payload))
+            await asyncio.sleep(0)
         return events
 
-    def _redact(self, node: Node) -> Node:
+    async def _candidates_among(self, decoded: Sequence[Decoded], query: Query) -> AsyncIterator[Decoded]:
+        """Yield the events that can match whatever the index knows of them, with pauses."""
+        until = time.perf_counter() + STEP_S
+        for each in decoded:
+            event = self._redact_event(each.event)
+            if query.possible_decoded(event) and (
+                not query.needs_payload or await run_for_record(each.record, self._may_fit, query, event, each)
+            ):
+                yield each
+            if time.perf_counter() > until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + STEP_S
+
+    def _may_fit(self, query: Query, event: Event, decoded: Decoded) -> bool:
+        return query.possible_payload(event, *self._payload_of(query, decoded))
+
+    def _payload_of(self, query: Query, decoded: Decoded) -> tuple[Headers | None, object]:
+        """Return the headers and the body of an event, where the query looks at them."""
+        headers = self._mapper.headers_of(decoded) if query.needs_headers else None
+        return headers, self._mapper.body_of(decoded) if query.needs_body else None
+
+    def build_record_filter(self, query: Query) -> Callable[[Record], bool] | None:
+        """Build a test whether a record can match, by its headers, before it is decoded; None if all can."""
+        if not query.needs_headers:
+            return None
         redactor = self._mapper.redactor
-        return replace(node, event=redactor.event(node.event)) if redactor.hidden_words else node
+        return lambda record: query.possible_headers(redactor.headers(record.headers, flat=record.value is None))
+
+    def _redact(self, node: Node) -> Node:
+        return replace(node, event=self._redact_event(node.event)) if self._mapper.redactor.hidden_words else node
+
+    def _redact_event(self, event: Event) -> Event:
+        redactor = self._mapper.redactor
+        return redactor.event(event) if redactor.hidden_words else event
 
 
 def _value_size(payload: ReadPayload | None) -> int:

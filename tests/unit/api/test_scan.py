@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from sidecar.api import models
 from sidecar.api.services.scan import ScanProgress, ScanRequest, scan
+from sidecar.domain.model import Decoded, Record
 from tests.support.api import order, serving
 
 
@@ -33,3 +36,29 @@ async def test_a_scan_keeps_to_times_and_bounds(tmp_path: Path) -> None:
         await found(ScanRequest(most_records=1), short)
         assert not short.complete
         assert "narrow" in short.notes[0]
+
+
+async def test_a_scan_decodes_only_records_whose_headers_and_partition_can_match(tmp_path: Path) -> None:
+    async with serving(tmp_path / "token") as sidecar:
+        for number in range(20):
+            sidecar.publish(order(number), headers=(("tenant", b"a" if number % 4 else b"b"),))
+        opened: list[Record] = []
+        open_payloads = sidecar.payloads.open
+
+        async def note(records: Sequence[Record]) -> list[Decoded]:
+            opened.extend(records)
+            return await open_payloads(records)
+
+        sidecar.payloads.open = note  # type: ignore[method-assign]
+
+        async def run_scan(query: str) -> tuple[int, int | None, int]:
+            opened.clear()
+            items = [item async for item in sidecar.services.events.scan(query)]
+            end = items[-1]
+            assert isinstance(end, models.ScanEndModel)
+            return end.matched or 0, end.scanned, len(opened)
+
+        assert await run_scan("stream:orders header.tenant:b") == (5, 20, 5)
+        assert await run_scan("stream:orders -header.tenant:b") == (15, 20, 15)
+        assert await run_scan("stream:orders header.tenant:b OR type:*") == (20, 20, 20)
+        assert await run_scan("stream:ord* -stream:orders header.tenant:b") == (0, 0, 0)

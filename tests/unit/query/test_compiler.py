@@ -289,18 +289,39 @@ def test_bounds_pins_and_what_is_possible_never_lose_an_event(expression: Any) -
         assert query.streams is None or "orders" in query.streams
         assert query.since is None or query.since <= NOON
         assert query.until is None or query.until > NOON
-        assert query.possible(NODE)
+        assert query.possible_decoded(EVENT)
+        assert query.possible_payload(EVENT, HEADERS, BODY)
+        assert query.possible_headers(HEADERS)
+        assert query.possible_in(EVENT.position.log)
     if query.matches_letter(LETTER, HEADERS, BODY):
         assert query.possible_letter(LETTER)
 
 
 def test_the_index_filter_uses_everything_but_headers_and_body() -> None:
     for text in ("stream:orders body.x:y", "-body.x:y", "-(body.x:y stream:orders)", "stream:x OR -header.x:y"):
-        assert parse(text).possible(NODE), text
+        assert parse(text).possible_decoded(EVENT), text
         assert parse(text).possible_letter(LETTER), text
     for text in ("stream:x body.x:y", "-(body.x:y OR stream:orders)", "-stream:orders -body.x:y"):
-        assert not parse(text).possible(NODE), text
+        assert not parse(text).possible_decoded(EVENT), text
         assert not parse(text).possible_letter(LETTER), text
+
+
+def test_what_a_decoded_event_lacks_is_left_to_the_index() -> None:
+    for text in ("status:duplicate", "trace:ffff*", "anything", "-status:ok", "code:x OR stage:y"):
+        assert parse(text).possible_decoded(EVENT), text
+        assert parse(text).possible_payload(EVENT, HEADERS, BODY), text
+    assert not parse("status:ok stream:x").possible_decoded(EVENT)
+    assert not parse("status:ok body.total:<100").possible_payload(EVENT, HEADERS, BODY)
+
+
+def test_headers_and_places_exclude_records_before_they_are_decoded() -> None:
+    assert not parse("type:x header.n:6").possible_headers(HEADERS)
+    assert parse("type:x header.n:5").possible_headers(HEADERS)
+    assert parse("type:x OR header.n:6").possible_headers(HEADERS)
+    partition = EVENT.position.log
+    assert parse("partition:>=0 stream:ord*").possible_in(partition)
+    assert not parse("stream:pay* type:x").possible_in(partition)
+    assert not parse(f"-partition:{partition.number}").possible_in(partition)
 
 
 @pytest.mark.parametrize(

@@ -85,34 +85,47 @@ class KafkaLogReader:
             )
             at = max(at, offsets[tp]) if offsets.get(tp, -1) >= 0 else end
         empty = 0
-        while at < end and empty < MAX_EMPTY_FETCHES:
-            try:
-                chunk = await self._fetch(partition, at, self._cluster.options.max_partition_fetch_bytes)
-            except _OffsetGoneError:
-                # Trimmed during the scan: continue with the rest.
-                low, _ = await self.bounds(partition)
-                if low <= at:
-                    return
-                at = low
-                continue
-            if chunk is None:
-                empty += 1
-                continue
-            empty = 0
-            while not chunk.done and at < end:
-                records = chunk.take(most)
-                at = max(at, chunk.next_offset)
-                if records and records[-1].position.offset >= end:
-                    records = [record for record in records if record.position.offset < end]
-                if records:
-                    yield records
-                else:
-                    await asyncio.sleep(0)  # a large batch is read in steps
+        ahead: asyncio.Task[FetchedChunk | None] | None = None
+        try:
+            while at < end and empty < MAX_EMPTY_FETCHES:
+                fetching, ahead = ahead or self._fetch_page(partition, at), None
+                try:
+                    chunk = await fetching
+                except _OffsetGoneError:
+                    # Trimmed during the scan: continue with the rest.
+                    low, _ = await self.bounds(partition)
+                    if low <= at:
+                        return
+                    at = low
+                    continue
+                if chunk is None:
+                    empty += 1
+                    continue
+                empty = 0
+                if chunk.end < end:
+                    ahead = self._fetch_page(partition, chunk.end)  # while this one is read
+                while not chunk.done and at < end:
+                    records = chunk.take(most)
+                    at = max(at, chunk.next_offset)
+                    if records and records[-1].position.offset >= end:
+                        records = [record for record in records if record.position.offset < end]
+                    if records:
+                        yield records
+                    else:
+                        await asyncio.sleep(0)  # a large batch is read in steps
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
         if at < end and empty >= MAX_EMPTY_FETCHES:
             # Taking it for the end would lose the rest: dead letters, or entries of the ledger.
             raise Outage(
                 f"Kafka: {partition} returns nothing at offset {at}, although its end is {end}; try again", 1.0
             )
+
+    def _fetch_page(self, partition: Partition, offset: int) -> asyncio.Task[FetchedChunk | None]:
+        most = self._cluster.options.max_partition_fetch_bytes
+        return asyncio.create_task(self._fetch(partition, offset, most), name=f"scan {partition}")
 
     async def _is_there(self, tp: TopicPartition) -> bool:
         if self._cluster.client.cluster.leader_for_partition(tp) is not None:

@@ -109,6 +109,11 @@ class FetchedChunk:
         """Bytes that the chunk holds."""
         return len(self._raw)
 
+    @property
+    def end(self) -> int:
+        """Offset after its last record: the one to fetch next."""
+        return end_offset(self._raw, self.next_offset)
+
     def take(self, most: int) -> list[Record]:
         """Return the next records, at most `most`.
 
