@@ -67,11 +67,11 @@ class Query:
 
     def possible_decoded(self, event: Event) -> bool:
         """Check whether a decoded event can match, without its headers, its body and its place in the index."""
-        return self._possible_decoded(_unplaced(event), None, None)
+        return self._possible_decoded(_build_unplaced(event), None, None)
 
     def possible_payload(self, event: Event, headers: Headers | None, body: Any) -> bool:
         """Check whether a decoded event can match, without its place in the index."""
-        return self._possible_payload(_unplaced(event), headers, body)
+        return self._possible_payload(_build_unplaced(event), headers, body)
 
     def possible_headers(self, headers: Headers) -> bool:
         """Check whether a record with these headers can match, before it is decoded."""
@@ -79,7 +79,7 @@ class Query:
 
     def possible_in(self, partition: Partition) -> bool:
         """Check whether any event of a partition can match."""
-        return self._possible_place(_unplaced(Event(partition.at(0), None, 0, 0)), None, None)
+        return self._possible_place(_build_unplaced(Event(partition.at(0), None, 0, 0)), None, None)
 
     def possible_letter(self, letter: DeadLetter) -> bool:
         """Check whether a dead letter can match, without its headers and body."""
@@ -156,11 +156,11 @@ class Query:
         return compile_expression(known, LETTERS, self._now)
 
 
-def _unplaced(event: Event) -> Node:
+def _build_unplaced(event: Event) -> Node:
     return Node(event, "ok", 0, None, False, 0)
 
 
-_NO_EVENT = _unplaced(Event(Partition("", "", 0).at(0), None, 0, 0))
+_NO_EVENT = _build_unplaced(Event(Partition("", "", 0).at(0), None, 0, 0))
 
 
 def _list_terms(expression: Expression) -> list[Term]:

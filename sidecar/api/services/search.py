@@ -176,7 +176,7 @@ class EventSearch:
         return events
 
     async def _candidates_among(self, decoded: Sequence[Decoded], query: Query) -> AsyncIterator[Decoded]:
-        """Yield the events that can match whatever the index knows of them, with pauses."""
+        """Yield the events that are not excluded without the index, with pauses."""
         until = time.perf_counter() + STEP_S
         for each in decoded:
             event = self._redact_event(each.event)
