@@ -71,6 +71,10 @@ class LintConfig(StrictStruct, frozen=True):
             "events of an older one: longer than a deployment takes."
         ),
     ] = Duration(600)
+    interval: Annotated[
+        Duration | None,
+        Meta(description="Time between two runs for the metric `tracecar_lint_findings`. null: no such metric."),
+    ] = Duration(3600)
 
 
 class CatalogConfig(StrictStruct, frozen=True):

@@ -9,6 +9,7 @@ from sidecar.api.mappers.events import EventMapper
 from sidecar.api.services.catalog import CatalogService
 from sidecar.api.services.event_sampler import EventSampler
 from sidecar.api.services.lint import LintService
+from sidecar.api.services.lint_monitor import LintMonitor, LintTally
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.saga_history import SagaHistory
 from sidecar.api.services.saga_monitor import SagaMonitor
@@ -16,7 +17,7 @@ from sidecar.api.services.search import SearchableIndex
 from sidecar.config.schema import Config, SagaConfig
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.history import History
-from sidecar.domain.ports.metrics import Instrument, Point
+from sidecar.domain.ports.metrics import Instrument, InstrumentSource, Point
 from sidecar.insights.lint.linter import Linter
 from sidecar.insights.sagas.counts import SagaCounts
 from sidecar.insights.sagas.declaration import DeclaredStep, SagaDeclaration
@@ -26,6 +27,7 @@ from sidecar.pipeline.event_fan_out import EventObserver
 from sidecar.pipeline.pipeline import Pipeline
 from sidecar.runtime.cluster_members import MemberDirectory
 from sidecar.runtime.saga_ownership import SagaOwnership
+from sidecar.runtime.service import InsightMonitor
 
 
 def build_catalog(
@@ -110,17 +112,64 @@ def build_declaration(saga: SagaConfig) -> SagaDeclaration:
     )
 
 
-def list_observers(sagas: SagaMonitor | None) -> list[EventObserver]:
-    """List who looks at the events as they are decoded."""
-    return [] if sagas is None else [sagas]
+class Insights:
+    """The parts that work without being asked: the state of sagas, and the number of findings."""
+
+    def __init__(self, sagas: SagaMonitor | None, lint_interval_s: float | None) -> None:
+        """Create the parts. `sagas`: None if none are declared; `lint_interval_s`: None if findings are not counted."""
+        self.sagas, self._tally, self._lint_interval_s = sagas, LintTally(), lint_interval_s
+
+    @property
+    def observers(self) -> list[EventObserver]:
+        """Those who look at the events as they are decoded."""
+        return [] if self.sagas is None else [self.sagas]
+
+    def build_metrics(self, ownership: SagaOwnership) -> list[InstrumentSource]:
+        """Build the instruments."""
+        return [SagaMetrics(self.sagas, ownership), LintMetrics(self._tally)]
+
+    def build_monitors(self, lint: LintService, ownership: SagaOwnership) -> list[InsightMonitor]:
+        """Build the parts that run as long as the sidecar."""
+        monitors: list[InsightMonitor] = [] if self.sagas is None else [self.sagas]
+        if self._lint_interval_s is not None:
+            monitors.append(LintMonitor(lint, self._tally, self._lint_interval_s, ownership.is_first))
+        return monitors
 
 
-def build_saga_metrics(
-    sagas: SagaMonitor | None, directory: MemberDirectory | None, pipelines: Sequence[Pipeline]
-) -> SagaMetrics:
-    """Build the metrics of the declared sagas."""
+def build_insights(
+    config: Config, index: SearchableIndex, history: History | None, payloads: PayloadReader, mapper: EventMapper
+) -> Insights:
+    """Build the parts that work without being asked."""
+    interval = config.lint.interval
+    return Insights(
+        build_saga_monitor(config, index, history, payloads, mapper), None if interval is None else float(interval)
+    )
+
+
+def build_ownership(directory: MemberDirectory | None, pipelines: Sequence[Pipeline]) -> SagaOwnership:
+    """Build the distribution of sagas among the members of a group."""
     members = None if directory is None else directory.rows
-    return SagaMetrics(sagas, SagaOwnership(members, lambda: chain.from_iterable(map(Pipeline.leases, pipelines))))
+    return SagaOwnership(members, lambda: chain.from_iterable(map(Pipeline.leases, pipelines)))
+
+
+class LintMetrics:
+    """Instrument of the findings of the last run."""
+
+    def __init__(self, tally: LintTally) -> None:
+        self._tally = tally
+
+    async def refresh(self) -> None:
+        """Do nothing: the monitor counts by itself."""
+
+    def instruments(self) -> Sequence[Instrument]:
+        """Return the instrument."""
+
+        def findings() -> Iterable[Point]:
+            for (rule, severity), count in (self._tally.findings or {}).items():
+                yield count, {"rule": rule, "severity": severity}
+
+        description = "Findings of the linter by rule, as of the last run; one sidecar of the group counts them."
+        return (Instrument("tracecar.lint.findings", "gauge", description, findings),)
 
 
 class SagaMetrics:

@@ -1,4 +1,4 @@
-"""Distribution of sagas among the sidecars of a group, so that metrics and alerts count each of them once."""
+"""Distribution of sagas, and of other work, among the sidecars of a group: metrics and alerts count each saga once."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ class SagaOwnership:
             leases: Returns the leases of this sidecar.
         """
         self._members, self._leases = members, leases
+
+    def is_first(self) -> bool:
+        """Return True for one living member of the group: the one that works for all."""
+        alive = [] if self._members is None else [member for member in self._members() if member.alive]
+        return not alive or min(alive, key=lambda member: member.member).here
 
     def build_check(self) -> Callable[[Saga], bool]:
         """Build a function that returns whether this sidecar counts a saga, as of now."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sidecar.api.http.server import ApiServer
-from sidecar.api.services.saga_monitor import SagaMonitor
 from sidecar.decoding.schema_cache import SchemaCache
 from sidecar.domain.ports.history import History
 from sidecar.domain.ports.index import Index
@@ -64,6 +63,14 @@ class Membership:
     heartbeat: Callable[[], Awaitable[bytes]]
 
 
+class InsightMonitor(Protocol):
+    """A part that finds something out as long as the sidecar runs."""
+
+    def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True)
 class SidecarService:
     """One sidecar, built by `sidecar.runtime.wiring.build_service`."""
@@ -86,8 +93,7 @@ class SidecarService:
     unowned_reader: UnownedPartitionReader | None
     replays: ReplayService
     reapers: Sequence[PendingEntryReaper]
-    sagas: SagaMonitor | None
-    """None if no sagas are declared."""
+    monitors: Sequence[InsightMonitor]
     trimmer: MemoryTrimmer
 
     async def run(self) -> None:
@@ -110,8 +116,8 @@ class SidecarService:
         self.replays.start()
         for reaper in self.reapers:
             reaper.start()
-        if self.sagas is not None:
-            self.sagas.start()
+        for monitor in self.monitors:
+            monitor.start()
         self.trimmer.start()
         try:
             await asyncio.wait(reading, return_when=asyncio.FIRST_EXCEPTION)
@@ -123,8 +129,8 @@ class SidecarService:
 
     async def _stop(self, reading: Sequence[asyncio.Task[None]]) -> None:
         await self.trimmer.close()
-        if self.sagas is not None:
-            await self.sagas.close()
+        for monitor in self.monitors:
+            await monitor.close()
         for reaper in self.reapers:
             await reaper.close()
         await self.replays.close()

@@ -46,13 +46,14 @@ from sidecar.pipeline.output_router import OutputRouter
 from sidecar.pipeline.pending_entry_reaper import PendingEntryBroker, PendingEntryReaper
 from sidecar.pipeline.pipeline import Pipeline, now_micros
 from sidecar.pipeline.stream_counters import StreamCounters
+from sidecar.pipeline.unowned_partition_reader import UnownedPartitionReader
 from sidecar.replay.job_control import ReplaySource
 from sidecar.replay.service import ReplayService
 from sidecar.runtime.api_wiring import build_api_services, build_letter_queries
 from sidecar.runtime.cluster_members import MemberDirectory
 from sidecar.runtime.history_metrics import HistoryMetrics
 from sidecar.runtime.history_wiring import HistoryRecording, build_history_recording, describe_history_trouble
-from sidecar.runtime.insight_wiring import build_saga_metrics, build_saga_monitor, list_observers
+from sidecar.runtime.insight_wiring import Insights, build_insights, build_ownership
 from sidecar.runtime.membership_wiring import build_membership, build_relay, build_unowned_reader
 from sidecar.runtime.memory_trimmer import MemoryTrimmer
 from sidecar.runtime.metrics import (
@@ -242,16 +243,16 @@ def build_service(config: Config) -> SidecarService:
     shared, groups = base.shared_index, [source.group for source in base.sources]
     directory = None if shared is None else MemberDirectory(shared, groups=groups)
     relay = build_relay(shared, directory, base.live, base.backfill, viewers, base.brokers, secret=bool(config.redact))
-    sagas = build_saga_monitor(config, base.index, base.history, base.payloads, base.mapper)
-    observers = list_observers(sagas)
-    fan_out = EventFanOut(base.index, viewers, relay, [base.telemetry], observers)
+    insights = build_insights(config, base.index, base.history, base.payloads, base.mapper)
+    fan_out = EventFanOut(base.index, viewers, relay, [base.telemetry], insights.observers)
     pipelines = [_build_pipeline(base, source, fan_out) for source in base.sources]
     on_dead_letter = _late_dead_letter_hook(base)
     reapers = _build_reapers(base, on_dead_letter)
     letters, queries, replays = _build_dead_letters(base, on_dead_letter)
     trouble = [*(reaper.sentences for reaper in reapers), replays.trouble, *describe_history_trouble(base.recording)]
     status = StatusReporter(_build_status_sources(base, pipelines), members=directory, further_trouble=trouble)
-    metrics = [*_build_metrics(base, status, directory), build_saga_metrics(sagas, directory, pipelines)]
+    ownership = build_ownership(directory, pipelines)
+    metrics = [*_build_metrics(base, status, directory), *insights.build_metrics(ownership)]
     telemetry = build_telemetry_session(base.telemetry, metrics)
     services = build_api_services(
         config=config,
@@ -272,7 +273,7 @@ def build_service(config: Config) -> SidecarService:
         status=status,
         metrics=telemetry.metrics,
         held=HeldStreamControl(pipelines),
-        sagas=sagas,
+        sagas=insights.sagas,
     )
     return SidecarService(
         server=ApiServer(services, config),
@@ -287,12 +288,20 @@ def build_service(config: Config) -> SidecarService:
         backfill=base.backfill,
         pipelines=pipelines,
         groups=base.groups,
-        unowned_reader=build_unowned_reader(config, base.brokers, base.index, base.backfill, viewers, observers),
+        unowned_reader=build_unowned_reader(
+            config, base.brokers, base.index, base.backfill, viewers, insights.observers
+        ),
         replays=replays,
         reapers=reapers,
-        sagas=sagas,
+        monitors=insights.build_monitors(services.lint, ownership),
         trimmer=MemoryTrimmer(),
     )
+
+
+def _build_unowned_reader(
+    base: _Foundation, viewers: EventViewers, insights: Insights
+) -> UnownedPartitionReader | None:
+    return build_unowned_reader(base.config, base.brokers, base.index, base.backfill, viewers, insights.observers)
 
 
 def _build_metrics(

@@ -78,6 +78,10 @@ class LintService:
             page.coverage.note = f"{page.coverage.note} {note}" if page.coverage.note else note
         return page
 
+    def rules(self) -> Sequence[models.LintRuleModel]:
+        """Return every rule, by name."""
+        return explain_rules()
+
     async def _observe_flows(self, linter: Linter, query: Query) -> int:
         seen = 0
         async for flow in self._sampler.flows(MAX_LINTED_FLOWS):

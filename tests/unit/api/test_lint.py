@@ -10,7 +10,9 @@ import pytest
 from sidecar.api import models
 from sidecar.api.client.client import BadRequest
 from sidecar.api.services.lint import LintService
+from sidecar.api.services.lint_monitor import LintMonitor, LintTally
 from sidecar.cli.output.sarif import to_sarif
+from sidecar.runtime.insight_wiring import LintMetrics
 from tests.support.api import READER, Sidecar, order, serving
 
 SECRET = "ada@example.com"
@@ -82,3 +84,19 @@ async def test_sarif_has_a_rule_and_a_place_for_each_result(tmp_path: Path) -> N
         (location,) = result["locations"]
         assert location["physicalLocation"]["artifactLocation"]["uri"].startswith("events/")
         assert location["logicalLocations"][0]["fullyQualifiedName"]
+
+
+async def test_findings_are_counted_by_one_member(tmp_path: Path) -> None:
+    async with serving(tmp_path / "token") as sidecar:
+        await _pass_faults(sidecar)
+        tally, responsible = LintTally(), [True]
+        monitor = LintMonitor(sidecar.services.lint, tally, 60, lambda: responsible[0])
+        (instrument,) = LintMetrics(tally).instruments()
+        assert list(instrument.read()) == []
+        await monitor.count()
+        points = {labels["rule"]: (count, labels["severity"]) for count, labels in instrument.read()}
+        assert points["failing-events"] == (1, "error")
+        assert points["cycle"] == (0, "error")
+        responsible[0] = False
+        await monitor.count()
+        assert list(instrument.read()) == []
