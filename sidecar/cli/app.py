@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, MutableMapping
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer._click.core import Command, Context  # what Typer's own signatures name
@@ -12,6 +13,7 @@ from typer._click.formatting import HelpFormatter
 from typer._click.shell_completion import CompletionItem
 
 from sidecar.cli.command_group import CommandGroup, examples
+from sidecar.cli.errors import exit_unread
 from sidecar.cli.options import URL, Token, Url
 
 SETTINGS: dict[str, Any] = {
@@ -98,6 +100,16 @@ class RootGroup(CommandGroup):
         super().__init__(**{**attributes, "commands": None})
         self.commands = LazyCommands()
 
+    def invoke(self, ctx: Context) -> Any:
+        """Run a command. A reader that closes the pipe, as `head` does, ends it without an error."""
+        try:
+            try:
+                return super().invoke(ctx)
+            finally:
+                sys.stdout.flush()
+        except BrokenPipeError:  # before Typer reports it as a failure
+            exit_unread()
+
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the commands and their summaries."""
         with formatter.section("Commands"):
@@ -122,6 +134,19 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"tracecar {version('tracecar')}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
 @app.callback(
     epilog=examples(
         "tracecar demo                                   try it with an embedded broker",
@@ -131,5 +156,5 @@ app = typer.Typer(
         "tracecar dlq groups                             list why dead letters failed",
     )
 )
-def root(url: Url = URL, token: Token = None) -> None:
+def root(url: Url = URL, token: Token = None, version: Version = False) -> None:
     """Trace events on Kafka and Redis Streams: flows, schemas, failures and replays."""

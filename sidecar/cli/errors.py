@@ -22,8 +22,6 @@ def run_client(work: Coroutine[Any, Any, T]) -> T:
 
     try:
         return asyncio.run(work)
-    except BrokenPipeError:  # before Typer reports it as a failure
-        exit_unread()
     except (Unreachable, Unauthorized) as error:
         print_error(str(error))
         sys.exit(UNREACHABLE_CODE)

@@ -9,7 +9,6 @@ from sidecar.cli.errors import (
     INTERRUPTED_CODE,
     USAGE_CODE,
     exit_bad_query,
-    exit_unread,
     print_error,
 )
 from sidecar.domain.errors import ConfigError, QueryError, TracecarError
@@ -22,8 +21,6 @@ def run_command_line() -> None:
     _escape_unencodable_text()
     try:
         app()
-    except BrokenPipeError:
-        exit_unread()
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED_CODE)
     except ConfigError as error:

@@ -59,6 +59,8 @@ class BrokerTraits(Struct, frozen=True):
     each partition belongs to one member."""
     bodyless_entries: bool = False
     """True if a record with the value None is an entry whose fields (its headers) are the body, not a tombstone."""
+    keyed: bool = True
+    """True if records have keys."""
     partitions_by_key: Callable[[bytes, int], tuple[int, ...]] | None = None
     """Partition numbers, for a given partition count, to which common producers send a key. None: any."""
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.domain.broker_traits import is_time_observed
-from sidecar.domain.errors import NotFoundError, Refused
+from sidecar.domain.errors import NotFoundError, QueryError, Refused
+from sidecar.domain.json_safe import to_text
 from sidecar.domain.model import Decoded, Record
 from sidecar.domain.ports.broker import Broker
 from sidecar.domain.position import Partition
@@ -67,9 +68,12 @@ async def scan(
 
     Raises Outage and Refused, and NotFoundError if no broker has the requested streams or the caller may not see them.
     """
+    searched = [broker for broker in brokers if request.key is None or broker.traits.keyed]
+    if request.key is not None and len(searched) < len(brokers):
+        _report_unkeyed(request.key, brokers, searched, progress)
     selected = [
         (broker, partition)
-        for broker in brokers
+        for broker in searched
         for partition in await _partitions(broker, request, progress, is_visible)
         if request.is_partition_read(partition)
     ]
@@ -99,6 +103,18 @@ def _choose(records: Sequence[Record], request: ScanRequest) -> Sequence[Record]
         records = [record for record in records if _matches(record, request)]
     is_decoded = request.is_decoded
     return records if is_decoded is None else [record for record in records if is_decoded(record)]
+
+
+def _report_unkeyed(key: bytes, brokers: Sequence[Broker], searched: Sequence[Broker], progress: ScanProgress) -> None:
+    """Say which brokers have no keys. Raises QueryError if that leaves none to read."""
+    systems = ", ".join(sorted({broker.system for broker in brokers if broker not in searched}))
+    if not searched:
+        raise QueryError(
+            f"records of {systems} have no keys: search for an id, with aggregate:ID or ID in the query",
+            to_text(key.decode("utf-8", "surrogateescape")),
+            0,
+        )
+    progress.notes.append(f"{systems} was not read: its records have no keys")
 
 
 def _matches(record: Record, request: ScanRequest) -> bool:

@@ -45,6 +45,7 @@ TargetStream = Annotated[
     str | None,
     typer.Option(
         "--to",
+        "--to-stream",
         metavar="STREAM",
         help="Target stream. Default: the origin of each letter.",
         show_default=False,
@@ -82,10 +83,10 @@ RemoveValues = Annotated[
 Edit = Annotated[bool, typer.Option("--edit", help="Edit the body of a single letter in $EDITOR.")]
 FromTime = Annotated[
     str | None,
-    typer.Option("--from", metavar="TIME", help="Start: a time or an age (1h).", show_default="beginning"),
+    typer.Option("--since", "--from", metavar="TIME", help="Start: a time or an age (1h).", show_default="beginning"),
 ]
 ToTime = Annotated[
-    str | None, typer.Option("--to", metavar="TIME", help="End: a time or an age (10m).", show_default="end")
+    str | None, typer.Option("--until", "--to", metavar="TIME", help="End: a time or an age (10m).", show_default="end")
 ]
 RangeTarget = Annotated[
     str | None,

@@ -109,7 +109,7 @@ def _name(replay: ReplayModel) -> str:
 VIEW = ListView(COLUMNS, _row, _name, "no replays yet")
 
 
-@replays.command(_SHOW, cls=PlainCommand, hidden=True)
+@replays.command(_SHOW, cls=PlainCommand, hidden=True, epilog=examples("tracecar replays 01JM2Q --follow"))
 def show_replay(
     id: ReplayId,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for the end of the replay.")] = False,

@@ -11,8 +11,8 @@ from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import examples
 from sidecar.cli.commands.streams import VIEW
 from sidecar.cli.errors import run_client
-from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, choose_format
-from sidecar.cli.output.lists import print_list, show_object
+from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, Watch, choose_format
+from sidecar.cli.output.lists import print_list, repeat, show_object
 from sidecar.cli.output.tables import format_age, print_line
 
 if TYPE_CHECKING:
@@ -24,18 +24,23 @@ def register(app: typer.Typer) -> None:
     app.command(
         "status",
         cls=PlainCommand,
-        epilog=examples("tracecar status", "tracecar --url http://10.0.0.7:8425 status --json"),
+        epilog=examples(
+            "tracecar status", "tracecar status --watch", "tracecar --url http://10.0.0.7:8425 status --json"
+        ),
     )(status)
 
 
-def status(json: Json = False, output: Output = None, url: Url = URL, token: Token = None) -> None:
+def status(
+    json: Json = False, output: Output = None, watch: Watch = False, url: Url = URL, token: Token = None
+) -> None:
     """Show streams, lag, rates and health."""
 
     async def fetch() -> models.ServiceStatus:
         async with Connection(url, token).connect() as client:
             return await client.status()
 
-    show_object(run_client(fetch()), choose_format(json, output), lambda status: status.service, _print_status)
+    chosen = choose_format(json, output)
+    repeat(lambda: show_object(run_client(fetch()), chosen, lambda status: status.service, _print_status), watch=watch)
 
 
 def _print_status(status: models.ServiceStatus) -> None:

@@ -68,6 +68,18 @@ def show_list(
         time.sleep(WATCH_INTERVAL_S)
 
 
+def repeat(show: Callable[[], None], *, watch: bool) -> None:
+    """Show something once; with `watch` again every two seconds, in place of the earlier output on a terminal."""
+    while True:
+        if watch and sys.stdout.isatty():
+            sys.stdout.write(CLEAR_SCREEN)
+        show()
+        sys.stdout.flush()
+        if not watch:
+            return
+        time.sleep(WATCH_INTERVAL_S)
+
+
 def print_list(view: ListView[T], items: Sequence[T], output: OutputFormat | None) -> None:
     """Print items in a format."""
     match output:

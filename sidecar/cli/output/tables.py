@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sidecar.cli.errors import exit_unread
 from sidecar.cli.sanitize import sanitize_json, sanitize_line, sanitize_lines
 
 if TYPE_CHECKING:
@@ -85,7 +86,13 @@ def create_console() -> Console:
     """Create a console for stdout, which neither wraps nor colors in a pipe. It respects NO_COLOR and FORCE_COLOR."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    class PipedConsole(Console):
+        """A console for which a reader that closes the pipe is no failure."""
+
+        def on_broken_pipe(self) -> None:
+            exit_unread()
+
+    return PipedConsole(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
 
 
 def style_status(value: str) -> Text:

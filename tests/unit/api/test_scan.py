@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+import pytest
+
+from sidecar.adapters.brokers.memory.broker import MemoryBroker
+from sidecar.adapters.brokers.memory.log import MemoryLog
 from sidecar.api import models
 from sidecar.api.services.scan import ScanProgress, ScanRequest, scan
+from sidecar.domain.errors import QueryError
 from sidecar.domain.model import Decoded, Record
+from sidecar.domain.stream_names import StreamNames
 from tests.support.api import order, serving
 
 
@@ -62,3 +69,17 @@ async def test_a_scan_decodes_only_records_whose_headers_and_partition_can_match
         assert await run_scan("stream:orders -header.tenant:b") == (15, 20, 15)
         assert await run_scan("stream:orders header.tenant:b OR type:*") == (20, 20, 20)
         assert await run_scan("stream:ord* -stream:orders header.tenant:b") == (0, 0, 0)
+
+
+async def test_a_scan_by_key_refuses_brokers_without_keys(tmp_path: Path) -> None:
+    keyless = MemoryBroker(MemoryLog(), [], "shop", StreamNames("{stream}.dlt", service="shop", group="shop"))
+    keyless.traits = msgspec.structs.replace(keyless.traits, keyed=False)
+    async with serving(tmp_path / "token") as sidecar:
+        sidecar.publish(order(1))
+        allows = sidecar.services.events._visibility.allows
+        request, progress = ScanRequest(key=b"o-1"), ScanProgress()
+        with pytest.raises(QueryError, match="have no keys: search for an id"):
+            _ = [part async for part in scan([keyless], sidecar.payloads, request, progress, allows)]
+        brokers = [keyless, sidecar.broker]
+        assert [part async for part in scan(brokers, sidecar.payloads, request, progress, allows)]
+        assert "was not read" in progress.notes[0]

@@ -11,6 +11,7 @@ import pty
 import re
 import sys
 from collections.abc import AsyncIterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -347,3 +348,36 @@ async def test_a_link_that_names_no_place_is_wrong_usage() -> None:
     outcome = await within("tui", "https://tracecar.example/#/nowhere/1")
     assert outcome.code == 2
     assert "#/flow/4711" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [["flow", "e-1"], ["flow", "e-1", "-o", "html"], ["event", "e-1"], ["status"]])
+async def test_a_reader_may_read_the_first_line_alone(sidecar: Sidecar, arguments: list[str]) -> None:
+    await sidecar.pass_on(order(1))
+    reading, writing = os.pipe()
+    os.close(reading)  # like `| head -n 1` which has ended already
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "sidecar", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=writing,
+        stderr=asyncio.subprocess.PIPE,
+        env=os.environ | _at(sidecar),
+    )
+    os.close(writing)
+    _, said = await process.communicate()
+    assert (process.returncode, said) == (0, b"")
+
+
+async def test_the_version_is_printed() -> None:
+    outcome = await within("--version")
+    assert (outcome.code, outcome.out) == (0, f"tracecar {version('tracecar')}\n")
+
+
+async def test_what_was_probably_meant_is_printed(sidecar: Sidecar) -> None:
+    await sidecar.pass_on(order(1))
+    wrong = await within("events", "status=rejected", **_at(sidecar))
+    assert wrong.code == 2
+    assert wrong.err.endswith("did you mean: status:rejected\n")
+    for arguments in (["events"], ["events", "--json"], ["dlq", "list"], ["dlq", "groups"], ["events", "--scan"]):
+        fruitless = await within(*arguments, "order", "2063", "failed", **_at(sidecar))
+        assert fruitless.code == 0
+        assert fruitless.err.endswith("did you mean: 'aggregate:*2063 status:rejected'\n"), arguments

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+from typer._click.core import Command
 
 from sidecar.cli.app import COMMANDS
 
@@ -73,4 +75,16 @@ def test_every_command_has_the_summary_of_its_help() -> None:
     for name, entry in COMMANDS.items():
         help = commands[name].help or ""
         assert " ".join(help.split()).startswith(entry.summary), name
-        assert "Examples:" in (commands[name].epilog or ""), name
+        for path, command in _walk(commands[name], name):
+            assert "Examples:" in (command.epilog or ""), path
+            assert any(f"tracecar {path.split()[0]}" in line for line in _list_examples(command)), path
+
+
+def _walk(command: Command, path: str) -> Iterator[tuple[str, Command]]:
+    yield path, command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from _walk(inner, f"{path} {name}")
+
+
+def _list_examples(command: Command) -> list[str]:
+    return [line for line in (command.epilog or "").splitlines() if line.startswith("  ") and "tracecar" in line]

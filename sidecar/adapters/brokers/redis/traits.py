@@ -54,4 +54,5 @@ REDIS_TRAITS = BrokerTraits(
     time_of=_time_of,
     members_share_partitions=True,
     bodyless_entries=True,
+    keyed=False,
 )
