@@ -1,6 +1,8 @@
-"""The dry run of a replay, and its confirmation."""
+"""The dry run of a replay, the question where to send, and the confirmation."""
 
 from __future__ import annotations
+
+from typing import cast
 
 import msgspec
 from rich.text import Text
@@ -12,29 +14,38 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
 from sidecar.api.client.client import Client, ClientError
-from sidecar.api.models.replays import PlanModel, ReceiverModel, ReplayRequestModel
+from sidecar.api.models.replays import PlanModel, ReplayRequestModel
 from tui.background import begin
+from tui.dialogs.choose_group import ChooseGroupDialog
+from tui.dialogs.stream_name import StreamNameDialog
+from tui.navigation import Navigator
 from tui.text.columns import wrap
-from tui.text.history_lines import format_change
+from tui.text.replay_plan import ask_where, is_expected_to_fail, plan_rows
 from tui.text.sanitize import clean
 from tui.text.time_format import count
 from tui.theme import palette
 
-MAX_SHOWN_ROWS = 6
 LABEL_CELLS = 12
 """Width of the labels, in cells."""
+READING = "The dry run is not finished yet"
+NOTHING_TO_SEND = "Nothing would be sent: answer with a, o or s where to send, or esc cancels"
+NOTHING_LEFT = "Nothing would be sent: none of these letters is open. f includes replayed, discarded and parked ones"
 
 
 class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
-    """Returns the confirmed request, or None."""
+    """Returns the confirmed request, or None.
+
+    Where groups have consumed past the records, it asks where to send them. The texts of the options never change.
+    """
 
     BINDINGS = [
         Binding("escape,n", "leave", "Cancel"),
         Binding("y", "begin", "Replay"),
+        Binding("a", "again", "To all groups"),
+        Binding("o", "group", "To one group"),
+        Binding("s", "stream", "To another stream"),
         Binding("g", "growth", "Growing batches"),
-        Binding("a", "again", "Again"),
-        Binding("f", "force", "Force"),
-        Binding("o", "group", "For one group"),
+        Binding("f", "force", "Also replayed ones"),
     ]
     AUTO_FOCUS = "#leave"
 
@@ -42,23 +53,27 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         super().__init__()
         self._client, self._request, self._what = client, request, what
         self.plan: PlanModel | None = None
+        self._question = ""
+        self._groups: list[str] = []
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
-            yield Static(Text(f"Replay {clean(self._what, 200)}"), classes="title")
+            yield Static(Text(f"Replay {clean(self._what, 300)}"), classes="title")
+            yield Static(id="question")
+            yield Static(id="targets")
             with VerticalScroll(id="plan-scroll"):
                 yield Static("Dry run, nothing is sent …", id="plan")
             yield Static(id="options")
             with Horizontal(classes="buttons"):
                 yield Button("Cancel (esc)", id="leave")
-                yield Button("Replay (y)", id="begin", variant="primary", disabled=True)
+                yield Button("Replay (y)", id="begin", disabled=True)
 
     def on_mount(self) -> None:
         self._try()
 
     def on_resize(self) -> None:
         if self.plan is not None:
-            self.query_one("#plan", Static).update(self._text(self.plan))
+            self._show(self.plan)
 
     def _try(self) -> None:
         self.plan = None
@@ -72,97 +87,100 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
         except ClientError as error:
             self.query_one("#plan", Static).update(Text(clean(error, 1_000), palette(self.app.theme).bad))
             return
-        self.query_one("#plan", Static).update(self._text(self.plan))
-        self.query_one("#begin", Button).disabled = self.plan.sendable == 0
+        if self.plan.kept_back and not self._question:
+            self._question = ask_where(self.plan)
+        self._groups = list(dict.fromkeys([*self._groups, *(receiver.group for receiver in self.plan.receivers)]))
+        self._show(self.plan)
+
+    # --- what is shown
+
+    def _show(self, plan: PlanModel) -> None:
+        """Show the dry run. A replay that is expected to fail is not the primary button."""
+        self.query_one("#plan", Static).update(self._text(plan))
+        fails = is_expected_to_fail(plan)
+        button = self.query_one("#begin", Button)
+        letters = f"{count(plan.sendable)} letter{'' if plan.sendable == 1 else 's'}"
+        button.label = f"Replay {letters}{' anyway' if fails else ''} (y)"
+        button.variant = "default" if fails else "primary"
+        button.disabled = plan.sendable == 0
         self._show_options()
 
     def _text(self, plan: PlanModel) -> Text:
         colors = palette(self.app.theme)
         text = Text()
         width = max(20, self.query_one("#plan", Static).size.width - LABEL_CELLS)
-
-        def row(label: str, value: str, style: str = colors.text) -> None:
-            for piece in wrap(value, width):
+        for row in plan_rows(plan, self._request, cast("Navigator", self.app).names, width):
+            label = row.label
+            for piece in wrap(row.text, width):
                 text.append(f"{label:<{LABEL_CELLS}}", colors.dim)
-                text.append(f"{piece}\n", style)
+                text.append(f"{piece}\n", getattr(colors, row.tone))
                 label = ""
-
-        kept = f", {count(plan.kept_back)} kept back" if plan.kept_back else ""
-        row("letters", f"{count(plan.sendable)} of {count(plan.selected)} would be sent{kept}", colors.strong)
-        for why, number in list(plan.skipped.items())[:MAX_SHOWN_ROWS]:
-            row("", f"{count(number)} skipped: {_keys(clean(why, 240))}", colors.warn)
-        for target in plan.targets[:MAX_SHOWN_ROWS]:
-            missing = "" if target.exists else "  ✗ does not exist"
-            row(
-                "to",
-                f"{clean(target.stream, 100)}  ({count(target.count)}){missing}",
-                colors.bad if missing else colors.text,
-            )
-        if not plan.receivers:
-            row("received by", "no other group consumes this stream")
-        label = "received by" if plan.sendable else "consumed by"
-        for names, how, receiver in _alike(plan):
-            row(label, f"{names} on {clean(receiver.stream, 60)}{how}",
-                colors.warn if receiver.passed or receiver.kept_back else colors.text)  # fmt: skip
-            label = ""
-        good = plan.passes == plan.looked_at
-        if plan.looked_at:
-            row("valid now",
-                f"{'✓' if good else '✗'} {count(plan.passes)} of {count(plan.looked_at)} checked",
-                colors.good if good else colors.bad)  # fmt: skip
-        for check in plan.fails[:MAX_SHOWN_ROWS]:
-            where = f"{check.path}: " if check.path and check.path not in check.message else ""
-            row("", f"✗ {count(check.count)} {clean(check.code, 60)}  {clean(where + check.message, 240)}", colors.bad)
-        for change in plan.changes[:MAX_SHOWN_ROWS]:
-            row("change", format_change(change), colors.info)
-        for warning in plan.warnings[:MAX_SHOWN_ROWS]:
-            row("! note", _keys(clean(warning, 400)), colors.warn)
         text.rstrip()
         return text
 
     def _show_options(self) -> None:
         colors, request = palette(self.app.theme), self._request
-        text = Text("\n")
-        kept = self.plan.kept_back if self.plan is not None else 0
-        them = (
-            f"the {count(kept)} kept back, although groups have consumed them"
-            if kept
-            else "letters that groups have consumed"
+        question = self.query_one("#question", Static)
+        question.display = bool(self._question)
+        question.update(Text(self._question, f"bold {colors.warn}"))
+        targets = self.query_one("#targets", Static)
+        targets.display = bool(self._question or self._groups)
+        is_all = request.again if self._question else request.group is None and request.to is None
+        targets.update(
+            self._choices(
+                ("a", is_all and request.group is None and request.to is None, "all groups"),
+                ("o", request.group is not None, "only one group …"),
+                ("s", request.to is not None, "another stream …"),
+            )
         )
-        options = (
-            ("g", request.batch_growth, "in batches of 1, 2, 5, 10, 20, …; stop when a cause recurs"),
-            ("a", request.again, f"also {them}"),
-            ("f", request.force, "also replayed, discarded and parked letters"),
+        self.query_one("#options", Static).update(
+            self._choices(
+                ("g", request.batch_growth, "in batches of 1, 2, 5, 10, 20, …; stop when a cause recurs"),
+                ("f", request.force, "also replayed, discarded and parked letters"),
+            )
         )
+
+    def _choices(self, *options: tuple[str, bool, str]) -> Text:
+        colors, text = palette(self.app.theme), Text()
         for key, is_on, about in options:
             text.append(f" {key} ", f"bold {colors.accent}")
-            text.append(f"[{'x' if is_on else ' '}] {about}\n", colors.text if is_on else colors.dim)
-        if self.plan is not None and self.plan.receivers:
-            text.append(" o ", f"bold {colors.accent}")
-            group = request.group
-            about = f"only for {clean(group, 60)} (other groups can skip it)" if group else "only for one group"
-            about += ", those kept back too" if kept else ""
-            text.append(f"[{'x' if group else ' '}] {about}\n", colors.text if group else colors.dim)
-        if self.plan is not None and not self.plan.sendable:
-            text.append("\n Nothing would be sent. Use the keys above to change the options.\n", colors.warn)
+            text.append(f"[{'x' if is_on else ' '}] {about}\n", colors.text)
         text.rstrip()
-        self.query_one("#options", Static).update(text)
+        return text
+
+    # --- what people do
 
     def action_growth(self) -> None:
         self._with(batch_growth=not self._request.batch_growth)
 
-    def action_again(self) -> None:
-        self._with(again=not self._request.again)
-
     def action_force(self) -> None:
         self._with(force=not self._request.force)
 
+    def action_again(self) -> None:
+        """Send to all groups, also to those that have consumed the records."""
+        self._with(again=bool(self._question), group=None, to=None)
+
     def action_group(self) -> None:
-        """Select the next receiving group; after the last one, all groups."""
-        if self.plan is not None:
-            names: list[str | None] = [None, *dict.fromkeys(receiver.group for receiver in self.plan.receivers)]
-            at = names.index(self._request.group) if self._request.group in names else 0
-            self._with(group=names[(at + 1) % len(names)])
+        """Send to one of the groups that receive the stream."""
+        if self.plan is None:
+            self.app.notify(READING, timeout=3)
+        elif not self._groups:
+            self.app.notify("No other group consumes this stream, so there is none to choose", timeout=3)
+        elif len(self._groups) == 1:
+            self._choose_group(self._groups[0])
+        else:
+            self.app.push_screen(ChooseGroupDialog(self._groups), self._choose_group)
+
+    def _choose_group(self, group: str | None) -> None:
+        if group is not None:
+            self._with(group=group, again=False, to=None)
+
+    def action_stream(self) -> None:
+        self.app.push_screen(StreamNameDialog(), self._choose_stream)
+
+    def _choose_stream(self, stream: str | None) -> None:
+        if stream is not None:
+            self._with(to=stream, again=False, group=None)
 
     def _with(self, **changes: bool | str | None) -> None:
         self._request = msgspec.structs.replace(self._request, **changes)
@@ -176,47 +194,12 @@ class ReplayDialog(ModalScreen[ReplayRequestModel | None]):
             self.action_leave()
 
     def action_begin(self) -> None:
-        if self.plan is not None and self.plan.sendable:
+        if self.plan is None:
+            self.app.notify(READING, timeout=3)
+        elif not self.plan.sendable:
+            self.app.notify(NOTHING_TO_SEND if self.plan.kept_back else NOTHING_LEFT, severity="warning", timeout=5)
+        else:
             self.dismiss(self._request)
 
     def action_leave(self) -> None:
         self.dismiss(None)
-
-
-def _alike(plan: PlanModel) -> list[tuple[str, str, ReceiverModel]]:
-    """Group the receiving consumer groups by their state: their names, the state, and one example."""
-    groups: dict[tuple[str, str], list[ReceiverModel]] = {}
-    for receiver in plan.receivers:
-        again = (
-            ""
-            if not receiver.passed
-            else ", again"
-            if plan.sendable == 1
-            else f", {count(receiver.passed)} of them again"
-        )
-        lag = f"  lag {count(receiver.lag)}" if receiver.lag else ""
-        groups.setdefault((receiver.stream, f"{again}{_has(receiver.kept_back, plan.selected)}{lag}"), []).append(
-            receiver
-        )
-    lines = []
-    for (_, how), alike in list(groups.items())[: 2 * MAX_SHOWN_ROWS]:
-        names = ", ".join(clean(member.group, 60) for member in alike[: 2 * MAX_SHOWN_ROWS])
-        more = f" and {len(alike) - 2 * MAX_SHOWN_ROWS} more groups" if len(alike) > 2 * MAX_SHOWN_ROWS else ""
-        lines.append((names + more, how, alike[0]))
-    return lines
-
-
-def _has(kept_back: int, selected: int) -> str:
-    if not kept_back:
-        return ""
-    return ", consumed it" if selected == 1 else f", consumed {count(kept_back)} of those kept back"
-
-
-def _keys(sentence: str) -> str:
-    """Return the hint for a key.
-
-    The sidecar names command-line options; here each one is a key, and an option without a key is not offered.
-    """
-    for option, key in (("--again", "a"), ("--force", "f"), ("--group G", "o"), ("--batch-growth", "g")):
-        sentence = sentence.replace(option, f"key {key}")
-    return sentence.replace(", --to S elsewhere", "").replace(", key o or --to S", " or key o")

@@ -154,10 +154,18 @@ class ReplayProgressDialog(ModalScreen[str | None]):
     def action_pause(self) -> None:
         if self.job is not None and self.job.state in ("running", "paused"):
             begin(self, self._act, "resume" if self.job.state == "paused" else "pause", group="act")
+        else:
+            self._say_ended()
 
     def action_cancel(self) -> None:
         if self.job is not None and self.job.state in ("running", "paused"):
             begin(self, self._act, "cancel", group="act")
+        else:
+            self._say_ended()
+
+    def _say_ended(self) -> None:
+        words = "The replay is not read yet" if self.job is None else f"The replay has ended: it is {self.job.state}"
+        self.app.notify(words, timeout=3)
 
     async def _act(self, what: str) -> None:
         acts = {
@@ -177,6 +185,8 @@ class ReplayProgressDialog(ModalScreen[str | None]):
             self.dismiss(self.again.position)
         elif self.job is not None and self.job.state in ENDED:
             self.dismiss(None)
+        else:
+            self.app.notify("Its event is not seen yet", timeout=2)
 
     def action_leave(self) -> None:
         self.dismiss(None)

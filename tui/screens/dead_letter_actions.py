@@ -72,6 +72,7 @@ class DeadLetterActionsScreen(BaseScreen):
 
     def action_discard(self) -> None:
         if (wanted := self.selected_letters()) is None:
+            self.app.notify("Nothing to discard", timeout=2)
             return
         request, what = wanted
 

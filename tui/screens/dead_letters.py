@@ -331,6 +331,7 @@ class DeadLettersScreen(DeadLetterActionsScreen):
     def action_mark(self) -> None:
         rows = self.letters
         if self._level != "letters" or (letter := rows.item) is None:
+            self.app.notify(SELECT_FIRST if self._level == "causes" else "Marks are set in the list: Esc", timeout=3)
             return
         rows.marked ^= {letter.id}
         rows.redraw()
@@ -343,6 +344,8 @@ class DeadLettersScreen(DeadLetterActionsScreen):
             self.letters.marked = set() if self.letters.marked == every else every
             self.letters.redraw()
             self.say()
+        else:
+            self.app.notify(SELECT_FIRST if self._level == "causes" else "Marks are set in the list: Esc", timeout=3)
 
     def selected_letters(self) -> tuple[ReplayRequestModel, str] | None:
         marked = self._marked_ids()

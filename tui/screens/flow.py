@@ -325,6 +325,7 @@ class FlowScreen(BaseScreen):
     def action_unfold(self) -> None:
         line = self.lines.item
         if line is None or not line.copies or self.flow is None:
+            self.app.notify("This event has no duplicates to show", timeout=2)
             return
         self._unfolded ^= {line.key}
         self._take(self.flow)

@@ -260,7 +260,8 @@ class SchemasScreen(BaseScreen):
 
     def action_version(self, by: int) -> None:
         subject = self.rows.item
-        if subject is None or not subject.versions:
+        if subject is None or len(subject.versions) < 2:
+            self.app.notify("There is no other version to compare", timeout=2)
             return
         versions = sorted(subject.versions)
         current = self._version if self._version in versions else versions[-1]
