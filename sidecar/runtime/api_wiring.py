@@ -114,7 +114,7 @@ def build_api_services(
         history=HistoryService(history, describe_history_settings(config), partial(describe_writing, recording)),
         catalog=build_catalog(config, index, sampler, mapper, catalog, groups),
         lint=build_lint(config, index, sampler, mapper, catalog, groups),
-        sagas=SagaService(monitor=sagas, index=index, sampler=sampler, groups=groups, letters=letters),
+        sagas=SagaService(monitor=sagas, index=index, sampler=sampler, groups=groups, letters=letters, sql=sql),
         streams=StreamService(status=status, held=held, groups=groups),
         operations=operations,
         status=status,

@@ -110,14 +110,15 @@ class LearnedSagaModel(ApiModel, kw_only=True):
     not_fitting: int
     """Flows that lack a required step or do not end in a usual end."""
     examples: list[str]
-    """Trace ids of such flows."""
+    """Trace ids of such flows, or correlation ids where they have none."""
 
 
 class LearnedSagaPage(ApiModel, kw_only=True):
-    """Declarations proposed from the held flows."""
+    """Declarations proposed from flows."""
 
     items: list[LearnedSagaModel]
     cursor: str | None = None
     flows: int
     """Number of flows that were looked at."""
+    source: Literal["index", "history"]
     coverage: CoverageModel

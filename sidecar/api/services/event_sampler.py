@@ -66,6 +66,10 @@ class EventSampler:
             if value is not None
         }
 
+    def hides(self, field: str) -> bool:
+        """Return True if a field of events is redacted."""
+        return field in self._mapper.redactor.hidden_words
+
     def redact(self, node: Node) -> Node:
         """Return the node with a redacted event that lacks its hidden fields, so that none is taken for an id."""
         redactor = self._mapper.redactor

@@ -12,10 +12,12 @@ from sidecar.api.services.pages import page_size, suggest_if_empty
 from sidecar.api.services.ports import DeadLetterSource
 from sidecar.api.services.saga_monitor import SagaMonitor
 from sidecar.api.services.saga_queries import compile_saga_query
+from sidecar.api.services.stored_paths import can_select, learn_paths
 from sidecar.dead_letters.store import DeadLetterFilter
 from sidecar.domain.errors import NotFoundError, Outage, QueryError, Refused
 from sidecar.domain.json_safe import to_text
 from sidecar.domain.model import DeadLetter
+from sidecar.domain.ports.history_sql import HistorySql
 from sidecar.domain.ports.index import IndexReader
 from sidecar.domain.timestamps import format_rfc3339
 from sidecar.insights.sagas.learner import LearnedSaga, SagaLearner
@@ -37,10 +39,21 @@ class SagaService:
         sampler: EventSampler,
         groups: ConsumerGroupTracker,
         letters: DeadLetterSource,
+        sql: HistorySql | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1000,
     ) -> None:
-        """Create the service. `monitor`: None if no sagas are declared; `clock`: microseconds since 1970."""
-        self._monitor, self._index, self._sampler = monitor, index, sampler
+        """Create the service.
+
+        Args:
+            monitor: Follows the sagas; None if none are declared.
+            index: The events that are held.
+            sampler: Reads them redacted.
+            groups: Progress of consumer groups.
+            letters: Dead letters.
+            sql: Reads the history; None if none is kept.
+            clock: Returns microseconds since 1970.
+        """
+        self._monitor, self._index, self._sampler, self._sql = monitor, index, sampler, sql
         self._groups, self._letters, self._clock = groups, letters, clock
 
     async def sagas(self, query: str = "", limit: int = 100, cursor: str | None = None) -> models.SagaPage:
@@ -75,17 +88,27 @@ class SagaService:
         return self._model(saga, now, letters)
 
     async def learn(self, query: str = "") -> models.LearnedSagaPage:
-        """Propose declarations from the held flows that match."""
-        parsed, learner, seen = parse_metadata_query(query), SagaLearner(), 0
+        """Propose declarations from the flows that match: those of the history, or of the index if it has more."""
+        parsed = parse_metadata_query(query)
+        held, stored, note = SagaLearner(), SagaLearner(), None
         async for flow in self._sampler.flows(MAX_LEARNED_FLOWS):
             if any(parsed.matches(node) for node in flow.nodes):
-                learner.observe_flow(flow)
-                seen += 1
-        return models.LearnedSagaPage(
+                held.observe_flow(flow)
+        if self._sql is not None and can_select(parsed) and not self._sampler.hides("type"):
+            try:
+                await learn_paths(stored, self._sql, parsed)
+            except (Outage, Refused) as error:
+                note = f"the history was not read: {error}"
+        learner = stored if stored.flows > held.flows else held
+        page = models.LearnedSagaPage(
             items=list(map(_build_learned_model, learner.propose())),
-            flows=seen,
+            flows=learner.flows,
+            source="history" if learner is stored else "index",
             coverage=coverage(self._index.coverage()),
         )
+        if note is not None:
+            page.coverage.note = note
+        return page
 
     async def _refresh(self) -> SagaMonitor:
         if self._monitor is None:

@@ -41,7 +41,7 @@ def proposal_yaml(page: models.LearnedSagaPage) -> str:
 
     if not page.items:
         return f"# no process: {page.flows:,} flows were looked at, and none of their starts is frequent enough\n"
-    parts = [f"# proposed from {page.flows:,} flows\n"]
+    parts = [f"# proposed from {page.flows:,} flows of the {page.source}\n"]
     for saga in page.items:
         parts += [f"# {_comment(line)}\n" for line in _evidence(saga)]
         parts.append(yaml.safe_dump({"sagas": [declaration(saga)]}, sort_keys=False, allow_unicode=True, width=120))
@@ -74,11 +74,17 @@ def declaration(saga: models.LearnedSagaModel) -> dict[str, Any]:
     }
 
 
+def _other_ends(saga: models.LearnedSagaModel) -> list[str]:
+    return [type for type in saga.ends if type != next(iter(saga.ends))]
+
+
 def _evidence(saga: models.LearnedSagaModel) -> Iterator[str]:
     yield f"{saga.name}: {saga.flows:,} flows; {saga.not_fitting:,} do not fit"
     for variant in saga.variants:
         yield f"{variant.flows:>7,} {' → '.join(variant.path)}"
     yield "ends: " + ", ".join(f"{type} {flows:,}" for type, flows in saga.ends.items())
+    if others := _other_ends(saga):
+        yield f"add those of {', '.join(others)} that end it otherwise, as `failed:` or `compensated:`"
     if saga.examples:
         yield "do not fit, for example: " + ", ".join(saga.examples)
 

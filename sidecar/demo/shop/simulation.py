@@ -22,5 +22,5 @@ def simulate_order(handlers: EventHandlers, formats: Serializers, number: int, a
                 continue
             if (service.name, message.id) not in done:
                 done.add((service.name, message.id))
-                planned += handlers.react(service, message, at)
+                planned += handlers.react(service, message, emission.message.at)
     return planned

@@ -16,6 +16,8 @@ MIN_STEP_SHARE = 0.02
 """Share of the flows in which a type must occur to become a step."""
 REQUIRED_SHARE = 0.9
 """Share of the completed flows from which a step is required."""
+USUAL_SHARE = 0.99
+"""Share of the completed flows whose duration decides about the deadline."""
 DEADLINE_FACTOR = 3
 MIN_DEADLINE_US = 1_000_000
 MAX_VARIANTS = 10
@@ -57,16 +59,18 @@ class LearnedSaga(Struct, frozen=True):
     not_fitting: int
     """Flows that lack a required step or do not end in a usual end."""
     examples: tuple[str, ...]
-    """Trace ids of flows that do not fit, at most five."""
+    """Trace ids (or correlation ids) of flows that do not fit, at most five."""
 
 
 class _Observation(Struct, frozen=True):
-    """One flow, reduced to its path."""
+    """A flow, or several equal ones, reduced to the path."""
 
     path: tuple[str, ...]
-    counts: Counter[str]
+    repeated: frozenset[str]
+    """Types that occur several times in one flow."""
     duration_us: int
-    trace_id: int
+    flow_id: str
+    flows: int
 
 
 class SagaLearner:
@@ -86,56 +90,78 @@ class SagaLearner:
         types = [node.event.type or "" for node in nodes]
         for node in nodes:
             if node.event.producer is not None:
-                self._producers.setdefault(node.event.type or "", Counter())[node.event.producer] += 1
-        observation = _Observation(
-            tuple(dict.fromkeys(types)), Counter(types), _order(nodes[-1])[0] - _order(nodes[0])[0], flow.trace_id
-        )
+                self.observe_producer(node.event.type or "", node.event.producer)
+        self.observe_path(types, _order(nodes[-1])[0] - _order(nodes[0])[0], f"{flow.trace_id:032x}")
+
+    def observe_path(self, types: Sequence[str], duration_us: int, flow_id: str, flows: int = 1) -> None:
+        """Take in flows that have events of these types, in this order.
+
+        Args:
+            types: At least two.
+            duration_us: Microseconds from the first event to the last; of several flows of nearly all of them.
+            flow_id: An id of such a flow.
+            flows: Number of such flows.
+        """
+        repeated = frozenset(type for type, count in Counter(types).items() if count > 1)
+        observation = _Observation(tuple(dict.fromkeys(types)), repeated, duration_us, flow_id, flows)
         self._flows.setdefault(types[0], []).append(observation)
+
+    def observe_producer(self, type: str, producer: str, events: int = 1) -> None:
+        """Take in that a producer publishes events of a type."""
+        self._producers.setdefault(type, Counter())[producer] += events
+
+    @property
+    def flows(self) -> int:
+        """Number of flows that were taken in."""
+        return sum(map(_count_flows, self._flows.values()))
 
     def propose(self) -> list[LearnedSaga]:
         """Return a declaration for each usual start, the most frequent first."""
-        starts = sorted(self._flows, key=lambda start: -len(self._flows[start]))
-        return [self._propose(start, self._flows[start]) for start in starts if len(self._flows[start]) >= MIN_FLOWS]
+        totals = {start: _count_flows(flows) for start, flows in self._flows.items()}
+        starts = sorted(totals, key=lambda start: (-totals[start], start))
+        return [self._propose(start, self._flows[start]) for start in starts if totals[start] >= MIN_FLOWS]
 
     def _propose(self, start: str, flows: Sequence[_Observation]) -> LearnedSaga:
-        present = Counter(type for flow in flows for type in flow.path)
-        types = [type for type in _usual_order(flows) if present[type] >= max(2, MIN_STEP_SHARE * len(flows))]
-        main_end = Counter(flow.path[-1] for flow in flows).most_common(1)[0][0]
-        complete = [flow for flow in flows if main_end in flow.counts]
-        in_complete = Counter(type for flow in complete for type in flow.path)
+        total = _count_flows(flows)
+        least = max(2, MIN_STEP_SHARE * total)
+        present = _count_types(flows)
+        types = [type for type in _usual_order(flows) if present[type] >= least]
+        ends = Counter[str]()
+        for flow in flows:
+            ends[flow.path[-1]] += flow.flows
+        main_end = ends.most_common(1)[0][0]
+        complete = [flow for flow in flows if main_end in flow.path]
+        completed = _count_flows(complete)
+        in_complete = _count_types(complete)
         steps = tuple(
             LearnedStep(
                 type,
                 present[type],
-                in_complete[type] < REQUIRED_SHARE * len(complete),
-                any(flow.counts[type] > 1 for flow in flows),
+                in_complete[type] < REQUIRED_SHARE * completed,
+                any(type in flow.repeated for flow in flows),
                 next(iter(name for name, _ in self._producers.get(type, Counter()).most_common(1)), None),
             )
             for type in types
             if type != start
         )
         required = [step.type for step in steps if not step.optional]
-        ends = Counter(flow.path[-1] for flow in flows).most_common()
-        usual_ends = {type for type, count in ends if count >= max(2, MIN_STEP_SHARE * len(flows))}
+        usual_ends = {type for type, count in ends.items() if count >= least}
         outside = [
             flow
             for flow in flows
-            if flow.path[-1] not in usual_ends or (main_end in flow.counts and not set(required) <= set(flow.path))
+            if flow.path[-1] not in usual_ends or (main_end in flow.path and not set(required) <= set(flow.path))
         ]
-        durations = sorted(flow.duration_us for flow in complete)
         return LearnedSaga(
             name=start,
             start=start,
-            flows=len(flows),
+            flows=total,
             steps=steps,
             in_sequence=_is_in_sequence(required, complete),
-            ends=tuple((type, count) for type, count in ends if type in usual_ends),
-            deadline_us=max(MIN_DEADLINE_US, DEADLINE_FACTOR * durations[int(0.99 * (len(durations) - 1))]),
-            variants=tuple(
-                Variant(path, count) for path, count in Counter(flow.path for flow in flows).most_common(MAX_VARIANTS)
-            ),
-            not_fitting=len(outside),
-            examples=tuple(f"{flow.trace_id:032x}" for flow in outside[:5]),
+            ends=tuple((type, count) for type, count in ends.most_common() if type in usual_ends),
+            deadline_us=max(MIN_DEADLINE_US, DEADLINE_FACTOR * _usual_duration(complete)),
+            variants=tuple(Variant(path, count) for path, count in _count_paths(flows).most_common(MAX_VARIANTS)),
+            not_fitting=_count_flows(outside),
+            examples=tuple(flow.flow_id for flow in outside[:5]),
         )
 
 
@@ -143,19 +169,48 @@ def _order(node: Node) -> tuple[int, int]:
     return occurrence_time(node.event), node.depth
 
 
+def _count_flows(flows: Iterable[_Observation]) -> int:
+    return sum(flow.flows for flow in flows)
+
+
+def _count_types(flows: Iterable[_Observation]) -> Counter[str]:
+    counts = Counter[str]()
+    for flow in flows:
+        for type in flow.path:
+            counts[type] += flow.flows
+    return counts
+
+
+def _count_paths(flows: Iterable[_Observation]) -> Counter[tuple[str, ...]]:
+    counts = Counter[tuple[str, ...]]()
+    for flow in flows:
+        counts[flow.path] += flow.flows
+    return counts
+
+
+def _usual_duration(flows: Sequence[_Observation]) -> int:
+    """Return the 99th percentile of the durations, in microseconds."""
+    last = int(USUAL_SHARE * (_count_flows(flows) - 1))
+    for flow in sorted(flows, key=lambda flow: flow.duration_us):
+        last -= flow.flows
+        if last < 0:
+            return flow.duration_us
+    return 0
+
+
 def _usual_order(flows: Sequence[_Observation]) -> list[str]:
     """Return all types by their mean place in the paths."""
-    places: dict[str, list[float]] = {}
+    places, counts = Counter[str](), _count_types(flows)
     for flow in flows:
         for place, type in enumerate(flow.path):
-            places.setdefault(type, []).append(place)
-    return sorted(places, key=lambda type: (sum(places[type]) / len(places[type]), type))
+            places[type] += place * flow.flows
+    return sorted(places, key=lambda type: (places[type] / counts[type], type))
 
 
 def _is_in_sequence(required: Sequence[str], flows: Iterable[_Observation]) -> bool:
     in_order = total = 0
     for flow in flows:
-        places = [flow.path.index(type) for type in required if type in flow.counts]
-        in_order += places == sorted(places)
-        total += 1
+        places = [flow.path.index(type) for type in required if type in flow.path]
+        in_order += flow.flows if places == sorted(places) else 0
+        total += flow.flows
     return in_order >= REQUIRED_SHARE * total
