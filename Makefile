@@ -13,6 +13,8 @@ UV := .tools/bin/uv
 UV_READY := .tools/.uv-$(UV_VERSION)
 
 export UV_PYTHON_DOWNLOADS := never
+# Images of containers often set this. Every process of the tests would then compile all modules again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo unit test test-versions check format chart bench profile docs pictures clean

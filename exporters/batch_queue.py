@@ -151,14 +151,17 @@ class BatchQueue:
             return batch
 
     def _deliver(self, batch: list[bytes]) -> bool:
-        """Send a batch, with retries. Returns False if the queue was closed before the batch was sent."""
+        """Send a batch, with retries. Returns False if the queue was closed before the batch was sent.
+
+        The trouble is reported before the result is counted: a reader that sees the count sees its reason.
+        """
         wait = RETRY_WAIT_FIRST_S
         while True:
             try:
                 rejected = self._transport.send(batch)
             except Refused as error:
-                self._count(failed=len(batch))
                 self._report(str(error))
+                self._count(failed=len(batch))
                 return True
             except Outage as error:
                 self._report(str(error))
@@ -171,8 +174,8 @@ class BatchQueue:
                 log.error("cannot send telemetry", exporter=self._name, exc_info=error)
                 return True
             else:
-                self._count(sent=len(batch) - rejected, failed=rejected)
                 self._report(None)
+                self._count(sent=len(batch) - rejected, failed=rejected)
                 return True
 
     def _count(self, *, sent: int = 0, dropped: int = 0, failed: int = 0) -> None:

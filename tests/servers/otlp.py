@@ -107,14 +107,15 @@ class Receiver:
             self._http.server_close()
         self._grpc = self._http = self._serving = None
 
-    def take(self, kind: str, request: Any, headers: dict[str, str]) -> bool:
+    def take(self, kind: str, request: Any, headers: dict[str, str]) -> int | None:
+        """Keep a request. Returns the HTTP status of its refusal, or None if it is accepted."""
         with self._lock:
             if self.refusing is not None:
                 self.tried += 1
-                return False
+                return self.refusing
             self.requests[kind].append(request)
             self.headers.append(headers)
-            return True
+            return None
 
     # --- what came
 
@@ -170,8 +171,9 @@ class _Service:
 
     def Export(self, request: Any, context: Any) -> Any:  # the name is gRPC's
         headers = {name: value for name, value in context.invocation_metadata() if isinstance(value, str)}
-        if not self._receiver.take(self._kind, request, headers):
-            busy = (self._receiver.refusing or 0) in (429, 502, 503, 504)
+        refusal = self._receiver.take(self._kind, request, headers)
+        if refusal is not None:
+            busy = refusal in (429, 502, 503, 504)
             context.abort(grpc.StatusCode.UNAVAILABLE if busy else grpc.StatusCode.INVALID_ARGUMENT, "refusing")
         return _KINDS[self._kind][1]()
 
@@ -213,9 +215,9 @@ def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
                 body = gzip.decompress(body)
             request_type, response_type = _KINDS[self.path.rpartition("/")[2]]
             headers = {name.lower(): value for name, value in self.headers.items()}
-            taken = receiver.take(self.path.rpartition("/")[2], request_type.FromString(body), headers)
+            refusal = receiver.take(self.path.rpartition("/")[2], request_type.FromString(body), headers)
             answer = response_type().SerializeToString()
-            self.send_response(200 if taken else receiver.refusing or 500)
+            self.send_response(200 if refusal is None else refusal)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", str(len(answer)))
             self.end_headers()

@@ -18,24 +18,27 @@ from sidecar.api.http.server import HttpListener
 from tests.support.api import serving
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    if scope["path"] == "/slow":
-        await asyncio.sleep(60)
-    if scope["path"] == "/read":
-        while (await receive()).get("more_body"):
-            pass
-    body = b"x" * 50_000_000 if scope["path"] == "/large" else b"ok"
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": body})
-
-
 @asynccontextmanager
 async def listening(**limits: Any) -> AsyncIterator[HttpListener]:
+    """Listen with an application whose requests for /slow take until the end of the test."""
+    ended = asyncio.Event()
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/slow":
+            await ended.wait()
+        if scope["path"] == "/read":
+            while (await receive()).get("more_body"):
+                pass
+        body = b"x" * 50_000_000 if scope["path"] == "/large" else b"ok"
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
     listener = HttpListener(app, "127.0.0.1", 0, "api", ConnectionLimits(**limits))
     await listener.start()
     try:
         yield listener
     finally:
+        ended.set()
         for connection in list(listener.connections._peers):
             connection.abort()
         await listener.stop()

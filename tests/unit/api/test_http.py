@@ -228,6 +228,7 @@ async def test_a_port_in_use_is_reported(sidecar: Sidecar) -> None:
         HttpListener(None, "127.0.0.1", int(sidecar.url.rpartition(":")[2]), "api")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow  # a process
 def test_serving_imports_no_unused_packages() -> None:
     code = (
         "import sys; from sidecar.api.http.app import build_probes; build_probes(None, None, loopback=True);"

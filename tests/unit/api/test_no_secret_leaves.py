@@ -87,6 +87,7 @@ async def planted(sidecar: Sidecar) -> list[Any]:
     return events
 
 
+@pytest.mark.slow  # asks every route
 @pytest.mark.parametrize("token", [None, READER])
 async def test_no_answer_contains_a_secret(
     tmp_path: Path, token: str | None, capsys: pytest.CaptureFixture[str]

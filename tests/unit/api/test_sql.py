@@ -21,6 +21,8 @@ from sidecar.domain.position import Position
 from tests.support.api import OPERATOR, READER, REPORTER, Sidecar, serving
 from tests.unit.cli.test_commands import within
 
+pytestmark = pytest.mark.slow  # each test starts a process of DuckDB
+
 HOSTILE = "\x1b]0;owned\x07[bold]x\u202e"
 
 

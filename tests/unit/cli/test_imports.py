@@ -45,6 +45,7 @@ def loaded(*arguments: str, **environment: str) -> set[str]:
     return modules & HEAVY | {name for name in modules if name in ("sidecar.config.schema", "sidecar.runtime.service")}
 
 
+@pytest.mark.slow  # a process for each command
 @pytest.mark.parametrize("arguments", [[], *([name] for name in COMMANDS), ["dlq", "replay"], ["replays", "pause"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert loaded(*arguments, "--help") == set()

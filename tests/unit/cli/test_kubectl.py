@@ -201,6 +201,7 @@ def _tui(*arguments: str, **environment: str) -> Any:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow  # a process
 def test_the_dashboard_says_what_failed_and_exits_as_without_a_sidecar(scene):
     scene(exec="!pods/exec is forbidden")
     done = _tui("--kube", "deploy/shop", "-n", "events")
@@ -208,6 +209,7 @@ def test_the_dashboard_says_what_failed_and_exits_as_without_a_sidecar(scene):
     assert "pods/exec is forbidden; give it with --token" in done.stderr
 
 
+@pytest.mark.slow  # a process
 def test_the_dashboard_leaves_no_forwarding_behind(scene):
     folder = scene()
     done = _tui("--kube", "deploy/shop")

@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 SAYS = """
 import logging
 import structlog
@@ -23,6 +25,7 @@ logging.getLogger("aiokafka").info("chatter")
 """
 
 
+@pytest.mark.slow  # a process
 def test_every_line_is_json_the_libraries_too() -> None:
     done = subprocess.run([sys.executable, "-c", SAYS], capture_output=True, text=True, check=True)
     ours, theirs, failed = [json.loads(line) for line in done.stderr.splitlines()]

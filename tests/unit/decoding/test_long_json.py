@@ -37,6 +37,7 @@ def test_the_value_is_the_same(value: Any, slice_bytes: int, indent: int | None)
     assert repr(read_sliced(text, slice_bytes)) == repr(read(text))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=400)
 @given(
     value=values,

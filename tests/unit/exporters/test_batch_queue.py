@@ -104,6 +104,24 @@ def test_refused_items_fail_and_the_others_are_sent(told: Told) -> None:
     assert (box.sent, box.dropped, box.failed) == (3, 0, 5)
 
 
+def test_a_reader_that_sees_a_count_sees_its_reason(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    counted: list[int] = []
+
+    class Log:
+        def warning(self, event: str, **_: object) -> None:
+            counted.append(box.failed)
+
+        def info(self, event: str, **_: object) -> None:
+            counted.append(box.sent)
+
+    monkeypatch.setattr(batch_queue, "log", Log())
+    told.answers = [Refused("no such thing")]
+    box = BatchQueue("x", told, QueueBounds(batch_items=2, linger=0))
+    box.put(items(4))
+    box.close()
+    assert (counted, box.sent, box.failed) == ([0, 0], 2, 2)
+
+
 def test_closing_does_not_wait_for_ever(told: Told) -> None:
     told.gate.clear()
     box = BatchQueue("x", told, QueueBounds(batch_items=2, linger=0))

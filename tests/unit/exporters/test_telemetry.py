@@ -98,6 +98,7 @@ def test_check_tries_every_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(check_backends(config())) == []
 
 
+@pytest.mark.slow  # a process
 def test_a_sidecar_without_exporters_loads_none_of_their_libraries() -> None:
     text = (
         "import sys; from exporters.telemetry import Telemetry"

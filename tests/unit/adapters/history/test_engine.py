@@ -18,6 +18,8 @@ from sidecar.domain.history_rows import COLUMN_NAMES, HistoryRow, encode_row, re
 from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 
+pytestmark = pytest.mark.slow  # each test starts a process of DuckDB
+
 ROWS = MAX_ROWS_PER_GROUP * 2 + 1_000
 NOW = 1_790_000_000_000
 RANGE = StoredRange("kafka", b"orders'\xff", 0, "i", "0", str(ROWS))

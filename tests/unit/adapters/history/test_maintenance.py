@@ -18,6 +18,8 @@ from sidecar.domain.history_rows import encode_row
 from sidecar.domain.ports.history import DeadLetterFate, HistoryKey, HistorySegment, HistorySelection
 from tests.contracts.history_contract import EVERYTHING, NOW, offsets, row, segment, span
 
+pytestmark = pytest.mark.slow  # each test starts a process of DuckDB
+
 HOUR_US = 3_600_000_000
 
 

@@ -162,7 +162,7 @@ def with_own_names(declared: Any, count: list[int] | None = None) -> Any:
         ({"type": "array", "items": "string"}, ["a", "b" * 70, "ü"]),
         ({"type": "array", "items": "double"}, [0.5, 1.5]),
         ({"type": "array", "items": "string"}, []),
-        ({"type": "array", "items": "long"}, list(range(500))),
+        ({"type": "array", "items": "long"}, list(range(200))),
         ({"type": "map", "values": "long"}, {"a": 1, "ü": 1_000_000}),
         ({"type": "array", "items": {"type": "array", "items": ["null", "string"]}}, [[None, "a"], [], ["b" * 99]]),
         ({"type": "long", "logicalType": "timestamp-millis"}, 1_767_225_600_000),
