@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
-from sidecar.domain.correlation.derived_trace_id import cause_of
+from sidecar.domain.derived_ids import cause_of
 from sidecar.domain.model import Event
 
 TYPICAL_ID_CHARS = 64

@@ -18,10 +18,11 @@ from msgspec import Struct
 from exporters.tracing.event_window import EventWindow
 from exporters.tracing.span_mapper import ExportSpan
 from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, stream_of
-from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, trace_id_of
+from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.correlation.duplicates import original_of
 from sidecar.domain.correlation.event_order import moment
 from sidecar.domain.correlation.flows import FlowEventStatus, build_flow, flow_event_status
+from sidecar.domain.derived_ids import cause_of, derive_trace_id
 from sidecar.domain.model import Event, Headers
 from sidecar.domain.ports.index import Node
 

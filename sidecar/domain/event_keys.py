@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sidecar.domain.history_rows import find_derived_trace_id
 from sidecar.domain.model import Event
 from sidecar.domain.ports.history import HistoryKey, HistoryWord
 
@@ -26,6 +27,13 @@ def carried_id(event: Event, word: HistoryWord) -> str | None:
         return None if event.trace_id is None else format_trace_id(event.trace_id)
     value: str | None = getattr(event, word)
     return value
+
+
+def stored_ids(event: Event) -> set[HistoryKey]:
+    """Return all keys by which the history finds an event."""
+    derived = find_derived_trace_id(event)
+    ids = carried_ids(event)
+    return ids if derived is None else ids | {HistoryKey("derived_trace_id", derived)}
 
 
 def carried_ids(event: Event) -> set[HistoryKey]:

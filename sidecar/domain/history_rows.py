@@ -16,11 +16,12 @@ import msgspec
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from sidecar.domain.derived_ids import cause_of, derive_trace_id, own_identity
 from sidecar.domain.event_bounds import UNPACKABLE, UNSIGNED_BITS, bound_event
 from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
 from sidecar.domain.position import Position
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the columns, in the metadata of every file. Columns are only ever added; see `docs/history.md`."""
 MIN_TIME_US, MAX_TIME_US = -62_135_596_800_000_000, 253_402_300_799_999_999
 """Times that a file can hold: the years 1 to 9999."""
@@ -55,6 +56,8 @@ class HistoryColumn(Struct, frozen=True):
     """One of text, integer, bigint, boolean, millis and micros."""
     value: str
     """Python expression of its value, from `event`, `position`, `schema`, `rejection` and `row`."""
+    since: int = 1
+    """Version of the columns that has it first. Files of earlier versions lack it."""
 
 
 def quote_stream(stream: str) -> str:
@@ -102,8 +105,22 @@ def _build_columns() -> tuple[HistoryColumn, ...]:
     columns += [
         HistoryColumn("body", "text", "None if body is None else str(body, 'utf-8')"),
         HistoryColumn("headers", "text", "None if headers is None else str(headers, 'utf-8')"),
+        HistoryColumn(
+            "derived_trace_id", "text", "None if event.trace_id is not None else find_derived_trace_id(event)", since=2
+        ),
     ]
     return tuple(columns)
+
+
+def find_derived_trace_id(event: Event) -> str | None:
+    """Return the trace id that is derived for an event from its own ids, as 32 hex digits; None if it carries one.
+
+    For an event that names a cause it is the one that is derived from the cause, which may have a cause itself: a
+    reader that finds the event by it has to derive the trace id again.
+    """
+    if event.trace_id is not None:
+        return None
+    return f"{derive_trace_id(event.correlation_id or cause_of(event) or own_identity(event)):032x}"
 
 
 def _columns_of(name: str, hint: Any) -> list[HistoryColumn]:
@@ -128,6 +145,7 @@ def _columns_of(name: str, hint: Any) -> list[HistoryColumn]:
 
 COLUMNS = _build_columns()
 COLUMN_NAMES = tuple(column.name for column in COLUMNS)
+SINCE_BY_COLUMN = {column.name: column.since for column in COLUMNS}
 _TYPES: dict[str, Any] = {"boolean": bool | None, "text": str | None}
 _KEYS: dict[str, str] = dict(
     zip(COLUMN_NAMES, (f"{letter}{n}" for n in ("", 1, 2, 3) for letter in string.ascii_lowercase), strict=False)
@@ -159,6 +177,7 @@ def _compile_encode(stream: str) -> Callable[[Event, str | None, bytes | None, b
     names: dict[str, Any] = {
         "Line": _Line,
         "encode": msgspec.json.Encoder().encode,
+        "find_derived_trace_id": find_derived_trace_id,
         "quote_stream": quote_stream,
         "split_offset": split_offset,
         "MAX_PLAIN": 1 << _SIGNED_BITS,

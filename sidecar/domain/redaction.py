@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from sidecar.domain.correlation.derived_trace_id import mask_id
+from sidecar.domain.derived_ids import mask_id
 from sidecar.domain.failure_fingerprint import cause_fingerprint, normalize_message
 from sidecar.domain.json_path import InvalidPath, JsonPath, PathPattern, is_union_tag, name_test, normal_form
 from sidecar.domain.model import DeadLetter, Event, Headers, Record, Rejection

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.history_rows import HistoryRow, encode_row
 from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
 from sidecar.domain.offset_ranges import OffsetRange
@@ -99,6 +100,24 @@ class HistoryContract:
             assert (await history.find(HistorySelection(keys=[key]))).rows == [whole], word
         assert (await history.find(HistorySelection(keys=[HistoryKey("trace_id", "f" * 32)]))).rows == [whole]
         assert (await history.find(HistorySelection(streams=["50%/orders\udcff"]))).rows == [whole]
+
+    async def test_rows_are_found_by_the_trace_id_that_is_derived_from_their_own_ids(self, history):
+        rows = [
+            row(1, event_id="root"),
+            row(2, event_id="b", causation_id="root"),
+            row(3, event_id="c", correlation_id="root"),
+            row(4, event_id="d", correlation_id="root", trace_id=1),
+            row(5),
+        ]
+        await history.append(segment(*rows))
+
+        async def find(text: str) -> list[int]:
+            key = HistoryKey("derived_trace_id", f"{derive_trace_id(text):032x}")
+            return offsets((await history.find(HistorySelection(keys=[key]))).rows)
+
+        assert await find("root") == [3, 2, 1]
+        assert await find(str(rows[4].event.position)) == [5]
+        assert await find("d") == []
 
     async def test_times_and_texts_that_no_file_can_hold_are_bounded(self, history):
         wild = row(1, at=(1 << 62) - NOW, observed_at=1 << 62, occurred_at=-(1 << 62), event_id="\ud800" + "x" * 1_000)

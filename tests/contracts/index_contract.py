@@ -7,8 +7,8 @@ import random
 
 import pytest
 
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.correlation.flows import build_flows, flow_event_status
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.model import Event, Rejection, SchemaRef, TraceOrigin
 from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.ports.index import Coverage, Index

@@ -22,7 +22,7 @@ from redis import Redis
 from exporters.tracing.span_ids import span_id_at
 from sidecar.adapters.brokers.redis.traits import parse_entry_id
 from sidecar.demo.embedded_valkey import EmbeddedValkey
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.position import Position
 from tests.servers.otlp import Receiver, attributes
 from tests.servers.zipkin import Zipkin

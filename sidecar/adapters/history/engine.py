@@ -38,7 +38,15 @@ from sidecar.adapters.history.file_header import FileHeader, IdFilter, RowGroup,
 from sidecar.adapters.history.id_filter import BITS_PER_ID, count_blocks, interleave
 from sidecar.domain.history_rows import SCHEMA_VERSION
 
-FILTERED_WORDS = ("event_id", "trace_id", "aggregate_id", "correlation_id", "causation_id", "replay_of")
+FILTERED_WORDS = (
+    "event_id",
+    "trace_id",
+    "aggregate_id",
+    "correlation_id",
+    "causation_id",
+    "replay_of",
+    "derived_trace_id",
+)
 """Kinds of ids that have filters."""
 
 
@@ -81,7 +89,7 @@ class HistoryEngine:
 
     def _merge(self, request: MergeRequest) -> EngineReply:
         metadata = _describe_coverage(request.covered, request.holes)
-        query = merge_files(request.sources, distinct=request.distinct)
+        query = merge_files(request.sources, distinct=request.distinct, version=request.version)
         self._connection.execute(copy_to(query, request.target, metadata))
         header = self._describe(request.target, request.covered, request.holes)
         header.replaces = request.replaces

@@ -24,8 +24,9 @@ class EngineFailure(Outage):
 class EngineClient:
     """One engine process, which works on one request at a time."""
 
-    def __init__(self, spool: Path, *, memory_bytes: int, threads: int) -> None:
-        self._arguments = (str(spool), str(memory_bytes), str(threads))
+    def __init__(self, spool: Path, *, memory_bytes: int, threads: int, nice_levels: int = 0) -> None:
+        """Create a client. `nice_levels`: priority below that of this process, where both want the processor."""
+        self._arguments = (str(spool), str(memory_bytes), str(threads), str(nice_levels))
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
         self._encode = msgspec.msgpack.Encoder().encode

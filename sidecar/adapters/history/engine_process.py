@@ -1,4 +1,6 @@
-"""The process of the history's engine: `python -m sidecar.adapters.history.engine_process SPOOL MEMORY_BYTES THREADS`.
+"""The process of the history's engine.
+
+`python -m sidecar.adapters.history.engine_process SPOOL MEMORY_BYTES THREADS NICE_LEVELS`
 
 It reads requests from its standard input and writes one reply for each to its standard output, both as MessagePack
 after four bytes with the length. It ends when its input ends, so it never outlives the sidecar.
@@ -19,15 +21,13 @@ from sidecar.adapters.history.engine import HistoryEngine
 from sidecar.adapters.history.engine_requests import EngineReply, EngineRequest
 
 LENGTH_BYTES = 4
-NICE_INCREMENT_LEVELS = 5
-"""Less processor time than the sidecar's own process where both want it."""
 
 
 def main(arguments: list[str]) -> None:
     """Serve requests until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C in a terminal reaches the whole process group
-    os.nice(NICE_INCREMENT_LEVELS)
-    spool, memory_bytes, threads = arguments
+    spool, memory_bytes, threads, nice_levels = arguments
+    os.nice(int(nice_levels))
     engine = HistoryEngine(Path(spool), memory_bytes=int(memory_bytes), threads=int(threads))
     decoder, encoder = msgspec.msgpack.Decoder(EngineRequest), msgspec.msgpack.Encoder()
     source, target = sys.stdin.buffer, sys.stdout.buffer

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from sidecar.adapters.history.file_header import FileHeader, StoredRange
+from sidecar.domain.history_rows import SCHEMA_VERSION
 
 
 class WriteRequest(Struct, tag="write"):
@@ -35,6 +36,8 @@ class MergeRequest(Struct, tag="merge"):
     replaces: list[str]
     distinct: bool
     """Sources may hold the same rows."""
+    version: int = SCHEMA_VERSION
+    """Newest version of the sources' columns."""
 
 
 class FateWriteRequest(Struct, tag="write_fates"):
@@ -54,6 +57,8 @@ class RowGroupRows(Struct, array_like=True):
     rows: int
     words: list[str]
     """Columns of which one must have one of its `values`; none: no such condition."""
+    version: int = SCHEMA_VERSION
+    """Version of the file's columns."""
 
 
 class ReadRequest(Struct, tag="read"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sidecar.adapters.history.engine_requests import ReadRequest, RowGroupRows
 from sidecar.adapters.history.id_filter import BITS_PER_ID, BLOCK_BITS
-from sidecar.domain.history_rows import COLUMNS, MAX_TIME_US, MIN_TIME_US, HistoryColumn, line_key
+from sidecar.domain.history_rows import COLUMNS, MAX_TIME_US, MIN_TIME_US, SCHEMA_VERSION, HistoryColumn, line_key
 
 MAX_LINE_BYTES = 64 << 20
 """Bytes of one line of JSON that the engine reads."""
@@ -82,9 +82,20 @@ def read_lines(path: str) -> str:
     return f"SELECT {', '.join(map(_write_column, COLUMNS))} FROM {source}"
 
 
-def merge_files(paths: Sequence[str], *, distinct: bool) -> str:
-    """Return the query of the rows in several data files, in order of the files."""
-    names = ", ".join(map(_name, COLUMNS))
+def _select(version: int) -> str:
+    """Return the columns to select from files of a version; those that it lacks are null."""
+    return ", ".join(
+        _name(column) if column.since <= version else f"NULL::{_TYPES[column.kind]} AS {_name(column)}"
+        for column in COLUMNS
+    )
+
+
+def merge_files(paths: Sequence[str], *, distinct: bool, version: int = SCHEMA_VERSION) -> str:
+    """Return the query of the rows in several data files, in order of the files.
+
+    `version`: the newest version of their columns.
+    """
+    names = _select(version)
     query = f"SELECT {names} FROM {_files(paths)}"
     return f"{query} {_once()} ORDER BY appended_at" if distinct else query
 
@@ -157,7 +168,7 @@ def read_rows(request: ReadRequest) -> tuple[str, list[object]]:
     queries, values = [], list[object]()
     for group in request.groups:
         where, ids = _group_conditions(group, request)
-        names = ", ".join(map(_name, COLUMNS))
+        names = _select(group.version)
         queries.append(f"SELECT {names} FROM {_files([group.path])} WHERE {' AND '.join([*where, *conditions])}")
         values += [*ids, *parameters]
     direction = "ASC" if request.oldest_first else "DESC"

@@ -16,6 +16,7 @@ from sidecar.adapters.history.engine_requests import FateWriteRequest, MergeRequ
 from sidecar.adapters.history.file_catalog import COMPANION, DATA, FileCatalog, HistoryFile, build_file
 from sidecar.adapters.history.file_header import read_header_length, store_range
 from sidecar.adapters.history.file_store import FileStore, StoredFile
+from sidecar.domain.history_rows import SCHEMA_VERSION
 from sidecar.domain.offset_ranges import OffsetRange, join_ranges
 from sidecar.domain.ports.history import HistoryUpkeep
 
@@ -56,7 +57,8 @@ def plan_merges(files: Iterable[HistoryFile], now_s: float) -> list[list[History
     """Return the groups of files that are to be merged into one each, oldest first."""
     folders: dict[str, list[HistoryFile]] = {}
     for file in files:
-        if file.header.rows < MIN_FULL_ROWS:
+        # A file of a later version has columns that this one would drop.
+        if file.header.rows < MIN_FULL_ROWS and file.header.schema_version <= SCHEMA_VERSION:
             folders.setdefault(file.folder, []).append(file)
     groups: list[list[HistoryFile]] = []
     for folder, small in sorted(folders.items()):
@@ -181,6 +183,7 @@ class FileMaintenance:
                 [store_range(each) for each in join_ranges(each for file in group for each in file.holes)],
                 names,
                 distinct=_count_offsets(join_ranges(covered)) < _count_offsets(covered),
+                version=max(file.header.schema_version for file in group),
             )
         )
         header = reply.header

@@ -60,6 +60,7 @@ MIN_FILTERED_ROWS = 256_000
 """Rows of a segment from which its file has filters of its own; smaller files get them when they are merged."""
 WRITE_MEMORY_BYTES, READ_MEMORY_BYTES = 256_000_000, 256_000_000
 MAX_READ_THREADS = 2
+WRITER_NICE_LEVELS = 5
 MAX_ORIGINS_PER_REQUEST = 500
 
 
@@ -75,7 +76,10 @@ class ParquetHistory:
     ) -> None:
         self._store, self._now_us = store, now_us
         self.catalog = FileCatalog(store)
-        self.writer = EngineClient(store.spool / "write", memory_bytes=WRITE_MEMORY_BYTES, threads=1)
+        # Nothing waits for what is written, but a person waits for an answer.
+        self.writer = EngineClient(
+            store.spool / "write", memory_bytes=WRITE_MEMORY_BYTES, threads=1, nice_levels=WRITER_NICE_LEVELS
+        )
         self._reader = EngineClient(store.spool / "read", memory_bytes=READ_MEMORY_BYTES, threads=MAX_READ_THREADS)
         self.search = RowSearch(self.catalog, store, self._reader)
         self.maintenance = FileMaintenance(store, self.catalog, self.writer, limits, now_us)

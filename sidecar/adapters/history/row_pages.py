@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sidecar.domain.event_keys import carried_ids
+from sidecar.domain.event_keys import stored_ids
 from sidecar.domain.history_rows import HistoryRow, quote_stream
 from sidecar.domain.ports.history import MAX_PAGE_ROWS, HistoryPage, HistorySelection
 from sidecar.domain.position import Position
@@ -47,7 +47,7 @@ def is_selected(row: HistoryRow, selection: HistorySelection) -> bool:
     """Return whether a row satisfies all conditions of a selection."""
     event = row.event
     return (
-        (not selection.keys or not carried_ids(event).isdisjoint(selection.keys))
+        (not selection.keys or not stored_ids(event).isdisjoint(selection.keys))
         and (not selection.streams or event.position.stream in selection.streams)
         and (not selection.types or event.type in selection.types)
         and (not selection.producers or event.producer in selection.producers)

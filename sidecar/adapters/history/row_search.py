@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 from msgspec import Struct
@@ -25,7 +25,7 @@ from sidecar.adapters.history.row_pages import (
 )
 from sidecar.domain.errors import Outage
 from sidecar.domain.event_bounds import bound_text
-from sidecar.domain.history_rows import HistoryRow, quote_stream, restore_row, split_offset
+from sidecar.domain.history_rows import SINCE_BY_COLUMN, HistoryRow, quote_stream, restore_row, split_offset
 from sidecar.domain.ports.history import MAX_PAGE_ROWS, HistoryPage, HistorySelection
 from sidecar.domain.position import Position
 
@@ -159,13 +159,12 @@ class RowSearch:
             if file.name not in self.unreadable and _overlaps(file.header.min_ms, file.header.max_ms, since, until)
         ]
         words = await self._choose_by_id(files, selection) if selection.keys else {}
-        every = tuple(sorted({key.word for key in selection.keys}))
         return [
-            _Candidate(file, n, first, words.get((file.name, n), every))
+            _Candidate(file, n, first, words.get((file.name, n)) or _list_words(file, selection))
             for file in files
             for n, first in enumerate(_first_rows(file))
             if _overlaps(file.header.row_groups[n].min_ms, file.header.row_groups[n].max_ms, since, until)
-            and (not selection.keys or file.header.filters is None or (file.name, n) in words)
+            and (not selection.keys or _may_have_keys(file, n, selection, words))
         ]
 
     async def _choose_by_id(
@@ -217,7 +216,13 @@ class RowSearch:
             by_file.setdefault(each.file.name, []).append(each)
         paths = await asyncio.gather(*(self._open(each) for each in by_file.values()))
         groups = [
-            RowGroupRows(path, each.first, each.file.header.row_groups[each.group].rows, list(each.words))
+            RowGroupRows(
+                path,
+                each.first,
+                each.file.header.row_groups[each.group].rows,
+                list(each.words),
+                each.file.header.schema_version,
+            )
             for path, group in zip(paths, by_file.values(), strict=True)
             for each in group
         ]
@@ -263,6 +268,21 @@ def _order_values(after: RowOrder) -> list[object]:
     moment, system, stream, partition, offset, incarnation = after
     high, low = split_offset(offset)
     return [moment, system, stream, partition, high, low < 0, low, incarnation]
+
+
+def _list_words(file: HistoryFile, selection: HistorySelection) -> tuple[str, ...]:
+    """Return the kinds of ids of a selection for which a file has columns."""
+    return tuple(
+        sorted({key.word for key in selection.keys if SINCE_BY_COLUMN[key.word] <= file.header.schema_version})
+    )
+
+
+def _may_have_keys(
+    file: HistoryFile, group: int, selection: HistorySelection, words: Mapping[tuple[str, int], tuple[str, ...]]
+) -> bool:
+    if file.header.filters is None:
+        return bool(_list_words(file, selection))
+    return (file.name, group) in words
 
 
 def _first_rows(file: HistoryFile) -> list[int]:

@@ -82,10 +82,10 @@ def build_views(
 
 def _union_rows(distinct: Sequence[str], overlapping: Sequence[str], *, by_name: bool) -> str:
     names = ", ".join(f'"{column.name}"' for column in COLUMNS)
-    queries = [f"SELECT {names} FROM {_read(distinct, by_name=by_name)}"] if distinct else []
+    queries = [f"SELECT {names} FROM {_read_rows(distinct, by_name=by_name)}"] if distinct else []
     if overlapping:
         once = f"row_number() OVER (PARTITION BY {', '.join(_PLACE)} ORDER BY observed_at DESC) = 1"
-        queries.append(f"SELECT {names} FROM {_read(overlapping, by_name=by_name)} QUALIFY {once}")
+        queries.append(f"SELECT {names} FROM {_read_rows(overlapping, by_name=by_name)} QUALIFY {once}")
     if not queries:
         columns = ", ".join(f'NULL::{_TYPES[column.kind]} AS "{column.name}"' for column in COLUMNS)
         queries.append(f"SELECT {columns} WHERE false")
@@ -97,6 +97,14 @@ def _union_fates(paths: Sequence[str]) -> str:
         return f"SELECT DISTINCT {', '.join(FATE_COLUMNS)} FROM {_read(paths, by_name=True)}"
     columns = ", ".join(f"NULL::{_TYPES[kind]} AS {name}" for name, kind in FATE_COLUMNS.items())
     return f"SELECT {columns} WHERE false"
+
+
+def _read_rows(paths: Sequence[str], *, by_name: bool) -> str:
+    """Return the source of rows; with `by_name`, files of any version of the columns."""
+    if not by_name:
+        return _read(paths, by_name=False)
+    none = ", ".join(f'NULL::{_TYPES[column.kind]} AS "{column.name}"' for column in COLUMNS)
+    return f"(SELECT * FROM {_read(paths, by_name=True)} UNION ALL BY NAME SELECT {none} WHERE false)"
 
 
 def _read(paths: Sequence[str], *, by_name: bool) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sidecar.decoding.trace_context import TraceContext, parse_starting_trace
 from sidecar.decoding.wire_format import SchemaId
-from sidecar.domain.correlation.derived_trace_id import mask_id
+from sidecar.domain.derived_ids import mask_id
 
 CONTENT_TYPE = b"application/cloudevents+json"
 _REQUIRED = ("specversion", "id", "source", "type")

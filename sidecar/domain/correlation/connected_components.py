@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone
+from sidecar.domain.derived_ids import derive_trace_id, is_standalone
 from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 

@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest, stream_of
 from sidecar.domain.correlation.connected_components import connect_events, format_key
-from sidecar.domain.correlation.derived_trace_id import cause_of, trace_id_of
+from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.correlation.duplicates import original_of, status_of
 from sidecar.domain.correlation.event_order import append_moment, moment
 from sidecar.domain.correlation.hops import Hops, fold_hops
+from sidecar.domain.derived_ids import cause_of
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow, Node
 

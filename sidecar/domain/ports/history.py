@@ -15,8 +15,11 @@ from sidecar.domain.history_rows import HistoryRow
 from sidecar.domain.offset_ranges import OffsetRange
 from sidecar.domain.position import Position
 
-HistoryWord = Literal["event_id", "trace_id", "aggregate_id", "correlation_id", "causation_id", "replay_of"]
-"""Field of an event by which the history finds it without reading all rows."""
+HistoryWord = Literal[
+    "event_id", "trace_id", "aggregate_id", "correlation_id", "causation_id", "replay_of", "derived_trace_id"
+]
+"""Field of an event by which the history finds it without reading all rows. `derived_trace_id` is no field: it is what
+`history_rows.find_derived_trace_id` returns."""
 MAX_PAGE_ROWS = 10_000
 """Rows on one page at most, even if a caller requests more."""
 
@@ -26,8 +29,7 @@ class HistoryKey(Struct, frozen=True, order=True):
 
     word: HistoryWord
     value: str
-    """The id as text; a trace id as 32 lower-case hex digits. Only ids in records are found, because a derived trace id
-    is not a column."""
+    """The id as text; a trace id as 32 lower-case hex digits."""
 
 
 class DeadLetterFate(Struct, frozen=True):

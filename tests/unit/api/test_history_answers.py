@@ -15,7 +15,7 @@ import pytest_asyncio
 from sidecar.adapters.history.memory import MemoryHistory
 from sidecar.api.client.client import NotFound
 from sidecar.api.services.picture import broker_search
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.errors import Outage
 from sidecar.domain.history_rows import HistoryRow, encode_row
 from sidecar.domain.json_safe import encode_json, to_json_values

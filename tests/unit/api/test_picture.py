@@ -16,6 +16,7 @@ from sidecar.adapters.history.memory import MemoryHistory
 from sidecar.adapters.index.memory.index import MemoryIndex
 from sidecar.api.services.picture.picture import EventPicture
 from sidecar.domain.correlation.flows import build_flows
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.history_rows import HistoryRow, encode_row
 from sidecar.domain.model import Event
 from sidecar.domain.ports.history import HistorySegment
@@ -73,6 +74,12 @@ async def compare(events: list[Event], join: frozenset[str], max_flow: int, dice
     for id in ("a", "b", "x", "4711", "gone", f"{1:032x}", f"{2:032x}"):
         assert plain(await picture.lookup(id)) == await everything.lookup(id), id
         assert plain(await picture.flow(id)) == await everything.flow(id), id
+    for id in (f"{derive_trace_id(text):032x}" for text in ("a", "b", "x")):
+        nodes, expected_nodes = plain(await picture.lookup(id)), await everything.lookup(id)
+        if all(event.trace_id is None for event in events):
+            assert nodes == expected_nodes, id
+        else:  # an event that carries a trace id may hide the root from which those of its effects are derived
+            assert all(node in expected_nodes for node in nodes), id
     assert plain(await picture.aggregate("4711")) == await everything.aggregate("4711")
     for event in events:
         node = await picture.at(event.position)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id, mask_id
+from sidecar.domain.derived_ids import derive_trace_id, mask_id
 from sidecar.domain.model import Event, Rejection
 from sidecar.domain.position import Position
 from sidecar.domain.redaction import HIDDEN, Redactor

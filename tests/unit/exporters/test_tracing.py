@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 from exporters.tracing.sampling import in_sample, sample_bound, sampling_from_environment
 from sidecar.config.schema import SamplingConfig
 from sidecar.config.value_types import Duration
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.model import Decoded, Record, Rejection, TraceOrigin
 from tests.support.spans import Bench
 

@@ -24,8 +24,8 @@ from sidecar.adapters.index.memory.segment import (
 )
 from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.domain.correlation.connected_components import connect_events
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id
 from sidecar.domain.correlation.event_order import append_moment
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.model import Event
 
 MIN_MOVES_PER_RUN_EVENTS = 10_000

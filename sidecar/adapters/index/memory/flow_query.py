@@ -13,10 +13,10 @@ from sidecar.adapters.index.memory.segment import DERIVED, IDS, Segment, derived
 from sidecar.adapters.index.memory.store_reader import StoreReader
 from sidecar.domain.correlation.causality import Stream, find_stated_parents, infer_parents, order_forest
 from sidecar.domain.correlation.connected_components import Key, carried_keys, cause_key, format_key
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone
 from sidecar.domain.correlation.event_order import append_moment, moment
 from sidecar.domain.correlation.flows import build_node
 from sidecar.domain.correlation.hops import fold_hops
+from sidecar.domain.derived_ids import derive_trace_id, is_standalone
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Flow
 from sidecar.domain.position import Position

@@ -23,7 +23,7 @@ from sidecar.adapters.index.memory.packed_events import (
     unpack_head,
 )
 from sidecar.domain.correlation.causality import Stream
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id, is_standalone, own_identity
+from sidecar.domain.derived_ids import derive_trace_id, is_standalone, own_identity
 from sidecar.domain.model import Event
 from sidecar.domain.position import Partition
 

@@ -23,10 +23,11 @@ from sidecar.adapters.index.memory.segment import (
 )
 from sidecar.adapters.index.memory.store import SegmentStore
 from sidecar.domain.correlation.connected_components import Key
-from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, trace_id_source
+from sidecar.domain.correlation.derived_trace_id import trace_id_source
 from sidecar.domain.correlation.duplicates import MAX_EVENTS_PER_ID, original_of, status_of
 from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.correlation.flows import FlowEventStatus
+from sidecar.domain.derived_ids import cause_of, derive_trace_id
 from sidecar.domain.model import Event
 from sidecar.domain.ports.history import HistoryKey
 from sidecar.domain.ports.index import Node

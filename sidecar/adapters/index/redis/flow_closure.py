@@ -13,9 +13,10 @@ from sidecar.adapters.index.redis.shards import ShardClients
 from sidecar.adapters.redis_client.connection_pool import Command
 from sidecar.domain.correlation.causality import Stream
 from sidecar.domain.correlation.connected_components import Key, carried_keys, cause_key
-from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, is_standalone, trace_id_of
+from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.correlation.flows import FlowEventStatus, flow_event_status
+from sidecar.domain.derived_ids import cause_of, derive_trace_id, is_standalone
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Position

@@ -33,7 +33,7 @@ from msgspec import Struct
 
 from sidecar.adapters.index.event_codec import EventCodec
 from sidecar.domain.broker_traits import traits_of
-from sidecar.domain.correlation.derived_trace_id import digest_id
+from sidecar.domain.derived_ids import digest_id
 from sidecar.domain.model import Event, SchemaRef
 from sidecar.domain.position import Partition
 

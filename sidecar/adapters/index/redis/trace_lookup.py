@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from sidecar.adapters.index.redis.fetcher import Name
 from sidecar.adapters.index.redis.flow_closure import FlowReader, derived_hash
 from sidecar.adapters.index.redis.key_layout import id_hash, trace_hash
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.model import Event
 
 

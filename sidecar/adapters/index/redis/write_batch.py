@@ -22,7 +22,7 @@ from sidecar.adapters.index.redis.key_layout import (
 )
 from sidecar.adapters.index.redis.lua_scripts import WRITE_EVENTS, WRITE_LISTS
 from sidecar.adapters.redis_client.connection_pool import Argument, Command
-from sidecar.domain.correlation.derived_trace_id import is_standalone, own_identity
+from sidecar.domain.derived_ids import is_standalone, own_identity
 from sidecar.domain.event_bounds import UNPACKABLE, bound_event
 from sidecar.domain.model import Event
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from sidecar.api.services.aggregates.sequence import Numbers, SequenceChoice, SequenceReader
-from sidecar.domain.correlation.derived_trace_id import cause_of
 from sidecar.domain.correlation.event_order import Moment, moment
+from sidecar.domain.derived_ids import cause_of
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Partition, Position

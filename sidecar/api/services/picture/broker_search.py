@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Sequence
 from msgspec import Struct
 
 from sidecar.api.services.payloads import PayloadReader
-from sidecar.domain.correlation.derived_trace_id import derive_trace_id, own_identity
+from sidecar.domain.derived_ids import derive_trace_id, own_identity
 from sidecar.domain.errors import Outage, Refused
 from sidecar.domain.event_keys import carried_ids, format_trace_id
 from sidecar.domain.model import Event, Record

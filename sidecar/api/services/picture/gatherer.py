@@ -20,10 +20,11 @@ from typing import Protocol
 from sidecar.api.services.search import SearchableIndex
 from sidecar.domain.correlation.causality import Stream, stream_of
 from sidecar.domain.correlation.connected_components import Key, carried_keys, cause_key
-from sidecar.domain.correlation.derived_trace_id import cause_of, derive_trace_id, is_standalone, trace_id_of
+from sidecar.domain.correlation.derived_trace_id import trace_id_of
 from sidecar.domain.correlation.duplicates import MAX_EVENTS_PER_ID
 from sidecar.domain.correlation.event_order import append_moment
 from sidecar.domain.correlation.flows import FlowEventStatus, flow_event_status
+from sidecar.domain.derived_ids import cause_of, derive_trace_id, is_standalone
 from sidecar.domain.event_keys import carried_ids, format_trace_id
 from sidecar.domain.history_rows import HistoryRow
 from sidecar.domain.model import Event
@@ -153,6 +154,21 @@ class EventGatherer:
             if len(left) < len(wanted):
                 wanted, cursor = left, None  # a cursor belongs to its selection
             await asyncio.sleep(0)
+
+    async def fetch_derived(self, trace_id: int) -> list[Event]:
+        """Fetch the events whose trace id may be derived as this one, with their effects; `learn` has to follow."""
+        key = HistoryKey("derived_trace_id", format_trace_id(trace_id))
+        page = await self._history.find(HistorySelection(keys=[key]), limit=self._max_flow + 1)
+        self.add((row.event for row in page.rows), "history")
+        candidates = {row.event.position: self.events[row.event.position] for row in page.rows}
+        frontier = list(candidates.values())
+        while frontier and len(candidates) <= self._max_flow:
+            names = {event.event_id for event in frontier if event.event_id is not None}
+            await self.fetch(HistoryKey("causation_id", name) for name in names)
+            effects = [effect for name in names for effect in self.under("causation_id", name)]
+            frontier = [each for each in effects if each.position not in candidates and _derives_from(each) is not None]
+            candidates.update({effect.position: effect for effect in frontier})
+        return list(candidates.values())
 
     async def fetch_positions(self, positions: Sequence[Position]) -> None:
         """Fetch the events at these positions."""

@@ -90,6 +90,7 @@ class EventPicture:
         if trace_id is not None:
             derived = [node.event for node in await self._index.lookup(id) if node.trace_id == trace_id]
             gatherer.add(derived, "index")
+            derived += await gatherer.fetch_derived(trace_id)
             known = {event.position: event for event in gatherer.under("trace_id", format_trace_id(trace_id))}
             await gatherer.learn(derived)
             known.update({event.position: event for event in derived if gatherer.trace_id_of(event) == trace_id})

@@ -14,7 +14,7 @@ from sidecar.adapters.history.engine_requests import MergeRequest, ReadRequest, 
 from sidecar.adapters.history.engine_sql import MAX_ROWS_PER_GROUP
 from sidecar.adapters.history.file_header import StoredRange, decode_header, header_bytes
 from sidecar.adapters.history.id_filter import find_row_groups, hash_id, locate_blocks
-from sidecar.domain.history_rows import COLUMN_NAMES, HistoryRow, encode_row, restore_row
+from sidecar.domain.history_rows import COLUMN_NAMES, SCHEMA_VERSION, HistoryRow, encode_row, restore_row
 from sidecar.domain.model import Event
 from sidecar.domain.position import Position
 
@@ -67,7 +67,7 @@ def test_the_header_describes_the_file(written):
         for key, value in duckdb.execute("SELECT key, value FROM parquet_kv_metadata(?)", [path]).fetchall()
     }
     assert json.loads(metadata["tracecar.covered"])[0]["end"] == str(ROWS)
-    assert metadata["tracecar.schema_version"] == "1"
+    assert metadata["tracecar.schema_version"] == str(SCHEMA_VERSION)
     assert duckdb.execute("SELECT count(*), max(appended_at)::VARCHAR FROM read_parquet(?)", [path]).fetchone() == (
         ROWS,
         "2026-09-21 14:14:01.959",

@@ -9,13 +9,18 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from msgspec.structs import replace
 
 from sidecar.adapters.history.directory_store import DirectoryStore
+from sidecar.adapters.history.file_header import decode_header, encode_companion
 from sidecar.adapters.history.file_maintenance import HistoryLimits
 from sidecar.adapters.history.parquet_history import ParquetHistory
+from sidecar.adapters.history.sql_runner import HistorySqlRunner
+from sidecar.domain.derived_ids import derive_trace_id
 from sidecar.domain.errors import Outage
-from sidecar.domain.history_rows import encode_row
+from sidecar.domain.history_rows import SCHEMA_VERSION, encode_row
 from sidecar.domain.ports.history import DeadLetterFate, HistoryKey, HistorySegment, HistorySelection
+from sidecar.domain.ports.history_sql import SqlLimits
 from tests.contracts.history_contract import EVERYTHING, NOW, offsets, row, segment, span
 
 pytestmark = pytest.mark.slow  # each test starts a process of DuckDB
@@ -175,6 +180,48 @@ async def test_what_is_too_much_is_deleted_oldest_first(place):
     history.maintenance._limits = HistoryLimits(age_s=10**9, size_bytes=2 * size + size // 2)
     await history.maintain()
     assert await everything(history) == [2, 1]
+
+
+def rewrite(data: Path, columns: str, version: int, **changes: object) -> None:
+    """Write a data file again with other columns, as another version of Tracecar would have written it."""
+    copy = data.with_suffix(".copy")
+    rows = f"SELECT {columns} FROM read_parquet('{data}', hive_partitioning = false)"
+    duckdb.execute(f"COPY ({rows}) TO '{copy}' (FORMAT parquet)")
+    os.replace(copy, data)
+    header = decode_header(data.with_suffix(".idx").read_bytes())
+    (group,) = header.row_groups
+    size = data.stat().st_size
+    header.schema_version, header.size_bytes, header.footer_bytes = version, size, size - 4
+    header.row_groups = [replace(group, start=4, length=0)]
+    data.with_suffix(".idx").write_bytes(encode_companion(header, b""))
+
+
+async def test_files_of_older_and_newer_versions_of_the_columns_stand_side_by_side(place):
+    history = place.open()
+    await write(history, 1, 2, 3, 4)
+    oldest, older, _, newer = place.files()
+    rewrite(oldest, "* EXCLUDE (derived_trace_id)", 1)
+    rewrite(older, "* EXCLUDE (derived_trace_id)", 1)
+    rewrite(newer, "*, 'later' AS column_of_a_later_version", SCHEMA_VERSION + 1)
+    reader = place.open()
+    runner = HistorySqlRunner(reader.catalog, DirectoryStore(place.path), copies=False)
+
+    async def check(derived: list[int]) -> None:
+        assert await everything(reader) == [4, 3, 2, 1]
+        assert not reader.search.unreadable
+        page = await reader.find(HistorySelection(keys=[HistoryKey("event_id", "e-1")]))
+        assert offsets(page.rows) == [1]
+        keys = [HistoryKey("derived_trace_id", f"{derive_trace_id(f'e-{number}'):032x}") for number in range(1, 5)]
+        assert offsets((await reader.find(HistorySelection(keys=keys))).rows) == derived
+        answer = await runner.run("SELECT event_id, derived_trace_id IS NULL FROM events ORDER BY 1", SqlLimits())
+        assert answer.rows == [[f"e-{number}", number not in derived] for number in range(1, 5)]
+
+    await check([4, 3])
+    place.clock.now_us += 2 * HOUR_US
+    await reader.maintain()
+    assert len(place.files()) == 2  # a file with columns that this version does not know is not merged
+    assert newer in place.files()
+    await check([4, 3])
 
 
 async def test_hostile_files_are_left_out_and_the_rest_is_answered(place):
