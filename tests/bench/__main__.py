@@ -17,18 +17,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench import event_producer, otlp_collector, report, shared
+from tests.bench import event_producer, otlp_collector, report, shared, size
 
 Result = dict[str, Any]
 
 
-KINDS = ("kafka", "redis", "further", "scan", "letters", "size", "latency", "export", "shared", "dashboard")
+KINDS = ("kafka", "redis", "further", "scan", "letters", "size", "idle", "latency", "export", "shared", "dashboard")
 
 
 def side(module: str, **arguments: object) -> Result:
     """Run one measured side as a process of its own; it prints one JSON object as its last line."""
     done = subprocess.run(
         [sys.executable, "-m", f"tests.bench.{module}", json.dumps(arguments)],
+        env=size.WITH_BYTECODE,
         stdout=subprocess.PIPE,
         text=True,
         check=False,
@@ -243,7 +244,7 @@ def main() -> None:
     print(f"unit: the bare decoding of an event takes {decoding['value']:.2f} µs of processor time")
     if "size" in wanted:
         rows += side("size")["rows"]
-    if wanted & {"kafka", "further", "scan", "latency", "letters", "export"}:
+    if wanted & {"kafka", "further", "scan", "idle", "latency", "letters", "export"}:
         with kafka() as address:
             if "kafka" in wanted:
                 rows += list(throughput("kafka", address, options))
@@ -251,6 +252,8 @@ def main() -> None:
                 rows += list(further(address, options))
             if "scan" in wanted:
                 rows += list(scanned(address, options))
+            if "idle" in wanted:
+                rows += side("idle", system="kafka", address=address, stream="bench.idle", group="idle")["rows"]
             if "letters" in wanted:
                 rows += list(dead_letters(address, options, decoding))
             if "export" in wanted:

@@ -88,8 +88,11 @@ async def read_bare(address: str, stream: str) -> dict[str, Any]:
 @asynccontextmanager
 async def _broker(address: str, stream: str) -> AsyncIterator[tuple[Any, Any]]:
     from sidecar.adapters.brokers.kafka.broker import KafkaBroker
+    from sidecar.adapters.brokers.kafka.traits import KAFKA_TRAITS
+    from sidecar.domain.broker_traits import register_traits
     from sidecar.runtime.wiring import BrokerSource
 
+    register_traits(KAFKA_TRAITS)
     source = config.KafkaConfig(bootstrap_servers=address, topics=[stream], group_id=f"tracecar.bench-{time.time_ns()}")
     naming = config.Config(service="bench", sources=config.SourcesConfig(kafka=source)).stream_names(
         source.group_id or ""

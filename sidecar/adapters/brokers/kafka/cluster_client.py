@@ -89,6 +89,8 @@ class KafkaCluster:
         self.client: Any = connector.client()
         self._coordinators: dict[tuple[object, str], int] = {}
         self._has_topic_ids = True
+        self._id_lookups: dict[str, asyncio.Task[bytes | None]] = {}
+        self._id_lock = asyncio.Lock()
 
     async def start(self) -> None:
         """Connect. Raises Outage if no server can be reached, Refused if the cluster does not let us in."""
@@ -206,9 +208,19 @@ class KafkaCluster:
     async def topic_id(self, name: str) -> bytes | None:
         """Return a topic's id; None if the broker has no topic ids.
 
+        One request that was not sent yet serves all callers, because the partitions of a topic are acquired together.
         Raises UnknownTopicOrPartitionError if there is no such topic.
         """
-        topic_id = (await self.topic_ids([name])).get(name)
+        lookup = self._id_lookups.get(name)
+        if lookup is None:
+            lookup = self._id_lookups[name] = asyncio.create_task(self._look_up_id(name), name=f"id of {name}")
+            lookup.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return await asyncio.shield(lookup)
+
+    async def _look_up_id(self, name: str) -> bytes | None:
+        async with self._id_lock:
+            del self._id_lookups[name]
+            topic_id = (await self.topic_ids([name])).get(name)
         if topic_id is None and self._has_topic_ids and name not in await self.topics([name]):
             raise kafka.UnknownTopicOrPartitionError(name)
         return topic_id

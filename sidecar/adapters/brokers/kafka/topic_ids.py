@@ -46,6 +46,45 @@ class _Uuid(AbstractType[bytes]):  # type: ignore[misc]  # aiokafka is untyped
         return data.read(TOPIC_ID_BYTES)
 
 
+class _SkippedPartitions(AbstractType[int]):  # type: ignore[misc]
+    """Partitions of a topic, which are not read: aiokafka takes 30 µs for each of them."""
+
+    FIXED_BYTES = 14
+    """Error code, number, leader and leader epoch."""
+    REPLICA_LIST_COUNT = 3
+    """Replicas, replicas in sync and replicas offline, of four bytes each."""
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> int:
+        """Return the number of partitions."""
+        at = data.tell()
+        with data.getbuffer() as view:
+            length, at = _read_number(view, at)
+            for _ in range(length - 1):
+                at += cls.FIXED_BYTES
+                for _ in range(cls.REPLICA_LIST_COUNT):
+                    entries, at = _read_number(view, at)
+                    at += 4 * max(0, entries - 1)
+                tags, at = _read_number(view, at)
+                for _ in range(tags):
+                    _, at = _read_number(view, at)
+                    size, at = _read_number(view, at)
+                    at += size
+        data.seek(at)
+        return max(0, length - 1)
+
+
+def _read_number(view: memoryview, at: int) -> tuple[int, int]:
+    """Read an unsigned number of variable length, and the index after it."""
+    byte = view[at]
+    number, shift, at = byte & 0x7F, 7, at + 1
+    while byte > 0x7F:
+        byte = view[at]
+        number |= (byte & 0x7F) << shift
+        shift, at = shift + 7, at + 1
+    return number, at
+
+
 _TEXT = CompactString("utf-8")
 _NUMBERS = CompactArray(Int32)
 
@@ -67,19 +106,7 @@ class _MetadataResponse(Response):  # type: ignore[misc]
                 ("name", _TEXT),
                 ("topic_id", _Uuid),
                 ("is_internal", Boolean),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("error_code", Int16),
-                        ("number", Int32),
-                        ("leader", Int32),
-                        ("leader_epoch", Int32),
-                        ("replicas", _NUMBERS),
-                        ("isr", _NUMBERS),
-                        ("offline_replicas", _NUMBERS),
-                        ("tags", TaggedFields),
-                    ),
-                ),
+                ("partition_count", _SkippedPartitions),
                 ("authorized_operations", Int32),
                 ("tags", TaggedFields),
             ),
