@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from typer.core import TyperArgument, TyperCommand
 
 from sidecar.cli.options import OutputFormat
+from sidecar.cli.plain_mode import build_plain_option
 from sidecar.cli.plain_values import use_plain_values
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class PlainCommand(TyperCommand):
 
     def get_params(self, ctx: Context) -> list[Parameter]:
         """Return all parameters, those for help included."""
-        return use_plain_values(super().get_params(ctx))
+        return use_plain_values([*super().get_params(ctx), build_plain_option()])
 
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         """Write the arguments and options."""

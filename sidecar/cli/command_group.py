@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from typer.core import TyperGroup
 
+from sidecar.cli.plain_mode import build_plain_option
 from sidecar.cli.plain_values import use_plain_values
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class CommandGroup(TyperGroup):
 
     def get_params(self, ctx: Context) -> list[Parameter]:
         """Return all parameters, those for help included."""
-        return use_plain_values(super().get_params(ctx))
+        return use_plain_values([*super().get_params(ctx), build_plain_option()])
 
     def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
         """Find the subcommand, and put the group's own options in front of its arguments."""

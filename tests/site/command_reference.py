@@ -14,7 +14,9 @@ _HEAD = """\
 # Command line
 
 Written from the commands of `tracecar`. `--url` (`TRACECAR_URL`) and `--token` (`TRACECAR_TOKEN`) name the sidecar.
-With `--json`, a list prints one JSON object a line. Exit codes are in [compatibility](compatibility.md#command-line).
+With `--json`, a list prints one JSON object a line. `--plain` (`TRACECAR_PLAIN=1`), which every command has, prints
+lines to be read one after another, as by a screen reader. Exit codes are in
+[compatibility](compatibility.md#command-line).
 """
 
 

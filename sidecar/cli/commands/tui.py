@@ -13,10 +13,15 @@ from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import examples
 from sidecar.cli.errors import FAILED_CODE, UNREACHABLE_CODE, print_error
 from sidecar.cli.options import URL, Connection, Token, Url
+from sidecar.cli.plain_mode import is_plain
 
 if TYPE_CHECKING:
     from sidecar.api.models.links import DashboardLink
 
+_PLAIN_ADVICE = (
+    "use tracecar status, events, flow ID, dlq groups, dlq show ID and dlq replay with --plain, or "
+    "tracecar flow ID -o html for a page"
+)
 TraceUrl = Annotated[
     str | None,
     typer.Option(
@@ -123,6 +128,9 @@ def _show(
         from tui.web_server import serve
 
         return serve(connection.url, trace_url, port, link)
+    if is_plain():
+        print_error("the dashboard has no plain mode: " + _PLAIN_ADVICE)
+        return FAILED_CODE
     if not sys.stdout.isatty() and "TEXTUAL_DRIVER" not in os.environ:
         print_error("the dashboard needs a terminal: use --web for a browser, or tracecar events, flow and status")
         return FAILED_CODE

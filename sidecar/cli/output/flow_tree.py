@@ -19,7 +19,9 @@ from sidecar.api.documents.flow_walk import (
 )
 from sidecar.cli.output.consumer_groups import describe_flow_readers
 from sidecar.cli.output.coverage import describe_coverage
+from sidecar.cli.output.paragraphs import print_linear_flow
 from sidecar.cli.output.tables import STYLES, create_console, print_note
+from sidecar.cli.plain_mode import is_plain
 from sidecar.cli.sanitize import sanitize_line
 
 if TYPE_CHECKING:
@@ -35,6 +37,10 @@ def print_flow(flow: models.FlowModel) -> None:
     """Print the summary of a flow and its events as a tree."""
     from rich.text import Text
 
+    if is_plain():
+        print_linear_flow(flow)
+        _print_notes(flow)
+        return
     out = create_console()
     duration = "" if flow.duration_ms is None else f" in {format_elapsed(flow.duration_ms)}"
     out.print(
@@ -59,6 +65,11 @@ def print_flow(flow: models.FlowModel) -> None:
             out.print(line, no_wrap=True, overflow="ellipsis", crop=True)
         else:
             sys.stdout.write(line.plain + "\n")
+    _print_notes(flow)
+
+
+def _print_notes(flow: models.FlowModel) -> None:
+    """Print what the flow may lack."""
     if flow.elsewhere:
         more = f"{'at least ' if flow.elsewhere >= 1_000 else ''}{count_events(flow.elsewhere, 'more event')}"
         print_note(f"{more} with this id in earlier flows: list them with tracecar aggregate ID or tracecar events ID")

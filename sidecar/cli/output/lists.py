@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from sidecar.cli.errors import print_suggestion, run_client
 from sidecar.cli.options import Connection, OutputFormat
 from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_note, print_table
+from sidecar.cli.plain_mode import draws_on
 
 if TYPE_CHECKING:
     from sidecar.api.client.client import Client
@@ -59,7 +60,7 @@ def show_list(
     printed: dict[object, bytes] = {}
     while True:
         page = run_client(fetch_page())
-        if output in (None, OutputFormat.WIDE) and sys.stdout.isatty():
+        if output in (None, OutputFormat.WIDE) and draws_on():
             sys.stdout.write(CLEAR_SCREEN)
             print_list(view, page.items, output)
         elif changed := _select_changed(view, page.items, printed):
@@ -71,7 +72,7 @@ def show_list(
 def repeat(show: Callable[[], None], *, watch: bool) -> None:
     """Show something once; with `watch` again every two seconds, in place of the earlier output on a terminal."""
     while True:
-        if watch and sys.stdout.isatty():
+        if watch and draws_on():
             sys.stdout.write(CLEAR_SCREEN)
         show()
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.cli.errors import FAILED_CODE
 from sidecar.cli.output.tables import print_json, print_line, print_note
+from sidecar.cli.plain_mode import draws_on
 from sidecar.cli.sanitize import sanitize_line
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class ReplayProgressBar:
 
     def __init__(self, started: ReplayModel) -> None:
         self._skipped_at_start = started.skipped
-        self._terminal = sys.stderr.isatty()
+        self._terminal = draws_on(sys.stderr)
         self._shown, self._printed_at, self._printed = False, time.monotonic(), ""
         self._note = ""
         """The latest note, which is not repeated."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from sidecar.cli.output.paragraphs import print_facts
 from sidecar.cli.output.tables import (
     COLUMN_GAP_WIDTH,
     TableColumn,
@@ -15,6 +16,7 @@ from sidecar.cli.output.tables import (
     plan_widths,
     style_status,
 )
+from sidecar.cli.plain_mode import draws_on, is_plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +33,10 @@ class RowStream:
     """
 
     def __init__(self, columns: Sequence[TableColumn], *, wide: bool = False) -> None:
-        self._console = create_console() if sys.stdout.isatty() and not wide else None
+        self._console = create_console() if draws_on() and not wide else None
+        self._names, self._plain = [column.header for column in columns], is_plain()
+        if self._plain:
+            return
         if self._console is None:
             sys.stdout.write("\t".join(column.name for column in columns) + "\n")
             sys.stdout.flush()
@@ -41,6 +46,9 @@ class RowStream:
 
     def print(self, row: Sequence[object]) -> None:
         """Print a row."""
+        if self._plain:
+            print_facts(self._names, [format_cell(value) for value in row])
+            return
         if self._console is None:
             sys.stdout.write("\t".join(format_cell(value) for value in row) + "\n")
             sys.stdout.flush()
@@ -63,7 +71,7 @@ class ScanProgressLine:
     """The progress of a scan on one line of a terminal's stderr; nothing elsewhere."""
 
     def __init__(self) -> None:
-        self._terminal = sys.stderr.isatty()
+        self._terminal = draws_on(sys.stderr)
         self._shown_at = 0.0
         self._shown = False
 

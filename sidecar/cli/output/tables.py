@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.cli.errors import exit_unread
+from sidecar.cli.output.paragraphs import print_paragraphs
+from sidecar.cli.plain_mode import draws_on, is_plain
 from sidecar.cli.sanitize import sanitize_json, sanitize_line, sanitize_lines
 
 if TYPE_CHECKING:
@@ -92,7 +94,9 @@ def create_console() -> Console:
         def on_broken_pipe(self) -> None:
             exit_unread()
 
-    return PipedConsole(highlight=False, markup=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+    return PipedConsole(
+        highlight=False, markup=False, emoji=False, soft_wrap=not draws_on(), no_color=is_plain() or None
+    )
 
 
 def style_status(value: str) -> Text:
@@ -119,6 +123,10 @@ def print_table(
         empty: Message for an empty table on a terminal.
         wide: Print all columns uncut, also if they do not fit the terminal.
     """
+    if is_plain():
+        names = [column.header for column in columns]
+        print_paragraphs(names, [[format_cell(value) for value in row] for row in rows], empty=empty)
+        return
     if not sys.stdout.isatty():
         _print_tabs(columns, rows)
         return
