@@ -89,10 +89,6 @@ def test_templates_of_helm_are_rendered(text: str, expected: str) -> None:
 )
 def test_what_a_template_renders_stays_a_text(text: str) -> None:
     """It cannot change the YAML around it."""
-    assert (
-        _annotation(f"{{{{ b64dec .Values.global.text }}}}{text}".replace("{{ b64dec .Values.global.text }}", ""))
-        == text
-    )
     values = {"config": REDIS, "global": {"text": text}, "commonAnnotations": {"a": "{{ .Values.global.text }}"}}
     assert of_kind(rendered(values), "ConfigMap")["metadata"]["annotations"]["a"] == text
 
@@ -118,4 +114,4 @@ def test_every_function_of_helm_is_known(tmp_path: Path) -> None:
     (tmp_path / "Chart.yaml").write_text("{apiVersion: v2, name: a, version: 0.1.0}")
     calls = "".join(f"{{{{ {name} }}}}" for name in sorted(functions & known))
     (tmp_path / "templates" / "a.yaml").write_text(f"{{{{ if false }}}}{calls}{{{{ end }}}}")
-    assert helm("template", "r", tmp_path) == ""
+    assert not helm("template", "r", tmp_path).strip()
