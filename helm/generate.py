@@ -36,6 +36,9 @@ _EXACT: dict[str, dict[str, Any]] = {
     "strategy": shapes.STRATEGY,
     "resources": shapes.RESOURCES,
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
+    "image.registry": {"type": "string", "pattern": f"^$|^[A-Za-z0-9][-A-Za-z0-9.:/\\[\\]]*$|://|{shapes.TEMPLATE}"},
+    "image.repository": {"type": "string", "pattern": f"^[a-z0-9._/-]*$|[:@]|{shapes.TEMPLATE}"},
+    "image.tag": {"type": "string", "pattern": f"^$|^[A-Za-z0-9_][-A-Za-z0-9_.]{{0,127}}$|{shapes.TEMPLATE}"},
     "image.digest": {"type": "string", "pattern": "^$|^sha256:[0-9a-f]{64}$"},
     "imagePullSecrets": shapes.PULL_SECRETS,
     "sidecar.native": {"enum": ["auto", True, False, "true", "false"]},
@@ -55,6 +58,7 @@ _EXACT: dict[str, dict[str, Any]] = {
     "keda.pollingInterval": _AT_LEAST_ONE,
     "keda.authenticationRef": shapes.KEDA_AUTHENTICATION,
     "keda.fallback": shapes.KEDA_FALLBACK,
+    "keda.advanced": shapes.KEDA_ADVANCED,
     "keda.triggers": shapes.KEDA_TRIGGERS,
     "podDisruptionBudget.maxUnavailable": _AMOUNT,
     "podDisruptionBudget.minAvailable": _AMOUNT,
@@ -63,9 +67,9 @@ _EXACT: dict[str, dict[str, Any]] = {
     "networkPolicy.apiFrom": shapes.NETWORK_PEERS,
     "networkPolicy.egress": shapes.EGRESS_RULES,
     "serviceAccount.name": _NAME,
-    "probes.startup": shapes.PROBE,
+    "probes.startup": shapes.LIVENESS_PROBE,
     "probes.readiness": shapes.PROBE,
-    "probes.liveness": shapes.PROBE,
+    "probes.liveness": shapes.LIVENESS_PROBE,
     "serviceMonitor.interval": shapes.DURATION,
     "serviceMonitor.scrapeTimeout": shapes.DURATION,
     "serviceMonitor.targetLabels": _TEXT_LIST,
@@ -79,6 +83,7 @@ _EXACT: dict[str, dict[str, Any]] = {
     "podMonitor.namespaceSelector": shapes.POD_MONITOR_NAMESPACES,
     "prometheusRule.disabled": _TEXT_LIST,
     "prometheusRule.additionalRuleLabels": shapes.TEXTS,
+    "prometheusRule.groups": shapes.RULE_GROUPS,
     "prometheusRule.thresholds": {"type": ["object", "null"], "additionalProperties": {"type": ["object", "null"]}},
     "injection.configs": {
         "type": ["object", "null"],
@@ -88,10 +93,11 @@ _EXACT: dict[str, dict[str, Any]] = {
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "service.port": {"type": ["integer", "null"], "minimum": 1, "maximum": 65535},
     "service.ipFamilyPolicy": {"enum": ["", "SingleStack", "PreferDualStack", "RequireDualStack"]},
-    "service.ipFamilies": shapes.listed({"enum": ["IPv4", "IPv6"]}),
+    "service.ipFamilies": {**shapes.listed({"enum": ["IPv4", "IPv6"]}), "uniqueItems": True},
+    "ingress.host": shapes.HOST_NAME,
     "ingress.tls": shapes.INGRESS_TLS,
     "httpRoute.parentRefs": shapes.PARENTS,
-    "httpRoute.hostnames": _TEXT_LIST,
+    "httpRoute.hostnames": shapes.listed(shapes.HOST_NAME),
     "extraEnv": shapes.ENVIRONMENT,
     "extraEnvFrom": shapes.ENVIRONMENT_SOURCES,
     "extraVolumes": shapes.VOLUMES,
@@ -100,8 +106,14 @@ _EXACT: dict[str, dict[str, Any]] = {
     "initContainers": shapes.CONTAINERS,
     "extraObjects": shapes.listed({"type": ["object", "string"]}),
     "lifecycle": shapes.LIFECYCLE,
-    "podSecurityContext": shapes.OPEN,
-    "securityContext": shapes.OPEN,
+    "podSecurityContext": shapes.POD_SECURITY_CONTEXT,
+    "securityContext": shapes.SECURITY_CONTEXT,
+    "affinity": shapes.AFFINITY,
+    "dnsConfig": shapes.DNS_CONFIG,
+    "dnsPolicy": {
+        "type": "string",
+        "pattern": f"^(|ClusterFirst|ClusterFirstWithHostNet|Default|None)$|{shapes.TEMPLATE}",
+    },
     "tolerations": shapes.TOLERATIONS,
     "topologySpreadConstraints": shapes.SPREAD,
     "hostAliases": shapes.HOST_ALIASES,
@@ -143,7 +155,8 @@ _OTHER_NAMES = {
     "prometheusRule": {"rules": "prometheusRule.groups", "additionalLabels": "prometheusRule.labels"},
 }
 """What other charts call values of this one, by the map that they are in."""
-_TEXTS = ("labels", "annotations", "commonLabels", "commonAnnotations", "podLabels", "podAnnotations", "nodeSelector")
+_ANNOTATIONS = ("annotations", "commonAnnotations", "podAnnotations")
+_LABELS = ("labels", "commonLabels", "podLabels", "nodeSelector")
 
 
 class Value(NamedTuple):
@@ -250,8 +263,10 @@ def _templated(schema: Any) -> Any:
 def _kind(value: Value) -> dict[str, Any]:
     if value.path in _EXACT:
         return _EXACT[value.path]
-    if value.path.rpartition(".")[2] in _TEXTS:
+    if value.path.rpartition(".")[2] in _ANNOTATIONS:
         return shapes.TEXTS
+    if value.path.rpartition(".")[2] in _LABELS:
+        return shapes.LABELS
     match value.default:
         case bool():
             return {"type": "boolean"}

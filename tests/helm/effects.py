@@ -21,7 +21,10 @@ ROUTE: Values = {
     "httpRoute": {**ON, "parentRefs": [{"name": "public"}]},
     "networkPolicy": {"apiFrom": INGRESS_CONTROLLER},
 }
-CA = [{"name": "ca", "secret": {"secretName": "ca"}}]
+MOUNTED: Values = {
+    "extraVolumes": [{"name": "ca", "secret": {"secretName": "ca"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+}
 RELABELING = [{"sourceLabels": ["a"], "targetLabel": "b"}]
 METRIC = {"type": "Pods", "pods": {"metric": {"name": "m"}, "target": {"type": "AverageValue", "averageValue": "1"}}}
 ALERT = {
@@ -139,8 +142,8 @@ EFFECTS: dict[str, Any] = {
     "tests.enabled": False,
     "extraEnv": [{"name": "A", "value": "b"}],
     "extraEnvFrom": [{"configMapRef": {"name": "more"}}],
-    "extraVolumes": CA,
-    "extraVolumeMounts": [{"name": "ca", "mountPath": "/ca"}],
+    "extraVolumes": [{"name": "ca", "secret": {"secretName": "other"}}],
+    "extraVolumeMounts": [{"name": "ca", "mountPath": "/other"}],
     "extraContainers": [{"name": "more", "image": "more"}],
     "initContainers": [{"name": "first", "image": "first"}],
     "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "more"}}],
@@ -189,7 +192,9 @@ _NEEDS: dict[str, Values] = {
     "podDisruptionBudget.minAvailable": {"replicaCount": 2},
     "ingress": INGRESS,
     "httpRoute": ROUTE,
-    "extraVolumeMounts": {"extraVolumes": CA},
+    "extraVolumes": MOUNTED,
+    "extraVolumeMounts": MOUNTED,
+    "autoscaling.targetCPUUtilizationPercentage": {"autoscaling": ON, "resources": {"requests": {"cpu": 1}}},
 }
 
 

@@ -112,7 +112,7 @@ def test_files_within_mounts_and_the_image_are_taken() -> None:
         ),
         ({"config": REDIS, "service": {"port": 80}}, "service.port: has no effect, because the API listens"),
         (
-            {"config": REDIS, "networkPolicy": {"apiFrom": [{}]}},
+            {"config": REDIS, "networkPolicy": {"apiFrom": [{"podSelector": {}}]}},
             "networkPolicy.apiFrom: has no effect, because the API",
         ),
         ({**INGRESS, "networkPolicy": {}}, "networkPolicy.apiFrom is required with an ingress"),
@@ -141,16 +141,22 @@ def test_names_of_images_are_checked(image: dict[str, str], words: str) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"extraVolumes": [{"name": "tracecar-tmp"}]}, "names that begin with tracecar- belong to the chart"),
+        (
+            {"extraVolumes": [{"name": "tracecar-tmp", "emptyDir": {}}]},
+            "names that begin with tracecar- belong to the chart",
+        ),
         ({"extraVolumeMounts": [{"name": "v", "mountPath": "/v"}]}, "extraVolumeMounts: there is no volume v"),
         (
-            {"extraVolumes": [{"name": "v"}], "extraVolumeMounts": [{"name": "v", "mountPath": "/tmp/"}]},
+            {
+                "extraVolumes": [{"name": "v", "emptyDir": {}}],
+                "extraVolumeMounts": [{"name": "v", "mountPath": "/tmp/"}],
+            },
             "something is mounted at /tmp/ already",
         ),
-        ({"extraContainers": [{"name": "tracecar"}]}, "expected different names, found tracecar twice"),
+        ({"extraContainers": [{"name": "tracecar", "image": "a"}]}, "expected different names, found tracecar twice"),
         (
             {"extraObjects": ["just text"]},
-            'extraObjects: expected manifests with apiVersion and kind, found "just text"',
+            'extraObjects: expected manifests with apiVersion, kind and metadata.name, found "just text"',
         ),
         (
             {"serviceMonitor": {**ON, "interval": "5s"}},

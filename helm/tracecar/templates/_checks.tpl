@@ -187,12 +187,18 @@ replicas"). */}}
 {{- /* Refuses extra volumes, mounts and containers that would make the pod invalid: (dict "context" … "volumes" the names of
 the pod's own volumes). */}}
 {{- define "tracecar.checkExtras" -}}
+{{- $call := . }}
 {{- $prefix := include "tracecar.prefix" .context }}
 {{- $values := .context.Values }}
 {{- $known := .volumes | default list }}
 {{- range $values.extraVolumes }}
 {{- if hasPrefix "tracecar-" .name }}
 {{- fail (printf "%sextraVolumes: %s: names that begin with tracecar- belong to the chart: rename the volume" $prefix .name) }}
+{{- end }}
+{{- if has .name $known }}
+{{- if not (has .name ($call.volumes | default list)) }}
+{{- fail (printf "%sextraVolumes: found the volume %s twice: rename one of them" $prefix .name) }}
+{{- end }}
 {{- end }}
 {{- $known = append $known .name }}
 {{- end }}
@@ -201,6 +207,11 @@ the pod's own volumes). */}}
 {{- range $values.extraVolumeMounts }}
 {{- if not (or (has .name $known) (hasPrefix "tracecar-" .name)) }}
 {{- fail (printf "%sextraVolumeMounts: there is no volume %s: add it to %sextraVolumes" $prefix .name $prefix) }}
+{{- end }}
+{{- if or (hasPrefix "/etc/tracecar/config/" .mountPath) (and $values.schemasConfigMap (hasPrefix "/etc/tracecar/schemas/" .mountPath)) }}
+{{- if not (has (trimSuffix "/" .mountPath) $taken) }}
+{{- fail (printf "%sextraVolumeMounts: %s is within a read-only mount of the chart: choose another mountPath for %s" $prefix .mountPath .name) }}
+{{- end }}
 {{- end }}
 {{- if has (trimSuffix "/" .mountPath) $taken }}
 {{- fail (printf "%sextraVolumeMounts: something is mounted at %s already: choose another mountPath for %s" $prefix .mountPath .name) }}

@@ -33,6 +33,11 @@
 {{- if or (hasPrefix "127." .) (has . (list "localhost" "::1")) }}true{{ end }}
 {{- end }}
 
+{{- /* The address at which the container itself reaches the API. */}}
+{{- define "tracecar.apiLoopback" -}}
+{{- ternary "[::1]" "127.0.0.1" (eq (((include "tracecar.ownConfig" . | fromYaml).api | default dict).host | default "") "::1") }}
+{{- end }}
+
 {{- /* "true" if the API listens on more than loopback. */}}
 {{- define "tracecar.apiOpen" -}}
 {{- $host := ((include "tracecar.config" . | fromYaml).api | default dict).host | default "127.0.0.1" }}

@@ -6,6 +6,7 @@
 {{- $probes := $values.probes | default dict }}
 {{- $prefix := include "tracecar.prefix" $context }}
 {{- $health := include "tracecar.healthPort" $context | int }}
+{{- include "tracecar.checkEnvironment" (dict "context" $context) }}
 name: tracecar
 image: {{ include "tracecar.image" $context | quote }}
 imagePullPolicy: {{ (include "tracecar.section" (dict "context" $context "name" "image") | fromYaml).pullPolicy }}
@@ -15,7 +16,7 @@ restartPolicy: Always
 args: [run, -c, /etc/tracecar/config/tracecar.yaml{{ if .sidecar }}, --stay{{ end }}]
 env:
   - {name: HOME, value: /var/lib/tracecar}
-  - {name: TRACECAR_URL, value: "http://127.0.0.1:{{ include "tracecar.apiPort" $context }}"}
+  - {name: TRACECAR_URL, value: "http://{{ include "tracecar.apiLoopback" $context }}:{{ include "tracecar.apiPort" $context }}"}
   - {name: TRACECAR_TOKEN_FILE, value: {{ include "tracecar.tokenFile" $context | quote }}}
   {{- with $values.extraEnv }}
   {{- include "tracecar.rendered" (dict "context" $context "value" . "at" (printf "%sextraEnv" $prefix)) | nindent 2 }}

@@ -82,7 +82,9 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- /* metadata of an object: (dict "root" $ "name" "…" "labels" {…} "annotations" {…} "namespace" "…"). An object of the
 cluster has `cluster`. */}}
 {{- define "tracecar.metadata" -}}
-{{- $root := .root -}}
+{{- $root := .root }}
+{{- include "tracecar.checkLabels" (dict "context" $root "labels" $root.Values.commonLabels "at" "commonLabels") }}
+{{- include "tracecar.checkLabels" (dict "context" $root "labels" .labels "at" (.at | default "labels")) -}}
 name: {{ .name | default (include "tracecar.fullname" $root) | quote }}
 {{- if not .cluster }}
 namespace: {{ .namespace | default $root.Release.Namespace | quote }}
@@ -135,6 +137,9 @@ global.imagePullSecrets. */}}
 (dict "context" … "name" "securityContext"). */}}
 {{- define "tracecar.securityContext" -}}
 {{- $given := include "tracecar.rendered" (dict "context" .context "value" (index .context.Values .name) "at" (printf "%s%s" (include "tracecar.prefix" .context) .name)) | fromYaml }}
+{{- if and $given.runAsNonRoot (eq (toString $given.runAsUser) "0") }}
+{{- fail (printf "%s%s: runAsUser is 0, which runAsNonRoot forbids: the pod would not start" (include "tracecar.prefix" .context) .name) }}
+{{- end }}
 {{- $openshift := .context.Values.openshift | default "auto" | toString }}
 {{- if kindIs "bool" .context.Values.openshift }}{{ $openshift = .context.Values.openshift | toString }}{{ end }}
 {{- if or (eq $openshift "true") (and (eq $openshift "auto") (include "tracecar.isOpenShift" .context)) }}

@@ -202,6 +202,13 @@ chart's context "name" the name of the template). */}}
 {{- $_ := set $pod "imagePullSecrets" (concat ($pod.imagePullSecrets | default list) . | uniq) }}
 {{- end }}
 {{- $about := $template.metadata | default dict }}
+{{- range $value, $given := dict "podLabels" ($about.labels | default dict) "podAnnotations" ($about.annotations | default dict) }}
+{{- range $key, $text := include "tracecar.rendered" (dict "context" $own "value" (get $own.Values $value) "at" (printf "tracecar.%s" $value)) | fromYaml }}
+{{- if and (hasKey $given $key) (ne (get $given $key | toString) (toString $text)) }}
+{{- fail (printf "tracecar.%s: the pod of the %s %s has %s already, with the value %s: remove it" $value $kind $called $key (get $given $key | toString)) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- $_ := set $about "labels" (merge (include "tracecar.sidecar.labels" $context | fromYaml) ($about.labels | default dict)) }}
 {{- $_ := set $about "annotations" (merge (include "tracecar.sidecar.annotations" $context | fromYaml) ($about.annotations | default dict)) }}
 {{- $_ := set $template "metadata" $about }}
@@ -232,6 +239,7 @@ chart's context "name" the name of the template). */}}
 {{- define "tracecar.sidecar.labels" -}}
 {{- if include "tracecar.sidecar.enabled" . }}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
+{{- include "tracecar.checkLabels" (dict "context" $context "labels" $context.Values.podLabels "at" "podLabels") }}
 {{- mergeOverwrite (include "tracecar.rendered" (dict "context" $context "value" $context.Values.podLabels "at" "tracecar.podLabels") | fromYaml) (dict "tracecar.io/sidecar" "true" "tracecar.io/release" (include "tracecar.sidecar.release" .)) | toYaml }}
 {{- end }}
 {{- end }}
@@ -254,6 +262,7 @@ chart's context "name" the name of the template). */}}
 
 {{- define "tracecar.sidecar.configObject" -}}
 {{- $context := include "tracecar.sidecar.context" . | fromJson }}
+{{- include "tracecar.checkLabels" (dict "context" $context "labels" $context.Values.commonLabels "at" "commonLabels" "more" (list "app.kubernetes.io/component")) }}
 {{- $own := dict "app.kubernetes.io/name" .Chart.Name "app.kubernetes.io/instance" .Release.Name "app.kubernetes.io/managed-by" .Release.Service "app.kubernetes.io/component" "tracecar" }}
 apiVersion: v1
 kind: ConfigMap
