@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -157,3 +159,19 @@ def test_the_package_has_its_license_and_no_link_out_of_it(tmp_path: Path) -> No
     helm("package", CHART, "-d", tmp_path)
     assert (CHART / "LICENSE").is_file()
     assert "](../../" not in (CHART / "README.md").read_text()
+
+
+def test_an_alias_names_the_objects_of_a_standalone_release(tmp_path: Path) -> None:
+    """Two releases of Tracecar in one umbrella have nothing in common, and messages have the alias."""
+    umbrella = tmp_path / "umbrella"
+    shutil.copytree(CHART, umbrella / "charts" / "tracecar")
+    dependency = {"name": "tracecar", "version": "0.1.0", "repository": ""}
+    dependencies = [{**dependency, "alias": name} for name in ("eyes", "ears")]
+    about = {"apiVersion": "v2", "name": "umbrella", "version": "0.1.0", "dependencies": dependencies}
+    (umbrella / "Chart.yaml").write_text(json.dumps(about))
+    values = {"image": IMAGE, "config": REDIS}
+    manifests = rendered({"eyes": values, "ears": values}, chart=umbrella)
+    names = [(one["kind"], one["metadata"]["name"]) for one in manifests]
+    assert len(set(names)) == len(names) == 14
+    complaint = template({"eyes": values, "ears": {**values, "replicaCount": 2}}, chart=umbrella, ok=False)
+    assert "ears.replicaCount: several pods share the partitions" in complaint

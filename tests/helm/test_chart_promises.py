@@ -74,6 +74,19 @@ def test_every_document_of_a_template_is_kept(service: Path, tmp_path: Path) -> 
     assert of_kind(manifests, "Service") == yaml.safe_load(SERVICE)
 
 
+@pytest.mark.parametrize(
+    "separator",
+    ["---\n", "--- # comment\n", "---\t\n", "--- ", "...\n---\n", "...\n", "---\n---\n", "---\r\n", "---  \r\n"],
+)
+def test_every_separator_of_yaml_is_known(separator: str, service: Path, tmp_path: Path) -> None:
+    """Also those of files from Windows, and documents that begin on the separator's line."""
+    end = "\r\n" if "\r" in separator else "\n"
+    inline = "{kind: Secret, apiVersion: v1, metadata: {name: s}}\n"
+    body = f"{DEPLOYMENT}{separator}{inline}{separator}{inline.replace('name: s', 'name: t')}".replace("\r\n", "\n")
+    manifests = rendered({"tracecar": BESIDE}, chart=_beside(service, tmp_path, body.replace("\n", end)))
+    assert _kinds(manifests) == ["ConfigMap", "Deployment", "Secret", "Secret"]
+
+
 def test_text_that_looks_like_a_separator_inside_of_a_document_is_kept(service: Path, tmp_path: Path) -> None:
     config = (
         "kind: ConfigMap\napiVersion: v1\nmetadata: {name: text}\ndata:\n  a.yaml: |\n    one: 1\n    ---\n    two: 2\n"

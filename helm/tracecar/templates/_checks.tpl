@@ -2,7 +2,7 @@
 
 {{- /* What stands before the name of a value: nothing, or the name of the dependency. */}}
 {{- define "tracecar.prefix" -}}
-{{- if hasKey . "prefix" }}{{ .prefix }}{{ else if not .Chart.IsRoot }}tracecar.{{ end }}
+{{- if hasKey . "prefix" }}{{ .prefix }}{{ else if not .Chart.IsRoot }}{{ .Chart.Name }}.{{ end }}
 {{- end }}
 
 {{- /* The place of the configuration: `config`, or that of one to inject. */}}

@@ -130,7 +130,7 @@ on by the value `autoscaling` of the including chart: (dict "root" that chart's 
 {{- end }}
 {{- $spec := ternary .workload.spec dict (kindIs "map" .workload.spec) }}
 {{- $autoscaling := get .root.Values "autoscaling" }}
-{{- if and (has $kind (list "Deployment" "StatefulSet" "ReplicaSet" "Rollout")) (not (hasKey $spec "replicas")) (kindIs "map" $autoscaling) }}
+{{- if and (has $kind (list "Deployment" "StatefulSet" "ReplicaSet" "Rollout")) (kindIs "invalid" $spec.replicas) (kindIs "map" $autoscaling) }}
 {{- if and (get $autoscaling "enabled") (gt (int (get $autoscaling "maxReplicas" | default 100)) 1) }}
 {{- include "tracecar.checkShared" (dict "context" $call.context "several" (printf "the %s %s has no `replicas`, and autoscaling.enabled lets it have several pods" $kind $name)) }}
 {{- end }}

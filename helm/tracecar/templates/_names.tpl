@@ -23,7 +23,7 @@ long names stay two. */}}
 {{- end }}
 
 {{- define "tracecar.name" -}}
-{{- include "tracecar.fit" (dict "name" (include "tracecar.renderText" (dict "context" . "text" (.Values.nameOverride | default "tracecar") "at" (printf "%snameOverride" (include "tracecar.prefix" .)))) "max" 63) }}
+{{- include "tracecar.fit" (dict "name" (include "tracecar.renderText" (dict "context" . "text" (.Values.nameOverride | default .Chart.Name) "at" (printf "%snameOverride" (include "tracecar.prefix" .)))) "max" 63) }}
 {{- end }}
 
 {{- define "tracecar.fullname" -}}

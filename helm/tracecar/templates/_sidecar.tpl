@@ -77,7 +77,7 @@ they are. */}}
 {{- $documents := list }}
 {{- $workloads := list }}
 {{- $scaled := dict }}
-{{- range regexSplit "(?m)^---[ \\t]*(#.*)?$" $text -1 }}
+{{- range (include "tracecar.documents" (dict "text" $text) | fromJson).documents }}
 {{- $document := . | fromYaml }}
 {{- if and (hasKey $document "Error") (not (hasKey $document "kind")) }}
 {{- fail (printf "tracecar.beside: the template %s renders YAML that cannot be read: %s" $name $document.Error) }}

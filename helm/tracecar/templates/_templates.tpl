@@ -69,6 +69,14 @@ the same braces, which are a mistake here. */}}
 {{- end }}
 {{- end }}
 
+{{- /* The documents of a text of YAML, as a list: (dict "text" …). A line `---` may have a comment or the beginning of a document
+after it, and Windows' ends of lines. The list is in JSON, under the key documents. */}}
+{{- define "tracecar.documents" -}}
+{{- $text := .text | replace "\r\n" "\n" }}
+{{- $text = regexReplaceAll "(?m)^---[ \\t]+([^ \\t#\\n])" $text "---\n${1}" }}
+{{- dict "documents" (regexSplit "(?m)^(---|[.][.][.])[ \\t]*(#.*)?$" $text -1) | toJson }}
+{{- end }}
+
 {{- /* The functions and keywords of Helm's templates. */}}
 {{- define "tracecar.templateWords" -}}
 {{- list "abbrev abbrevboth add add1 add1f addf adler32sum ago all and any append atoi b32dec b32enc b64dec b64enc base bcrypt"
