@@ -62,7 +62,7 @@ class Dashboard(App[None]):
     TITLE = "Tracecar"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (120, "-preview")]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]
     BINDINGS = [
         *(Binding(str(n), f"go('{place}')", name, show=False) for n, (place, name) in enumerate(PLACES, 1)),
@@ -114,6 +114,8 @@ class Dashboard(App[None]):
         self._here: BaseScreen | None = None
         self._trail: list[tuple[str, object]] = []
         self._asking = False
+        self._statement = ""
+        """SQL statement as it was left."""
         self._failures_said: dict[str, float] = {}
         for theme in THEMES:
             self.register_theme(theme)
@@ -212,7 +214,10 @@ class Dashboard(App[None]):
         """Open the dialog for SQL over the history."""
         from tui.dialogs.sql import SqlDialog
 
-        self.push_screen(SqlDialog(self.client))
+        def on_close(statement: str | None) -> None:
+            self._statement = statement or ""
+
+        self.push_screen(SqlDialog(self.client, self._statement), on_close)
 
     def open_letters(self, query: str) -> None:
         """Show the dead letters that match."""

@@ -6,12 +6,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from sidecar.api import models
+from tui.text.time_format import micros
 
 MAX_BUFFERED_EVENTS = 2_000
 """Events kept for scrolling back."""
 RATE_WINDOW_S = 5.0
+LATE_US = 1_000_000
+"""An event is late if one that occurred this much later arrived before it, in microseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,16 @@ class ReceivedEvent:
 
     number: int
     event: models.EventModel
+    at: int = 0
+    """Time of the event in microseconds since 1970."""
+    is_late: bool = False
+    """True if it arrived after an event that is much younger."""
+
+
+def _time_of(event: models.EventModel) -> int | None:
+    """Return when an event occurred, at the latest when it was appended: clocks of producers may be wrong."""
+    occurred, appended = micros(event.occurred_at), micros(event.appended_at)
+    return appended if occurred is None or (appended is not None and appended < occurred) else occurred
 
 
 class LiveBuffer:
@@ -37,12 +51,15 @@ class LiveBuffer:
         """Events that the server dropped because this client read too slowly."""
         self.changed = False
         self._positions: set[str] = set()
+        self._newest = 0
+        """Time of the youngest event."""
 
     def clear(self) -> None:
         self._seen.clear()
         self._positions.clear()
         self._ticks.clear()
         self._frozen, self.arrived, self.dropped, self.changed = None, 0, 0, True
+        self._newest = 0
 
     def fill(self, events: Iterable[models.EventModel]) -> None:
         """Add events from before the subscription, oldest first. Events that are already present are skipped."""
@@ -62,7 +79,9 @@ class LiveBuffer:
             self._positions.discard(seen[0].event.position)
         self._positions.add(event.position)
         last = seen[-1].number if seen else 0
-        seen.append(ReceivedEvent(last + 1, event))
+        at = _time_of(event) or self._newest
+        seen.append(ReceivedEvent(last + 1, event, at, self._newest - at > LATE_US))
+        self._newest = max(self._newest, at)
         self.changed = True
 
     @property
@@ -70,7 +89,7 @@ class LiveBuffer:
         return self._frozen is not None
 
     def freeze(self, on: bool) -> None:
-        self._frozen = list(self._seen) if on else None
+        self._frozen = self._in_time_order() if on else None
         self._arrived_frozen = self.arrived
         self.changed = True
 
@@ -85,8 +104,12 @@ class LiveBuffer:
         return self._seen if self._frozen is None else self._frozen
 
     def rows(self) -> list[ReceivedEvent]:
+        """Return the rows in the order in which the events occurred."""
         self.changed = False
-        return list(self._seen) if self._frozen is None else self._frozen
+        return self._in_time_order() if self._frozen is None else self._frozen
+
+    def _in_time_order(self) -> list[ReceivedEvent]:
+        return sorted(self._seen, key=attrgetter("at"))  # nearly in order already, and stable
 
     def tick(self) -> float:
         """Events per second, over the last seconds."""

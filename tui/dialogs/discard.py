@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from tui.text.sanitize import clean
+from tui.widgets.checked_input import CheckedInput
 
 
 class DiscardDialog(ModalScreen[str | None]):
@@ -26,7 +27,7 @@ class DiscardDialog(ModalScreen[str | None]):
         with Vertical(classes="dialog"):
             yield Static(Text(f"Discard {clean(self._what, 200)}?"), classes="title")
             yield Static("Discarded letters are not deleted; u restores them. The reason is stored with your name.")
-            yield Input(placeholder="reason, for example: test data of May 3", max_length=500)
+            yield CheckedInput(placeholder="reason, for example: test data of May 3", max_length=500)
             yield Static(Text("\nenter discards · esc cancels", "dim"))
 
     @on(Input.Submitted)

@@ -7,7 +7,7 @@ import re
 
 import msgspec
 from rich.text import Text
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
@@ -23,10 +23,12 @@ from sidecar.api.models.replays import EditRequest, ReplayRequestModel
 from sidecar.domain.json_path import InvalidPath, JsonPath, Step
 from sidecar.domain.json_safe import encode_json
 from tui.background import begin
+from tui.dialogs.confirm import ConfirmDialog
 from tui.text.body_lines import as_text
 from tui.text.history_lines import format_change
 from tui.text.sanitize import clean, in_json, mask_control_chars
 from tui.theme import palette
+from tui.widgets.checked_input import describe_refused_paste
 
 VALIDATION_DELAY_S = 0.35
 """Pause after the last key before the text is validated."""
@@ -36,6 +38,13 @@ MAX_BODY_CHARS = 300_000
 
 class _SafeTextArea(TextArea):
     """Text area that shows pasted control characters as text."""
+
+    def on_paste(self, event: events.Paste) -> None:
+        kept = len(self.text) - len(self.selected_text)
+        if reason := describe_refused_paste(event.text, kept, MAX_BODY_CHARS, max_lines=0):
+            event.prevent_default()
+            event.stop()
+            self.app.notify(reason, title="Not pasted", severity="warning", timeout=5)
 
     def get_line(self, line_index: int) -> Text:
         return Text(mask_control_chars(self.document.get_line(line_index)), end="", no_wrap=True)
@@ -53,6 +62,8 @@ class EditDialog(ModalScreen[EditRequest | None]):
         super().__init__()
         self._client, self._letter = client, letter
         self._text = _editable(letter.body)
+        self._shown = ""
+        """The text as the editor showed it first."""
         self._timer: Timer | None = None
         self.verdict = ""
         """`same`, `wrong`, `checking`, `passes` or `fails`."""
@@ -72,6 +83,7 @@ class EditDialog(ModalScreen[EditRequest | None]):
             area = _SafeTextArea.code_editor(
                 self._text[:MAX_BODY_CHARS], language=None, theme="css", tab_behavior="focus", id="body"
             )
+            self._shown = area.text
             area.read_only = len(self._text) > MAX_BODY_CHARS
             yield area
             yield Static(id="verdict")
@@ -174,7 +186,16 @@ class EditDialog(ModalScreen[EditRequest | None]):
             self._check()
 
     def action_leave(self) -> None:
-        self.dismiss(None)
+        """Leave, after a question if the text was changed."""
+        if self.query_one(TextArea).text == self._shown:
+            self.dismiss(None)
+            return
+
+        def on_answer(yes: bool | None) -> None:
+            if yes:
+                self.dismiss(None)
+
+        self.app.push_screen(ConfirmDialog("Leave the editor? Your changes are lost.", yes="Leave"), on_answer)
 
 
 def _editable(body: object) -> str:

@@ -10,6 +10,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tui.widgets.checked_input import CheckedInput
+
 
 class MomentDialog(ModalScreen[str | None]):
     """Returns the moment as typed, or None."""
@@ -19,7 +21,7 @@ class MomentDialog(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Go to a moment", classes="title")
-            yield Input(placeholder="10 minutes ago", max_length=2_000)
+            yield CheckedInput(placeholder="10 minutes ago", max_length=2_000)
             yield Static(Text("\nA time such as 2026-01-31T12:00:00Z, a duration such as 10m, or a position.", "dim"))
 
     @on(Input.Submitted)

@@ -20,6 +20,7 @@ from tui.text.sanitize import clean
 from tui.text.sql_rows import build_columns, row_line
 from tui.text.time_format import count
 from tui.theme import Palette, palette
+from tui.widgets.checked_input import CheckedInput
 from tui.widgets.virtual_list import VirtualList
 
 MAX_SHOWN_ROWS = 1_000
@@ -33,20 +34,20 @@ class SqlRow(NamedTuple):
     values: list[Any]
 
 
-class SqlDialog(ModalScreen[None]):
-    """Runs SELECT statements over `events`, `bodies`, `dead_letters` and `flows`."""
+class SqlDialog(ModalScreen[str]):
+    """Runs statements over `events`, `bodies`, `dead_letters` and `flows`. Returns the statement as it was left."""
 
-    BINDINGS = [Binding("escape", "dismiss", "Close")]
+    BINDINGS = [Binding("escape", "leave", "Close")]
 
-    def __init__(self, client: Client, statement: str = EXAMPLE) -> None:
+    def __init__(self, client: Client, statement: str = "") -> None:
         super().__init__()
-        self._client, self._statement = client, statement
+        self._client, self._statement = client, statement or EXAMPLE
         self._columns: list[Column] = []
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("SQL over the history: events, bodies, dead_letters, flows", classes="title")
-            yield Input(self._statement, id="statement", max_length=20_000)
+            yield CheckedInput(self._statement, id="statement", max_length=20_000)
             rows: VirtualList[SqlRow] = VirtualList(
                 self._draw,
                 lambda row: str(row.number),
@@ -62,6 +63,9 @@ class SqlDialog(ModalScreen[None]):
 
     def _title(self, width: int, colors: Palette) -> Text:
         return titles(self._columns, width, colors) if self._columns else Text("")
+
+    def action_leave(self) -> None:
+        self.dismiss(self.query_one(Input).value)
 
     @on(Input.Submitted)
     def _on_submit(self, event: Input.Submitted) -> None:

@@ -10,6 +10,8 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tui.widgets.checked_input import CheckedInput
+
 
 class StreamNameDialog(ModalScreen[str | None]):
     """Returns the name of a stream as typed, or None."""
@@ -19,7 +21,7 @@ class StreamNameDialog(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog"):
             yield Static("Send to another stream", classes="title")
-            yield Input(placeholder="name of the stream", max_length=500)
+            yield CheckedInput(placeholder="name of the stream", max_length=500)
             yield Static(Text("\nThe dry run shows who would receive it there. enter continues · esc cancels", "dim"))
 
     @on(Input.Submitted)

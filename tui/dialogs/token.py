@@ -11,6 +11,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from tui.text.sanitize import clean
+from tui.widgets.checked_input import CheckedInput
 
 
 class TokenDialog(ModalScreen[str | None]):
@@ -26,7 +27,7 @@ class TokenDialog(ModalScreen[str | None]):
         with Vertical(classes="dialog"):
             yield Static("Token required", classes="title")
             yield Static(Text(clean(self._why, 600)))
-            yield Input(placeholder=f"token of {clean(self._url, 200)}", password=True, max_length=4_096)
+            yield CheckedInput(placeholder=f"token of {clean(self._url, 200)}", password=True, max_length=4_096)
             yield Static(Text("\nIt is in the sidecar's configuration (api.token) or in its token file.", "dim"))
 
     @on(Input.Submitted)

@@ -19,12 +19,17 @@ from tui.navigation import Navigator
 from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.theme import Palette, palette
+from tui.widgets.detail_list import DetailList
 from tui.widgets.header import TopBar
 from tui.widgets.key_hints import KeyHints
 from tui.widgets.query_bar import QueryBar
 from tui.widgets.summary_line import SummaryLine
 from tui.widgets.virtual_list import VirtualList
 
+WIDE_SPLIT_CELLS = 110
+"""Width from which on panes are beside one another, as in `app.tcss`."""
+MAX_SPLIT_STEPS = 12
+MIN_LIST_LINES = 4
 ASKING = "Asking the sidecar …\n"
 SILENT = "The sidecar does not answer\nRetrying. Check that it is running and that the address is right."
 
@@ -45,6 +50,8 @@ class BaseScreen(Screen[None]):
     BINDINGS = [
         Binding("slash", "query", "Query", key_display="/"),
         Binding("escape,backspace", "back", "Back", show=False),
+        Binding("less_than_sign", "resize_split(-1)", "Smaller list", key_display="<", show=False),
+        Binding("greater_than_sign", "resize_split(1)", "Larger list", key_display=">", show=False),
     ]
 
     def __init__(self) -> None:
@@ -55,6 +62,8 @@ class BaseScreen(Screen[None]):
         self._answered = False
         self._failure = ""
         """The sidecar's last answer, if it was that it failed."""
+        self._split = 0
+        """Share of the list in steps, if it was set by hand."""
         self._lent = False
         """True if the query bar was opened from a screen that has none."""
         self._ready = False
@@ -226,9 +235,31 @@ class BaseScreen(Screen[None]):
         finally:
             self._looking = False
 
+    def action_resize_split(self, by: int) -> None:
+        """Give the list more or less of the space that it shares with the pane beside or below it."""
+        if not self.query(".split"):
+            self.app.notify("This screen has one pane", timeout=2)
+            return
+        self._split = max(1, min(MAX_SPLIT_STEPS - 1, (self._split or MAX_SPLIT_STEPS // 2) + by))
+        self._arrange_split()
+
+    def _arrange_split(self) -> None:
+        """Size the panes: as they were set by hand; below one another, a list takes no more lines than it has."""
+        is_wide = self.size.width >= WIDE_SPLIT_CELLS
+        for split in self.query(".split"):
+            first, second = split.query_one(".first"), split.query_one(".second")
+            shares = (self._split, MAX_SPLIT_STEPS - self._split) if self._split else (0, 0)
+            for pane, share in zip((first, second), shares, strict=True):
+                if share:
+                    setattr(pane.styles, "width" if is_wide else "height", f"{share}fr")
+            fits = isinstance(first, VirtualList) and not isinstance(first, DetailList) and not is_wide
+            pane_lines = max(MIN_LIST_LINES, first.full_height) if fits and isinstance(first, VirtualList) else None
+            first.styles.max_height = pane_lines
+
     def say(self) -> None:
         """Redraw the summary line, the lists' placeholders and the key hints."""
         if self._ready:
+            self._arrange_split()
             lost = self.dashboard.link.state == "lost"
             summary = self._disconnected_text() if lost else self._failed_text() if self._failure else self.summary()
             self.query_one(SummaryLine).show(self.filter_text, summary)

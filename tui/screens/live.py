@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from rich.text import Text
 from textual import on
 from textual.binding import Binding
+from textual.containers import Container
 from textual.widget import Widget
 
 from sidecar.api import models
@@ -18,11 +19,13 @@ from tui.query_completion import term, toggle_term
 from tui.screens.base_screen import ASKING, BaseScreen
 from tui.text import time_format
 from tui.text.columns import Column, Needs, cut, fit, line, titles
+from tui.text.event_details import event_facts
 from tui.text.name_cells import id_cell, type_cell
 from tui.text.names import NameBook
 from tui.text.sanitize import clean
 from tui.text.time_format import clock_in, count, rate
 from tui.theme import Palette, mark, tone
+from tui.widgets.detail_list import DetailList
 from tui.widgets.virtual_list import VirtualList
 
 MAX_BACKFILLED_EVENTS = 300
@@ -30,6 +33,11 @@ MAX_BACKFILLED_EVENTS = 300
 REDRAW_INTERVAL_S = 0.12
 EVENTS_PER_TURN = 100
 """Events handled at a time, before keys are handled again."""
+PREVIEW_MIN_CELLS = 120
+"""Width from which on the event under the cursor is shown beside the list."""
+PREVIEW_DELAY_S = 0.3
+"""Time for which the cursor rests on an event before its payload is read."""
+LATE_MARK = "◷"
 MAX_READABLE_RATE = 300
 """Events per second above which only some are drawn."""
 NOTHING = (
@@ -40,7 +48,7 @@ NO_MATCH = "No event matches\nMatching events will appear here. Esc clears the q
 
 COLUMNS = (
     Column("time", "time", 8, 12),
-    Column("mark", " ", 1, 1),
+    Column("mark", " ", 2, 2),
     Column("type", "type", 16, 28),
     Column("stream", "stream", 10, 20),
     Column("aggregate", "aggregate", 12, 24),
@@ -59,14 +67,21 @@ def draw(seen: ReceivedEvent, width: int, colors: Palette, names: NameBook) -> T
     style = tone(event.status, colors)
     cells = {
         "time": Text(clock_in(event.occurred_at or event.appended_at, widths.get("time", 0)), colors.dim),
-        "mark": Text(mark(event.status), style),
+        "mark": Text.assemble((mark(event.status), style), (LATE_MARK if seen.is_late else "", colors.warn)),
         "type": type_cell(event.type, widths, colors, names),
         "stream": names.streams.cell(event.stream, widths.get("stream", 0), colors.text, colors),
         "aggregate": id_cell(event.aggregate_id, widths.get("aggregate", 0), colors),
         "producer": names.producers.cell(event.producer or "·", widths.get("producer", 0), colors.dim, colors),
-        "note": Text(cut(note(event), max(1, widths.get("note", 0))), style if event.status != "ok" else colors.dim),
+        "note": _note_cell(seen, widths.get("note", 0), colors, style),
     }
     return line(COLUMNS, cells, widths)
+
+
+def _note_cell(seen: ReceivedEvent, cells: int, colors: Palette, style: str) -> Text:
+    words = note(seen.event)
+    if not words and seen.is_late:
+        return Text(cut("late: younger events arrived before", max(1, cells)), colors.warn)
+    return Text(cut(words, max(1, cells)), style if seen.event.status != "ok" else colors.dim)
 
 
 def note(event: models.EventModel) -> str:
@@ -122,10 +137,16 @@ class LiveScreen(BaseScreen):
             id="live",
         )
         rows.follow = rows.keeps_up = True
-        yield rows
+        rows.add_class("first")
+        preview = DetailList(empty="The event under the cursor", id="preview")
+        preview.add_class("second", "preview")
+        yield Container(rows, preview, classes="split")
 
     @property
     def enter_hint(self) -> str:
+        preview = self.query_one("#preview", DetailList)
+        if preview.has_focus:
+            return preview.enter_hint
         return "Open flow" if self.rows.item is not None else ""
 
     @property
@@ -229,12 +250,54 @@ class LiveScreen(BaseScreen):
         self.listen()
         self.say()
 
-    @on(VirtualList.Moved)
+    @on(VirtualList.Moved, "#live")
     def _on_cursor_move(self) -> None:
         if self.rows.follow != self._said_follow:
             self.say()
+        self._show_preview()
 
-    @on(VirtualList.Chosen)
+    def _show_preview(self) -> None:
+        """Show the event under the cursor beside the list, where there is room; its payload once the cursor rests."""
+        preview = self.query_one("#preview", DetailList)
+        if not preview.display or self.size.width < PREVIEW_MIN_CELLS:
+            return
+        if (seen := self.rows.item) is None:
+            preview.fill("", None)
+            return
+        event = seen.event
+        preview.fill(event.position, lambda folds, width: event_facts(event, folds, width))
+        if not self.rows.follow:
+            begin(self, self._read_preview, event, group="preview", exclusive=True)
+
+    async def _read_preview(self, event: models.EventModel) -> None:
+        await asyncio.sleep(PREVIEW_DELAY_S)
+        try:
+            full = await self.client.event(event.position)
+        except ClientError:
+            return  # what is known of the event is shown already
+        if (seen := self.rows.item) is not None and seen.event.position == event.position:
+            self.query_one("#preview", DetailList).fill(
+                event.position, lambda folds, width: event_facts(full, folds, width)
+            )
+
+    @property
+    def up_hint(self) -> str:
+        return "Events" if self.query_one("#preview", DetailList).has_focus else ""
+
+    def go_up(self) -> None:
+        self.rows.focus()
+
+    @on(DetailList.Led)
+    def _on_link(self, event: DetailList.Led) -> None:
+        kind, _, id = event.to.partition(":")
+        if kind == "aggregate":
+            self.action_aggregate()
+        elif kind == "schema":
+            self.dashboard.open_schema(id)
+        elif kind == "flow":
+            self.dashboard.open_flow(id)
+
+    @on(VirtualList.Chosen, "#live")
     def _chosen(self, event: VirtualList.Chosen) -> None:
         self.rows.follow = False  # restore the position after coming back
         self.dashboard.open_flow(event.item.event.position, at=event.item.event.position)

@@ -18,6 +18,8 @@ from tui.theme import Palette, hue
 WIDE_CELLS = 110
 """Width from which on numbers have longer labels."""
 MIN_SIDE_CELLS = 16
+MIN_GROUP_CELLS = 12
+"""Cells that the name of a group has at least, before its numbers get shorter."""
 MAX_SIDE_CELLS = 60
 _ARROW = " ─▶ "
 
@@ -29,7 +31,7 @@ def topology_parts(width: int, names: NameBook, facts: int) -> tuple[int, int, i
     streams = names.streams.widths
     middle = max(room - 2 * side, min(streams.least or 12, room // 2))
     middle = min(middle, max(streams.full, 12) + facts + 1)
-    left = min(max(MIN_SIDE_CELLS, names.producers.widths.full + 4), (room - middle) // 2)
+    left = min(max(12, names.producers.widths.full + 4), (room - middle) * 2 // 5)
     return left, middle, room - middle - left
 
 
@@ -97,16 +99,34 @@ def _list_readers(readers: Sequence[TopologyReader], cells: int, colors: Palette
     urgent = sorted(readers, key=lambda reader: (reader.stop is None, -(reader.reading.lag or 0)))
     for number, reader in enumerate(urgent):
         more = f" +{len(urgent) - number - 1}" if number < len(urgent) - 1 else ""
-        facts = _reader_facts(reader, colors, brief=True)
         gap = ", " if number else ""
-        room = cells - text.cell_len - len(gap) - facts.cell_len - len(more)
-        least = min(10, cell_len(reader.group.group))
-        if room < least and number:
+        room = cells - text.cell_len - len(gap) - len(more)
+        least = min(MIN_GROUP_CELLS, cell_len(reader.group.group))
+        variants = _brief_facts(reader, colors)
+        facts = next((facts for facts in variants if room - facts.cell_len >= least), variants[-1])
+        if room - facts.cell_len < least and number:
             return text.append(f" +{len(urgent) - number}", colors.dim)
         text.append(gap, colors.line)
-        text.append_text(names.groups.cell(reader.group.group, max(1, room), f"bold {colors.text}", colors))
+        name_room = max(1, room - facts.cell_len)
+        text.append_text(names.groups.cell(reader.group.group, name_room, f"bold {colors.text}", colors))
         text.append_text(facts)
     return text
+
+
+def _brief_facts(reader: TopologyReader, colors: Palette) -> list[Text]:
+    """Return what a group does here in fewer and fewer cells."""
+    reading, bad, warn = reader.reading, f"bold {colors.bad}", colors.warn
+    if reader.stop is not None:
+        since = f" {age(reader.stop.since, time_format.now())}" if reader.stop.since else ""
+        return [Text(f" ✗ stopped{since}", bad), Text(" ✗ stopped", bad), Text(" ✗", bad)]
+    if reading.lag:
+        behind = coarse(reading.behind_s) if reading.behind_s and reading.behind_s >= 1 else ""
+        return [
+            Text(f" lag {count(reading.lag)}" + (f" ({behind})" if behind else ""), warn),
+            Text(f" lag {behind or count(reading.lag)}", warn),
+            Text(" ▲", warn),
+        ]
+    return [Text(" lag ?", colors.dim)] if reading.lag is None else [Text(" ✓", colors.good)]
 
 
 def _list_names(marked: Sequence[tuple[str, str, str, str]], names: NameSet, cells: int, colors: Palette) -> Text:
@@ -123,7 +143,7 @@ def _list_names(marked: Sequence[tuple[str, str, str, str]], names: NameSet, cel
     return text
 
 
-def _reader_facts(reader: TopologyReader, colors: Palette, *, brief: bool) -> Text:
+def _reader_facts(reader: TopologyReader, colors: Palette) -> Text:
     """Return what a group does here: stopped, behind, or up to date."""
     facts, reading = Text(), reader.reading
     if reader.stop is not None:
@@ -135,7 +155,7 @@ def _reader_facts(reader: TopologyReader, colors: Palette, *, brief: bool) -> Te
         behind = f" ({coarse(reading.behind_s)})" if reading.behind_s and reader.stop is None else ""
         facts.append(f" lag {count(reading.lag)}{behind}", colors.warn)
     elif reader.stop is None:
-        facts.append(" ✓" if brief else "  ✓ up to date", colors.good)
+        facts.append("  ✓ up to date", colors.good)
     return facts
 
 
@@ -153,7 +173,7 @@ def _draw_producer(edge: TopologyEdge, width: int, colors: Palette, names: NameB
 
 def _draw_reader(reader: TopologyReader, width: int, colors: Palette, names: NameBook) -> Text:
     text = Text("      to   ", colors.dim)
-    facts = _reader_facts(reader, colors, brief=False)
+    facts = _reader_facts(reader, colors)
     if reader.reading.rate is not None:
         facts.append(f"  {rate(reader.reading.rate)}", colors.dim)
     if reader.group.members is not None:

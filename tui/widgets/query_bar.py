@@ -17,12 +17,13 @@ from textual.widgets.input import Selection
 from tui import query_completion
 from tui.text.sanitize import clean
 from tui.theme import palette
+from tui.widgets.checked_input import CheckedInput
 
 MAX_QUERY_CHARS = 2_000
 MAX_HISTORY_ENTRIES = 100
 
 
-class _QueryInput(Input):
+class _QueryInput(CheckedInput):
     """The input. Up, Down and Tab are handled by the bar around it."""
 
     BINDINGS = [
@@ -74,7 +75,7 @@ class QueryBar(Vertical):
         self._back = 0
         self._offered: tuple[int, list[str]] = (0, [])
         self._at = 0
-        self._asked = ""
+        self._opened_with = ""
 
     def compose(self) -> ComposeResult:
         yield _QueryInput(
@@ -88,6 +89,7 @@ class QueryBar(Vertical):
 
     def open(self, query: str) -> None:
         self.display = True
+        self._opened_with = query
         self.line.value = query
         self.line.selection = Selection(
             0, len(query)
@@ -97,6 +99,10 @@ class QueryBar(Vertical):
         self._show()
 
     def close(self) -> None:
+        """Close the bar. A query that was typed and not run is kept in the history."""
+        draft = self.line.value.strip()
+        if draft and draft != self._opened_with and draft not in self._history[-1:]:
+            self._history.append(draft)
         self.display = False
         self.post_message(self.Closed())
 

@@ -166,6 +166,11 @@ class VirtualList(ScrollView, Generic[T], can_focus=True):
         top = self.scroll_offset.y
         return self.items[top : top + max(0, self.size.height - self._head)]
 
+    @property
+    def full_height(self) -> int:
+        """Number of lines that show all rows, with the title."""
+        return len(self.items) + self._head
+
     # --- moving
 
     def action_move(self, by: int) -> None:

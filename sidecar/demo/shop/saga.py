@@ -85,6 +85,10 @@ READERS = {
     "reporting": ("orders", "stock", "scans", "invoices", "notifications", "loyalty", "billing.commands"),
 }
 """Services that read streams and publish nothing, by name."""
+SLOW_READERS = {"analytics": ("orders",)}
+"""Readers that take longer for an event than the next one takes to arrive, so that their lag grows."""
+STUCK_READERS = {"fraud-check": ("payments",)}
+"""Readers that stop at an event and never acknowledge it."""
 
 PLACED = "OrderPlaced"
 """The first event of an order, which has no cause."""

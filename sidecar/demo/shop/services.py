@@ -12,13 +12,16 @@ from sidecar.demo.shop.expected_counts import ExpectedCounts
 from sidecar.demo.shop.handlers import Emission, EventHandlers
 from sidecar.demo.shop.messages import UnreadableMessage
 from sidecar.demo.shop.orders import FIRST_NUMBER
-from sidecar.demo.shop.saga import READERS, SERVICES, ShopService, input_streams
+from sidecar.demo.shop.saga import READERS, SERVICES, SLOW_READERS, STUCK_READERS, ShopService, input_streams
 from sidecar.demo.shop.serializers import Serializers
 from sidecar.demo.shop.simulation import simulate_order
 from sidecar.demo.shop.transport import Connect, ShopTransport
 
 MAX_REMEMBERED_IDS = 10_000
 """Number of event ids by which a service recognizes duplicates."""
+SLOW_READ_S = 2.0
+"""Time that a slow reader takes for an event."""
+MAX_RECORDS_PER_STUCK_READER = 20
 
 _BY_STREAM = {service.stream: service for service in SERVICES.values()}
 
@@ -29,7 +32,7 @@ class Shop:
     def __init__(self, connect: Connect, formats: Serializers, *, seed: int, rate: float, clean: bool = False) -> None:
         """Create the shop. `rate`: orders per second. `clean`: True for a shop that makes no mistake."""
         self.ledger = ExpectedCounts()
-        self._connect, self._formats, self._rate = connect, formats, rate
+        self._connect, self._formats, self._rate, self._clean = connect, formats, rate, clean
         self._handlers = EventHandlers(seed, formats, clean=clean)
         self._due: list[int] = []
         self._published = asyncio.Event()
@@ -46,7 +49,8 @@ class Shop:
         """
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
             transports: dict[str, ShopTransport] = {}
-            for name in (*SERVICES, *READERS):
+            faulty = {} if self._clean else {**SLOW_READERS, **STUCK_READERS}
+            for name in (*SERVICES, *READERS, *faulty):
                 transports[name] = await self._connect(name)
                 stack.push_async_callback(transports[name].close)
             service_tasks = [
@@ -55,6 +59,9 @@ class Shop:
             service_tasks += [
                 group.create_task(_read_only(transports[name], streams)) for name, streams in READERS.items()
             ]
+            for name, streams in faulty.items():
+                read = _read_slowly if name in SLOW_READERS else _read_until_stuck
+                service_tasks.append(group.create_task(read(transports[name], streams)))
             await self._place(transports["orders"], stop, orders, group)
             complete = await self._await_completion(timeout=30)
             for task in service_tasks:
@@ -115,6 +122,23 @@ async def _read_only(transport: ShopTransport, streams: Sequence[str]) -> None:
     async with aclosing(transport.read(streams)) as records:
         async for _ in records:
             pass
+
+
+async def _read_slowly(transport: ShopTransport, streams: Sequence[str]) -> None:
+    """Read streams more slowly than they grow."""
+    async with aclosing(transport.read(streams)) as records:
+        async for _ in records:
+            await asyncio.sleep(SLOW_READ_S)
+
+
+async def _read_until_stuck(transport: ShopTransport, streams: Sequence[str]) -> None:
+    """Read some records of streams, then stay at the next one without acknowledging it."""
+    async with aclosing(transport.read(streams)) as records:
+        number = 0
+        async for _ in records:
+            number += 1
+            if number > MAX_RECORDS_PER_STUCK_READER:
+                await asyncio.Event().wait()
 
 
 class RecentIds:

@@ -22,7 +22,7 @@ from sidecar.demo.shop.orders import FIRST_NUMBER, OrderOutcome, create_order
 from sidecar.demo.shop.saga import SERVICES, STREAMS
 from sidecar.demo.shop.schemas import DIRECTORY
 from sidecar.demo.shop.serializers import Serializers
-from sidecar.demo.shop.services import Shop
+from sidecar.demo.shop.services import MAX_RECORDS_PER_STUCK_READER, Shop
 from sidecar.demo.shop.simulation import simulate_order
 from sidecar.demo.shop.transport import ShopTransport
 from sidecar.domain.model import Decoded, Record, TraceOrigin
@@ -229,3 +229,32 @@ async def test_a_stopping_shop_completes_its_orders_and_accepts_no_more() -> Non
     assert await running
     assert shop.ledger.orders < 10
     assert shop.ledger.types["OrderPlaced"] == shop.ledger.orders
+
+
+@pytest.mark.parametrize("clean", [False, True])
+async def test_a_group_of_the_shop_is_slow_and_one_is_stuck_so_that_people_see_it(clean: bool) -> None:
+    written = Serializers(await load_registered_schemas(), flat_entries=False)
+    queues: dict[str, list[asyncio.Queue[tuple[str, WireRecord]]]] = {}
+    taken: Counter[str] = Counter()
+
+    class CountedWires(Wires):
+        def __init__(self, service: str) -> None:
+            super().__init__(queues)
+            self._service = service
+
+        async def read(self, streams: Sequence[str]) -> AsyncGenerator[tuple[str, WireRecord], None]:
+            async for record in super().read(streams):
+                taken[self._service] += 1
+                yield record
+
+    async def connect(service: str) -> ShopTransport:
+        return CountedWires(service)
+
+    shop = Shop(connect, written, seed=5, rate=200.0, clean=clean)
+    assert await shop.run(asyncio.Event(), 40)
+    assert taken["reporting"] > 100
+    if clean:
+        assert {"analytics", "fraud-check"}.isdisjoint(taken)
+    else:
+        assert taken["fraud-check"] == MAX_RECORDS_PER_STUCK_READER + 1
+        assert 1 <= taken["analytics"] < shop.ledger.types["OrderPlaced"]
