@@ -301,13 +301,19 @@ def template() -> str:
     facts = {"defaults": defaults, "scopes": scopes, "knownKeys": known}
     parts = ["{{/* Generated from values.yaml and the schema of the configuration (`make chart`). */}}"]
     for name, fact in facts.items():
-        text = json.dumps(fact, ensure_ascii=False, separators=(",", ":"))
+        # A line for each value, so that changes of two values do not meet in one line.
+        lines = (f"{json.dumps(key)}:{_compact(value)}" for key, value in fact.items())
+        text = "{" + ",\n".join(lines) + "}"
         # Two braces would begin an action.
         parts.append(f'{{{{- define "tracecar.{name}" -}}}}\n{text.replace("{{", "{ {")}\n{{{{- end }}}}')
     version = yaml.safe_load((CHART / "Chart.yaml").read_text("utf-8"))["appVersion"]
     # The context of a chart that includes the sidecar has that chart's own version.
     parts.append(f'{{{{- define "tracecar.appVersion" -}}}}{version}{{{{- end }}}}')
     return "\n\n".join(parts) + "\n"
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def tables() -> str:

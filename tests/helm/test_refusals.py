@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
+from sidecar.config.loader import loads
+from sidecar.domain.errors import ConfigError
 from tests.helm.charts import KAFKA, POLICIES, REDIS, SHARED, of_kind, rendered, template
 from tests.helm.effects import INGRESS, OPEN_API
 
@@ -50,6 +53,43 @@ def test_no_literal_secret_is_taken_wherever_it_is(config: dict[str, Any], words
     complaint = template({"config": config, "existingSecret": "s"}, ok=False)
     assert words in complaint
     assert "hush" not in complaint
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            {**REDIS, "registry": {"url": "http://r", "directory": "/etc/tracecar/schemas"}},
+            "config.registry: expected url or directory, found both",
+        ),
+        ({**REDIS, "registry": {"require": True}}, "config.registry.require: expected a registry"),
+        (
+            {**REDIS, "registry": {"url": "http://r", "token": "${T}", "basic": {"username": "u", "password": "${P}"}}},
+            "config.registry: expected basic or token, found both",
+        ),
+        ({**SHARED, "index": {**SHARED["index"], "memory": {}}}, "config.index: expected memory or redis, found both"),
+        (
+            {**_redis(gate={"in": "out"}), "dead_letters": {"enabled": False}},
+            "config.dead_letters.enabled: expected true, because sources.redis.gate would lose every event",
+        ),
+        (
+            _kafka(tls={"key": "${K}"}),
+            "config.sources.kafka.tls.cert: expected the certificate that belongs to the key",
+        ),
+        (_kafka(sasl={"mechanism": "OAUTHBEARER"}), "config.sources.kafka.sasl.token_endpoint: expected some text"),
+        (_kafka(sasl=SASL), "config.sources.kafka.sasl.password: expected some text, for PLAIN, found nothing"),
+        (
+            _kafka(sasl={**SASL, "password": "${P}", "scope": "s"}),
+            "config.sources.kafka.sasl.scope: expected no such key with PLAIN, found a value",
+        ),
+    ],
+)
+def test_keys_that_exclude_or_need_one_another_are_refused(config: dict[str, Any], words: str) -> None:
+    """As Tracecar refuses them when it starts."""
+    assert words in template({"config": config, "existingSecret": "s"}, ok=False)
+    expected = words.removeprefix("config.").partition(":")[0]
+    with pytest.raises(ConfigError, match=re.escape(expected)):
+        loads(json.dumps(config), {"T": "t" * 20, "P": "p", "K": "/k"})
 
 
 def test_an_escaped_reference_is_none() -> None:

@@ -28,11 +28,55 @@
 {{- end }}
 {{- end }}
 {{- include "tracecar.checkValue" (dict "context" . "value" $config "at" $at "section" "") }}
+{{- include "tracecar.checkExclusive" (dict "config" $config "at" $at) }}
 {{- include "tracecar.checkReferences" (dict "context" . "config" $config "at" $at) }}
 {{- include "tracecar.checkListeners" (dict "context" . "config" $config "at" $at) }}
 {{- $directory := ($config.registry | default dict).directory | default "" }}
 {{- if and .Values.schemasConfigMap (not $directory) (not (hasKey . "at")) }}
 {{- fail (printf "%sschemasConfigMap: has no effect without %s.registry.directory: set %s.registry.directory=/etc/tracecar/schemas" $prefix $at $at) }}
+{{- end }}
+{{- end }}
+
+{{- /* Refuses keys that exclude or need one another, which the schema cannot say; Tracecar refuses them too, when it starts:
+(dict "config" … "at" …). */}}
+{{- define "tracecar.checkExclusive" -}}
+{{- $at := .at }}
+{{- $registry := .config.registry | default dict }}
+{{- $index := .config.index | default dict }}
+{{- $sources := .config.sources | default dict }}
+{{- if and $registry.url $registry.directory }}
+{{- fail (printf "%s.registry: expected url or directory, found both" $at) }}
+{{- else if and $registry.require (not (or $registry.url $registry.directory)) }}
+{{- fail (printf "%s.registry.require: expected a registry (url or directory) to require schemas from, found neither" $at) }}
+{{- else if and $registry.basic $registry.token }}
+{{- fail (printf "%s.registry: expected basic or token, found both" $at) }}
+{{- else if and $registry.directory (or $registry.basic $registry.token) }}
+{{- fail (printf "%s.registry: expected no basic or token with a directory, found one" $at) }}
+{{- end }}
+{{- if and $index.redis (hasKey $index "memory") (not (kindIs "invalid" $index.memory)) }}
+{{- fail (printf "%s.index: expected memory or redis, found both" $at) }}
+{{- end }}
+{{- $letters := (.config.dead_letters | default dict).enabled }}
+{{- range $source := list "kafka" "redis" }}
+{{- $given := get $sources $source | default dict }}
+{{- if and $given.gate (eq (toString $letters) "false") }}
+{{- fail (printf "%s.dead_letters.enabled: expected true, because sources.%s.gate would lose every event that it rejects, found false" $at $source) }}
+{{- end }}
+{{- if and (get ($given.tls | default dict) "key") (not (get ($given.tls | default dict) "cert")) }}
+{{- fail (printf "%s.sources.%s.tls.cert: expected the certificate that belongs to the key, found nothing" $at $source) }}
+{{- end }}
+{{- end }}
+{{- with ($sources.kafka | default dict).sasl }}
+{{- $sasl := . }}
+{{- $bearer := eq (toString .mechanism) "OAUTHBEARER" }}
+{{- range $key := list "username" "password" "token_endpoint" "client_id" "client_secret" "scope" }}
+{{- $wanted := eq $bearer (not (has $key (list "username" "password"))) }}
+{{- if and $wanted (ne $key "scope") (not (get $sasl $key)) }}
+{{- fail (printf "%s.sources.kafka.sasl.%s: expected some text, for %s, found nothing" $at $key $sasl.mechanism) }}
+{{- else if and (not $wanted) (get $sasl $key) }}
+{{- fail (printf "%s.sources.kafka.sasl.%s: expected no such key with %s, found a value" $at $key $sasl.mechanism) }}
+{{- end }}
+{{- end }}
 {{- end }}
 {{- end }}
 
