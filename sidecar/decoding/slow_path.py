@@ -123,7 +123,8 @@ class _GeneralDecoder:
             event.rejection = self.envelope.missing(event, self.headings, self.shape.source)
         if event.rejection is not None:
             event.unchecked = False
-        return Decoded(self.original, event, self.read.body)
+        wrapped_value = self.record.value if self.original.value is None else None
+        return Decoded(self.original, event, self.read.body, wrapped_value)
 
     def _lacks_schema(self, schema: BoundSchema | None) -> bool:
         """Test whether the body could not be read, or its type not be known, because its schema cannot be used now.

@@ -144,6 +144,13 @@ class Decoded(Struct, gc=False):
     event: Event
     content: Any = None
     """The body, or how to read it (UnreadBody)."""
+    wrapped_value: bytes | None = None
+    """The value inside a message that a framework wrapped into a field of a Redis entry."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The bytes of the body."""
+        return self.record.value if self.record.value is not None else self.wrapped_value
 
     @property
     def body(self) -> Any:
@@ -153,7 +160,7 @@ class Decoded(Struct, gc=False):
         """
         content = self.content
         if content.__class__ is UnreadBody:
-            content = self.content = content.read(self.record.value or b"")
+            content = self.content = content.read(self.value or b"")
         return content
 
     @property

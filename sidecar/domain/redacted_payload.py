@@ -20,12 +20,11 @@ def headers_to_json(headers: Headers) -> list[tuple[str, object]]:
 
 def redact_exact_body(redactor: Redactor, decoded: Decoded) -> object:
     """Return the decoded body, its numbers with all their digits."""
-    record = decoded.record
-    return redactor.body(with_all_digits(record.value, decoded.body), flat=record.value is None)
+    return redactor.body(with_all_digits(decoded.value, decoded.body), flat=decoded.record.value is None)
 
 
 def body_to_json(redactor: Redactor, decoded: Decoded) -> object:
     """Convert the body; if it could not be decoded, its bytes."""
     if decoded.body is None:
-        return bytes_to_json(redactor.raw(decoded.record.value))
+        return bytes_to_json(redactor.raw(decoded.value))
     return to_json(redact_exact_body(redactor, decoded))

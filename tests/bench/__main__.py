@@ -17,12 +17,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.bench import event_producer, otlp_collector, report, shared, size
+from tests.bench import event_producer, hostile, otlp_collector, report, shared, size
 
 Result = dict[str, Any]
 
 
-KINDS = ("kafka", "redis", "further", "scan", "letters", "size", "idle", "latency", "export", "shared", "dashboard")
+KINDS = (
+    "kafka",
+    "redis",
+    "further",
+    "scan",
+    "letters",
+    "size",
+    "idle",
+    "latency",
+    "export",
+    "shared",
+    "dashboard",
+    "hostile",
+)
 
 
 def side(module: str, **arguments: object) -> Result:
@@ -264,6 +277,9 @@ def main() -> None:
     if "shared" in wanted:
         with kafka() as address, valkey() as index:
             rows += list(shared.rows(address, index, options, side, in_turns, decoding))
+    if "hostile" in wanted:
+        with kafka() as address:
+            rows += list(hostile.rows(address, side))
     if "redis" in wanted:
         with valkey() as address:
             rows += list(throughput("redis", address, options))

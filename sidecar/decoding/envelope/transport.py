@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from sidecar.decoding.envelope.packed_texts import pack_texts, unpack_texts
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.json_limits import has_too_many_values
 from sidecar.domain.model import Headers, Record
@@ -31,7 +32,6 @@ _BINARY_FORMAT_VERSION = 1
 _BINARY_HEAD_BYTES = len(_BINARY_MAGIC) + 2 + 4 + 4
 MAX_WRAPPED_HEADERS = 1_000
 _msgpack_decoder = msgspec.msgpack.Decoder(dict[str, Any])
-_msgpack_encoder = msgspec.msgpack.Encoder()
 _json_decoder = msgspec.json.Decoder()
 
 
@@ -90,6 +90,9 @@ def read_watermill_metadata(record: Record) -> Headers | None:
     packed = fields.get(WATERMILL_METADATA_FIELD)
     if not packed:
         return ()
+    texts = unpack_texts(packed, MAX_WRAPPED_HEADERS)
+    if texts is not None:
+        return texts
     try:
         metadata = _msgpack_decoder.decode(packed)
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -101,7 +104,7 @@ def read_watermill_metadata(record: Record) -> Headers | None:
 
 def replace_watermill_metadata(fields: Headers, metadata: Headers) -> Headers:
     """Return an entry's fields with other metadata."""
-    packed = _msgpack_encoder.encode({name: (value or b"").decode("utf-8", "replace") for name, value in metadata})
+    packed = pack_texts(metadata)
     return tuple([(name, packed if name == WATERMILL_METADATA_FIELD else value) for name, value in fields])
 
 

@@ -8,10 +8,15 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from sidecar.decoding.envelope.transport import unwrap_message
+from sidecar.decoding.envelope.packed_texts import pack_texts, unpack_texts
+from sidecar.decoding.envelope.transport import read_watermill_metadata, replace_watermill_metadata, unwrap_message
+from sidecar.domain.json_safe import encode_json
 from sidecar.domain.model import Headers, Record
 from sidecar.domain.position import Position
+from sidecar.domain.redacted_payload import body_to_json
+from sidecar.domain.redaction import Redactor
 from tests.support.decoding import court, record
 
 TRACEPARENT = b"00-0af7651916cd43dd8448eb211c80f5f5-b7ad6b7169203331-01"
@@ -77,6 +82,47 @@ def test_watermills_metadata_are_headers_with_its_own_names_last() -> None:
     assert (plain.event_id, plain.type, plain.correlation_id) == ("w-1", "shop.OrderPlaced", "c-1")
     assert (named.event_id, named.type) == ("e-1", "OrderPlaced")
     assert (on_kafka.event_id, on_kafka.correlation_id) == ("w-1", "c-1")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b"just text", "just text"),
+        (b"\0\1\xff", {"base64": "AAH/"}),
+        (b"", ""),
+        (b'{"n":0.12345678901234567890123}', msgspec.Raw(b'{"n":0.12345678901234567890123}')),
+    ],
+)
+def test_a_wrapped_body_is_shown_as_it_is(value: bytes, shown: object) -> None:
+    with court() as here:
+        for fields in (
+            (("__data__", binary({"correlation_id": b"c"}, value)),),
+            (("_watermill_message_uuid", b"w"), ("metadata", b""), ("payload", value)),
+        ):
+            decoded = here.one(entry(*fields))
+            body = body_to_json(Redactor([]), decoded)
+            assert encode_json(body) == encode_json(shown)
+            if not isinstance(decoded.body, dict):
+                assert body_to_json(Redactor(["body:secret"]), decoded) != body or value == b""
+
+
+def test_metadata_that_is_not_utf8_keeps_its_bytes() -> None:
+    texts = (("n\udcff", b"\xff\xfe"), ("correlation_id", b"c-1"), ("none", None), ("long", b"x" * 70_000))
+    for many in (texts, (*texts, *[(f"h{number}", b"v" * number) for number in range(300)])):
+        fields = (("_watermill_message_uuid", b"w-1"), ("metadata", pack_texts(many)))
+        raw = entry(*fields, value=b"{}")
+        with court() as here:
+            event = here.one(raw).event
+        assert (event.event_id, event.correlation_id) == ("w-1", "c-1")
+        assert read_watermill_metadata(raw) == many
+        assert read_watermill_metadata(replace(raw, headers=replace_watermill_metadata(fields, many[1:]))) == many[1:]
+
+
+@given(st.dictionaries(st.text(max_size=40), st.text(max_size=300), max_size=40))
+def test_metadata_is_read_as_messagepack_says(metadata: dict[str, str]) -> None:
+    expected = tuple([(name, value.encode()) for name, value in metadata.items()])
+    assert unpack_texts(msgspec.msgpack.encode(metadata), 100) == expected
+    assert msgspec.msgpack.decode(pack_texts(expected)) == metadata
 
 
 @pytest.mark.parametrize(
