@@ -10,15 +10,20 @@ from sidecar.config.value_types import Count, Duration, Name, StrictStruct, Text
 
 
 class SagaStepConfig(StrictStruct, frozen=True):
-    """A step of a saga: an event that has to come."""
+    """A step of a saga: an event that is expected, with its time limit."""
 
-    on: Annotated[list[Text], Meta(description="Types of its event; any one of them.", min_length=1)]
+    on: Annotated[
+        list[Text],
+        Meta(description="Types of the event that completes the step; any one of them suffices.", min_length=1),
+    ]
     name: Annotated[Text | None, Meta(description="Name of the step. Default: the first type.")] = None
     optional: Annotated[bool, Meta(description="The saga can end without this step.")] = False
     repeated: Annotated[bool, Meta(description="The event may come several times.")] = False
     within: Annotated[
         Duration | None,
-        Meta(description="Time after the step before (with `order: any` after the start) within which it must come."),
+        Meta(
+            description="Time limit for the step, counted from the step before it (with `order: any`, from the start)."
+        ),
     ] = None
     expected_from: Annotated[
         Text | None,
@@ -27,11 +32,11 @@ class SagaStepConfig(StrictStruct, frozen=True):
 
 
 class SagaConfig(StrictStruct, frozen=True):
-    """A declared process: where it starts, its steps, its deadline and its ends."""
+    """A declared saga: the event that starts it, its steps, its deadline, and the events that end it."""
 
-    name: Annotated[Name, Meta(description="Name of the process.")]
-    start: Annotated[Text, Meta(description="Type of the event that begins it.")]
-    deadline: Annotated[Duration, Meta(description="Time from the start within which it must end.")]
+    name: Annotated[Name, Meta(description="Name of the saga.")]
+    start: Annotated[Text, Meta(description="Type of the event that starts the saga.")]
+    deadline: Annotated[Duration, Meta(description="Time limit for the whole saga, counted from its start.")]
     steps: list[SagaStepConfig] = []
     order: Annotated[
         Literal["sequence", "any"], Meta(description="sequence: steps come one after another. any: in any order.")
@@ -44,11 +49,14 @@ class SagaConfig(StrictStruct, frozen=True):
         ),
     ] = "flow"
     completed: Annotated[
-        list[Text], Meta(description="Types that end it well. Default: it ends with its last required step.")
+        list[Text],
+        Meta(description="Types of events that complete the saga. Default: its last required step completes it."),
     ] = []
-    compensated: Annotated[list[Text], Meta(description="Types that end it after compensation.")] = []
-    failed: Annotated[list[Text], Meta(description="Types that end it as failed.")] = []
-    compensations: Annotated[list[Text], Meta(description="Types that undo earlier steps.")] = []
+    compensated: Annotated[
+        list[Text], Meta(description="Types of events that end the saga after its compensation.")
+    ] = []
+    failed: Annotated[list[Text], Meta(description="Types of events that end the saga as failed.")] = []
+    compensations: Annotated[list[Text], Meta(description="Types of events that undo earlier steps.")] = []
 
 
 class LintConfig(StrictStruct, frozen=True):
@@ -62,18 +70,22 @@ class LintConfig(StrictStruct, frozen=True):
         ),
     ] = []
     max_chain: Annotated[
-        Count, Meta(description="Events in a chain of causes from which `long-chain` reports it, without this one.")
+        Count,
+        Meta(description="Longest chain of events that cause one another; the rule `long-chain` reports longer ones."),
     ] = 10
     old_version_after: Annotated[
         Duration,
         Meta(
-            description="Time after the first event of a new schema version from which `old-schema-version` reports "
-            "events of an older one: longer than a deployment takes."
+            description="Time for which events of an older schema version may still arrive after the first event of a "
+            "newer one; then the rule `old-schema-version` reports them. Choose it longer than a deployment takes."
         ),
     ] = Duration(600)
     interval: Annotated[
         Duration | None,
-        Meta(description="Time between two runs for the metric `tracecar_lint_findings`. null: no such metric."),
+        Meta(
+            description="Time between two runs of the linter for the metric `tracecar_lint_findings`. "
+            "null: no such metric."
+        ),
     ] = Duration(3600)
 
 

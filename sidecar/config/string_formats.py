@@ -171,7 +171,7 @@ def _template_problem(text: str) -> str | None:
     if unknown:
         return f"{{{unknown[0]}}} in {text!r}"
     if "{" in _BRACES.sub("", text) or "}" in _BRACES.sub("", text):
-        return f"a brace without its other in {text!r}"
+        return f"an unmatched brace in {text!r}"
     if words.count("stream") > 1:
         return f"{{stream}} twice in {text!r}"
     if text == "{stream}":

@@ -45,9 +45,14 @@ def _read(file: Path) -> str:
     with file.open(encoding="ascii", errors="replace") as opened:
         if os.fstat(opened.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise Refused(
-                f"api.token_file: other users can read {file}: run chmod 600 on it, or delete it to get a new token"
+                f"api.token_file: other users can read {file}: run chmod 600 on it, or delete it, and "
+                "the sidecar creates a new one"
             )
         token = opened.read(MAX_TOKEN_CHARS + 2).strip()
     if not token or len(token) > MAX_TOKEN_CHARS:
-        raise Refused(f"api.token_file: {file} contains no token: delete it to get a new one")
+        problem = f"more than {MAX_TOKEN_CHARS} characters" if token else "an empty file"
+        raise Refused(
+            f"api.token_file: expected a token in {file}, found {problem}: delete the file, and the sidecar creates a "
+            "new token when it starts"
+        )
     return token

@@ -141,7 +141,10 @@ class EventDecoder:
                 continue
             try:
                 if fetches >= MAX_FETCHES_PER_RECORD:
-                    raise Outage("the registry did not return the schemas of a record: try again")
+                    raise Outage(
+                        f"a record still lacks a schema after {MAX_FETCHES_PER_RECORD} requests to the registry: "
+                        "try again"
+                    )
                 fetches += 1
                 seen_at = min(seen_at, self._catalog.clock())
                 async with asyncio.timeout_at(until):

@@ -199,7 +199,7 @@ def _zigzag(data: bytes) -> tuple[int, int]:
         number |= (byte & 0x7F) << (7 * at)
         if byte < 0x80:
             return (number >> 1) ^ -(number & 1), at + 1
-    raise ValueError("no Avro long")
+    raise ValueError(f"expected an Avro long, found {data[:10].hex() or 'no bytes'}")
 
 
 def _cut(text: str) -> str:

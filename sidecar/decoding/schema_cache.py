@@ -211,7 +211,9 @@ class SchemaCache:
                 return look()
             except SchemaNotCached as needs:
                 await self.fetch(needs.key)
-        raise Outage("the registry did not return the schema: try again")
+        raise Outage(
+            f"a look-up still lacks a schema after {MAX_FETCHES_PER_LOOKUP} requests to the registry: try again"
+        )
 
     # --- asking the registry ---------------------------------------------------------------------------------------
 

@@ -201,7 +201,7 @@ class HistoryFiller:
             try:
                 await self._fill_range(missed)
             except TracecarError as error:
-                log.debug("cannot read again what the history misses; retrying", reason=str(error))
+                log.debug("cannot read events that the history lacks; retrying", reason=str(error))
                 await asyncio.sleep(RETRY_MIN_S)
             else:
                 self._recorder.missed = subtract_ranges(self._recorder.missed, [missed])

@@ -119,7 +119,7 @@ _ALL = (
         lambda d: d.state,
         (*STATES, *SAGA_STATES),
     ),
-    QueryField("saga", "the name of a declared process, for sagas", lambda n: None, lambda d: None),
+    QueryField("saga", "the name of a saga, as declared in the configuration", lambda n: None, lambda d: None),
     QueryField("dialect", "the framework that wrote a dead letter", lambda n: None, lambda d: d.dialect),
     QueryField(
         "schema",

@@ -28,9 +28,9 @@ from sidecar.replay.models import LetterOutcome
 
 DiscardAction = Literal["discarded", "restored"]
 REFUSALS = {
-    ("discarded", "replayed"): "it was replayed: nothing is open",
+    ("discarded", "replayed"): "it was replayed, so there is nothing to discard",
     ("discarded", "replaying"): "a replay has selected it: cancel the replay first (tracecar replays)",
-    ("restored", "open"): "it is open: nothing to undo",
+    ("restored", "open"): "it is open, so there is nothing to restore",
     ("restored", "parked"): "it was not discarded: it is parked (dlq replay --force sends it)",
     ("restored", "replayed"): "it was not discarded: it was replayed (dlq replay --force sends it again)",
     ("restored", "returned"): "it was not discarded: it was replayed, and failed again as a letter of its own",

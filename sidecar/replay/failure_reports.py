@@ -81,13 +81,19 @@ class FailureReports:
                 reported = await self._write(source, letter, who)
             except TooLarge as error:
                 if nowhere is not None:
-                    raise Refused(f"the record is in no stream, and is too large for the broker: {error}") from error
+                    raise Refused(
+                        f"the reported record does not fit into a dead letter: {error}. Report the `position` of the "
+                        "record instead, so that the letter can refer to it"
+                    ) from error
                 letter = shrink_dead_letter(letter)
             else:
                 if reported.created:
                     self._dead_lettered(decoded.event, failure.group, reported.id)
                 return reported
-        raise Refused("the broker accepts no dead letter of this record, not even one without body and headers")
+        raise Refused(
+            "the broker accepts no dead letter of this record, not even without body and headers: raise its limit for "
+            "the size of a record"
+        )
 
     async def _write(self, source: LetterSource, letter: Outgoing, who: Actor) -> ReportResult:
         read = tracecar.read(Record(_letter_position(source, letter), letter.key, letter.value, letter.headers, 0))
@@ -119,14 +125,16 @@ class FailureReports:
                 # Without a timestamp none is made up: the same report twice must be the same letter.
                 timestamp = UNKNOWN_TIMESTAMP_MS if reported.timestamp is None else reported.timestamp
                 return source, Record(position, reported.key, reported.value, reported.headers, timestamp)
-        raise NotFoundError(f"no watched stream has the name {reported.stream!r}")
+        raise NotFoundError(f"no watched stream has the name {reported.stream!r}; tracecar streams lists them")
 
     async def _at(self, position: Position) -> tuple[LetterSource, Record]:
         source = next((candidate for candidate in self._sources if candidate.broker.system == position.system), None)
         if source is None:
             raise NotFoundError(f"{position}: no {position.system} source is configured here")
         if not await self._in_sight(position.system, position.stream):
-            raise NotFoundError(f"{position}: no watched stream has the name {position.stream!r}")
+            raise NotFoundError(
+                f"{position}: no watched stream has the name {position.stream!r}; tracecar streams lists them"
+            )
         record = await source.broker.read(position)
         if record is None:
             raise NotFoundError(f"{position}: the broker has no record there; send the record itself instead")

@@ -62,7 +62,7 @@ async def find_spans(broker: Broker, range: EventRange) -> list[tuple[str, int]]
     spans: list[tuple[str, int]] = []
     partitions = await broker.partitions(range.stream)
     if not partitions:
-        raise Refused(f"there is no stream {range.stream}")
+        raise Refused(f"there is no stream {range.stream}; tracecar streams lists them")
     span_ends = {at.log: at.offset for at in map(Position.parse, range.ends)}
     for partition in partitions:
         first, end = await broker.bounds(partition)

@@ -234,7 +234,7 @@ class ReplayService:
         broker_replay = await self._having(range.stream)
         system = broker_replay.source.broker.system
         if not await self._queries.in_sight(system, range.stream):
-            raise NotFoundError(f"no watched stream has the name {range.stream}")
+            raise NotFoundError(f"no watched stream has the name {range.stream}; tracecar streams lists them")
         why = refuse_target(request.to, broker_replay.source.naming) or refuse_target(
             range.stream, broker_replay.source.naming
         )

@@ -104,10 +104,10 @@ def header_bytes(start: bytes) -> int:
     Raises ValueError if it is no companion.
     """
     if not start.startswith(MAGIC) or len(start) < HEADER_PREFIX_BYTES:
-        raise ValueError("no header of the history")
+        raise ValueError("it does not begin as a companion file of the history")
     length = int.from_bytes(start[len(MAGIC) : HEADER_PREFIX_BYTES], "big")
     if length > MAX_HEADER_BYTES:
-        raise ValueError(f"a header of {length} bytes")
+        raise ValueError(f"its header claims to have {length} bytes")
     return HEADER_PREFIX_BYTES + length
 
 
@@ -117,7 +117,7 @@ def decode_header(data: bytes) -> FileHeader:
     try:
         return msgspec.msgpack.decode(data[HEADER_PREFIX_BYTES:end], type=FileHeader)
     except msgspec.DecodeError as error:
-        raise ValueError(f"a damaged header: {error}") from error
+        raise ValueError(f"its header is damaged: {error}") from error
 
 
 def read_header_length(companion: Path) -> int:

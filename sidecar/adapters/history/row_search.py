@@ -38,6 +38,12 @@ MAX_ATTEMPTS = 3
 """Attempts of a search whose files are merged or deleted under it."""
 
 
+_FILES_KEEP_VANISHING = (
+    f"the history cannot be read: in each of {MAX_ATTEMPTS} attempts a file was deleted while it was read; "
+    "try again, and check that no other program deletes files below history.url"
+)
+
+
 class _FileGone(Exception):
     """A file was merged or deleted after it was listed."""
 
@@ -77,7 +83,7 @@ class RowSearch:
                 return await self._find(selection, limit, cursor, after)
             except _FileGone as error:
                 log.debug("a file of the history is gone; listing again", file=str(error))
-        raise Outage("files of the history vanish while they are read: is it being deleted?")
+        raise Outage(_FILES_KEEP_VANISHING)
 
     async def _find(
         self, selection: HistorySelection, limit: int, cursor: str | None, after: RowOrder | None
@@ -130,7 +136,7 @@ class RowSearch:
                 return await self._at(positions)
             except _FileGone as error:
                 log.debug("a file of the history is gone; listing again", file=str(error))
-        raise Outage("files of the history vanish while they are read: is it being deleted?")
+        raise Outage(_FILES_KEEP_VANISHING)
 
     async def _at(self, positions: Sequence[Position]) -> list[HistoryRow]:
         rows: list[HistoryRow] = []

@@ -72,8 +72,11 @@ class HistorySqlRunner:
                 reply = None if files is None else await self._ask(statement, limits, files)
                 if files is not None and reply is not None and reply.failed is None:
                     return _answer(reply, files, statement)
-        reason = "files were deleted meanwhile" if reply is None else reply.failed
-        raise Outage(f"the history cannot be read: {reason}")
+        reason = "files were deleted while they were read" if reply is None else reply.failed
+        raise Outage(
+            f"the history cannot be read: {reason} ({MAX_TRIES} attempts); try again, and check that no other program "
+            "deletes files below history.url"
+        )
 
     async def _collect(self, limits: SqlLimits) -> SqlFiles | None:
         """Return the files that may hold the events asked for; None if one of them is gone."""

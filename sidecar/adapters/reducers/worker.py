@@ -66,7 +66,7 @@ def _prepare(task: ReducerTask) -> AggregateFold:
     except BaseException as error:
         raise _FunctionFailed(f"it cannot be loaded: {_describe(error)}") from None
     if not callable(function):
-        raise _FunctionFailed(f"it is no function but {type(function).__name__}")
+        raise _FunctionFailed(f"expected a function, found {type(function).__name__}")
 
     def reduce(state: Any, event: Mapping[str, Any]) -> Any:
         # The function may change its arguments: it gets a copy of the state, and what it returns is copied as well.

@@ -99,7 +99,7 @@ class RegistryHttpClient:
             raise Outage(f"schema registry {mask_url(url)} did not answer within {ANSWER_TIMEOUT_S:.0f} s") from None
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, OSError) as error:
             # OSError: httpx2 lets through what TLS says after its handshake, such as that we need a certificate.
-            raise Outage(f"schema registry {mask_url(url)} cannot be asked: {_describe(error, url)}") from None
+            raise Outage(f"schema registry {mask_url(url)} cannot be reached: {_describe(error, url)}") from None
         if 200 <= status < 300:
             return _decode(url, body, answer)
         if status in (401, 403):

@@ -136,7 +136,10 @@ def _ends(request: models.RangeRequest) -> tuple[str, ...]:
 def failure(request: models.FailureRequest) -> ReportedFailure:
     """Map a report of a failure. Raises ValidationException."""
     if (request.position is None) == (request.record is None):
-        raise ValidationException("expected either `position` or `record`, found both or neither")
+        count = "neither" if request.position is None else "both"
+        raise ValidationException(
+            f"expected either `position` (of a record in the broker) or `record` (the record itself), found {count}"
+        )
     if not 0 < len(request.group) <= 500 or "@" in request.group:
         raise invalid("group", "1 to 500 characters without @", request.group)
     if not 0 < len(request.error.type) <= MAX_TEXT_CHARS:

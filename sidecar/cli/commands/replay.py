@@ -264,7 +264,8 @@ def replay_range(
     command = _ReplayCommand(request, "event", Connection(url, token), yes=yes, detach=detach, json=json)
     if into_itself and yes and confirmed is None and not dry_run:
         raise typer.BadParameter(
-            f"--into-itself publishes into {stream} again: run it with --dry-run, and add --confirmed N with the number"
+            f"--into-itself --yes publishes into {stream} without asking: add --confirmed N, the number of events that "
+            "--dry-run counts"
         )
     command.run(dry_run=dry_run)
 

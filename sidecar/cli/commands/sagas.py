@@ -90,7 +90,7 @@ def list_sagas(
             cursor = page.cursor
             if cursor is None or (limit and len(items) >= limit):
                 stuck = any(saga.state == "stuck" for saga in items)
-                note = f"{page.evicted:,} older processes were evicted" if page.evicted else None
+                note = f"{page.evicted:,} older sagas were evicted" if page.evicted else None
                 return ListPage(items, note, page.did_you_mean)
 
     show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)

@@ -122,7 +122,7 @@ def _find_end(text: bytes, at: int) -> int:
         depth += 1 if first in (b"{", b"[") else -1 if first in (b"}", b"]") else 0
         if depth == 0:
             return token.end()
-    raise AssertionError("the text was read as JSON before")
+    raise AssertionError("the value has no end, although the text was read as JSON before")
 
 
 def _skip_blanks(text: bytes, at: int) -> int:

@@ -58,7 +58,7 @@ async def test_a_token_is_created_and_readable_for_its_user_alone(tmp_path: Path
         read_or_create_token(file)
     file.chmod(0o600)
     file.write_text("")
-    with pytest.raises(Refused, match="contains no token"):
+    with pytest.raises(Refused, match="found an empty file"):
         read_or_create_token(file)
 
 

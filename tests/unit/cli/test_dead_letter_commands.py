@@ -47,7 +47,7 @@ async def test_letters_are_discarded_and_restored(sidecar: Sidecar) -> None:
     assert "1 restored" in (await within("dlq", "restore", id, **at(sidecar))).out
     partly = await within("dlq", "restore", id, "x@kafka://orders/0/7", **at(sidecar))
     assert partly.code == 1
-    assert "nothing to undo" in partly.out
+    assert "nothing to restore" in partly.out
     assert "not restored: x@kafka://orders/0/7" in partly.out
     by_query = await tracecar("dlq", "discard", "code:schema.*", "--reason", "all of it", **at(sidecar))
     assert by_query.code == 2

@@ -187,5 +187,5 @@ async def test_a_record_that_is_too_large_is_dead_lettered_without_its_body_or_r
         await sidecar.report(failure(position=AT), ANN)
         (written,) = one.contents("orders.dlt")
         assert (written.value, dict(written.headers)["tracecar.omitted"]) == (None, b"body")
-        with pytest.raises(Refused, match="is in no stream, and is too large"):
+        with pytest.raises(Refused, match="does not fit into a dead letter"):
             await sidecar.report(failure(record=FailedRecord(stream="orders", value=b"x" * 5_000)), ANN)

@@ -168,8 +168,8 @@ class KafkaCommitter:
         if committed is None or committed < lease.committed:
             self._lose_lease(lease)
             raise Fenced(
-                f"{lease.partition}: the group's committed offset is gone or went back from {lease.committed}, to "
-                f"{committed}"
+                f"{lease.partition}: expected a committed offset of the group {self._group} from {lease.committed} on, "
+                f"found {'none' if committed is None else committed}: somebody has reset or deleted it"
             )
         self._note(lease, committed)
         lease.outcome_unknown = False
@@ -183,7 +183,7 @@ class KafkaCommitter:
             return
         if answer.error_code in _STALE_GENERATION_CODES:
             self._membership.rejoin(answer.error_code)
-            raise Outage(f"{lease.partition}: the group {self._group} does not know this member at the moment")
+            raise Outage(f"{lease.partition}: the group {self._group} does not know this member now; it joins again")
         check(answer.error_code, self._group)
 
     def _lose_lease(self, lease: KafkaLease) -> None:
@@ -283,7 +283,9 @@ class KafkaCommitter:
                 try:
                     await self._membership.await_assignment(lease, RETRY_TIMEOUT_S)
                 except TimeoutError:
-                    raise Outage(f"cannot commit {lease.partition}: the group is rebalancing") from fenced
+                    raise Outage(
+                        f"cannot commit {lease.partition}: the group {self._group} is rebalancing; retrying"
+                    ) from fenced
                 continue
             return
 

@@ -62,7 +62,7 @@ def decompress(codec: int, data: bytes, limit: int = ONE_STEP_BYTES) -> bytes | 
             return _fit(cramjam.zstd.decompress_into, data, limit)
     except (zlib.error, cramjam.DecompressionError) as error:
         raise DamagedBatch(str(error)) from error
-    raise DamagedBatch(f"there is no compression codec {codec}")
+    raise DamagedBatch(f"unknown compression codec {codec}")
 
 
 def open_stream(codec: int, data: bytes) -> InflatedStream:
@@ -74,7 +74,7 @@ def open_stream(codec: int, data: bytes) -> InflatedStream:
         _ZSTD_ID: _ZstdStream,
     }
     if codec not in streams:
-        raise DamagedBatch(f"there is no compression codec {codec}")
+        raise DamagedBatch(f"unknown compression codec {codec}")
     return streams[codec](data)
 
 

@@ -238,7 +238,7 @@ class KafkaFetcher:
             self._back_off([lease], UNAUTHORIZED_RETRY_INTERVAL_S)
         else:
             level = log.debug if kind is OffsetNotAvailable else log.info
-            level("a partition cannot be read now", partition=str(lease.partition), reason=kind.__name__)
+            level("cannot read a partition now; retrying", partition=str(lease.partition), reason=kind.__name__)
             self._cluster.client.force_metadata_update()
 
     async def _check_topics(self, leases: Sequence[KafkaLease]) -> None:

@@ -140,8 +140,8 @@ class LedgerCache:
         """Raise Refused if there is no room for `more` further entries."""
         if len(self.entries) + more > self._most:
             raise Refused(
-                f"{LEDGER} needs more than {self._most} entries, the bound that dead_letters.ledger_entries sets: "
-                "raise it (about 500 bytes of memory each), then start again"
+                f"the Kafka topic {LEDGER} has more than {self._most} entries, the limit of "
+                "dead_letters.ledger_entries: raise it (about 500 bytes of memory per entry), then restart the sidecar"
             )
 
     def get(self, key: str) -> bytes | None:

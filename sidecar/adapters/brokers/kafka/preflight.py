@@ -62,7 +62,7 @@ async def inspect(
         topics = await cluster.retry("asking for topics", cluster.topics, RETRY_TIMEOUT_S)
     except TracecarError as error:
         await cluster.close()
-        return [*findings, Finding("sources.kafka: see the cluster", False, f"{error}; {_ADVICE}")]
+        return [*findings, Finding("sources.kafka: list the topics", False, f"{error}; {_ADVICE}")]
     try:
         findings += _find_configured(source, topics, wants)
         trial = _PermissionProbe(cluster, group)
@@ -98,10 +98,14 @@ async def _dead_letter_topics(
         problems = await TopicAdmin(cluster).dead_letter_problems(letters)
     except (kafka.KafkaError, OSError, TimeoutError) as error:
         reason = translate(error, "asking for the settings of dead-letter topics")
-        return [Finding(f"{what} dead-letter topics", True, f"unknown: {reason}; allow DESCRIBE_CONFIGS on them")]
+        return [
+            Finding(
+                f"{what} dead-letter topics", True, f"not checked: {reason}; allow DESCRIBE_CONFIGS on these topics"
+            )
+        ]
     faulty = {topic for topic, _ in problems}
     good = [
-        Finding(f"{what} {topic}", True, f"as safe as {origin}")
+        Finding(f"{what} {topic}", True, f"keeps letters at least as long and as safely as {origin} keeps its records")
         for topic, origin in letters.items()
         if topic not in faulty
     ]

@@ -66,7 +66,7 @@ def read_records(log: Partition, header: BatchHeader, stream: InflatedStream) ->
             yield from window.fill(_MAX_VARINT_BYTES, exact=False)
             length = window.varint()
             if not 0 <= length <= MAX_INFLATED_BYTES:
-                raise DamagedRecords(f"a record of {length} bytes")
+                raise DamagedRecords(f"a record claims to have {length} bytes")
             if length > MAX_RECORD_BYTES:
                 yield from window.fill(_HEAD_BYTES)
                 head = RecordReader(window.peek(_HEAD_BYTES))
@@ -141,10 +141,10 @@ class RecordReader:
             message = f"a record with {count} headers; at most {MAX_HEADERS_PER_RECORD} are read"
             return Record(log.at(offset), key, None, (), timestamp, defect=Rejection("decode.limit", message))
         if count < 0:
-            raise DamagedRecords(f"{count} headers")
+            raise DamagedRecords(f"a record claims to have {count} headers")
         headers = tuple([self._header() for _ in range(count)])
         if self._at != len(self._payload):
-            raise DamagedRecords(f"a record of {len(self._payload)} bytes has {self._at}")
+            raise DamagedRecords(f"a record of {len(self._payload)} bytes ends after {self._at} of them")
         return Record(log.at(offset), key, value, headers, timestamp)
 
     def too_large(self, log: Partition, header: BatchHeader, length: int) -> Record:
@@ -170,7 +170,7 @@ class RecordReader:
         try:
             value, self._at = decode_varint(self._payload, self._at)
         except (IndexError, ValueError) as error:
-            raise DamagedRecords(f"no number at byte {self._at}") from error
+            raise DamagedRecords(f"expected a number at byte {self._at} of a record") from error
         return int(value)
 
     def _start(self, header: BatchHeader) -> tuple[int, int]:
@@ -178,7 +178,9 @@ class RecordReader:
         timestamp = header.first_timestamp + self.varint()
         offset = header.base_offset + self.varint()
         if not header.base_offset <= offset <= header.last_offset:
-            raise DamagedRecords(f"offset {offset} in a batch from {header.base_offset} to {header.last_offset}")
+            raise DamagedRecords(
+                f"a record has the offset {offset}, in a batch from {header.base_offset} to {header.last_offset}"
+            )
         return offset, timestamp if header.append_timestamp is None else header.append_timestamp
 
     def _some(self) -> bytes | None:
@@ -187,7 +189,7 @@ class RecordReader:
             return None
         start, self._at = self._at, self._at + length
         if self._at > len(self._payload):
-            raise DamagedRecords(f"{length} bytes at byte {start} of {len(self._payload)}")
+            raise DamagedRecords(f"a field at byte {start} claims {length} bytes, in a record of {len(self._payload)}")
         return self._payload[start : self._at]
 
     def _header(self) -> tuple[str, bytes | None]:
@@ -248,7 +250,7 @@ class _Window:
         self._total += len(more)
         if self._total > MAX_INFLATED_BYTES:
             self.code = "decode.limit"
-            raise DamagedRecords(f"it inflates to more than {MAX_INFLATED_BYTES >> 20} MiB")
+            raise DamagedRecords(f"its records inflate to more than {MAX_INFLATED_BYTES >> 20} MiB")
         if self._at > READ_STEP_BYTES:
             del self._data[: self._at]
             self._at = 0

@@ -98,5 +98,5 @@ async def write(
         raise
     await end(cluster, identity, commit=commit)
     if not commit:
-        raise Fenced("the records were written to another ledger: they were not committed")
+        raise Fenced("the ledger's topic was created again meanwhile: its records were not committed")
     return offsets_by_index

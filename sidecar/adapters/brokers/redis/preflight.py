@@ -39,7 +39,7 @@ async def inspect_server(config: RedisConfig, servers: RedisPool, naming: Stream
     try:
         await _streams(config, servers, naming, group, findings)
     except (Outage, Refused) as error:
-        findings.append(Finding(f"{WHERE}: ask about streams", False, f"{error}; the streams were not checked"))
+        findings.append(Finding(f"{WHERE}: list the streams", False, f"{error}; the streams were not checked"))
     return findings
 
 

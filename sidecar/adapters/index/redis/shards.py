@@ -83,7 +83,10 @@ class ShardClients:
                 if isinstance(reply, Exception):
                     raise reply
             return replies
-        raise Outage(f"the index at {self.servers.target}: the server drops scripts as soon as they are loaded")
+        raise Outage(
+            f"the index at {self.servers.target}: the server has lost Lua scripts that it had just loaded; retrying. "
+            "Check that no client runs SCRIPT FLUSH on it"
+        )
 
     async def _start(self) -> None:
         if not self._started:

@@ -18,7 +18,7 @@ def routes(lint: LintService) -> Sequence[HTTPRouteHandler]:
     @get(
         "/v1/lint",
         summary="Lint events",
-        description="What is wrong with the newest events that match a query: findings with evidence, the most serious "
+        description="Problems in the newest events that match a query, each with sample events, the most serious "
         "first. The query has no conditions on headers and bodies.",
     )
     async def list_findings(search: QueryText = "") -> models.LintPage:

@@ -20,7 +20,7 @@ def routes(sagas: SagaService) -> Sequence[HTTPRouteHandler]:
     @get(
         "/v1/sagas",
         summary="List sagas",
-        description="Declared processes that match a query, such as `state:stuck saga:order`, latest first.",
+        description="Sagas that match a query, such as `state:stuck saga:order`, latest first.",
     )
     async def list_sagas(search: QueryText = "", limit: Limit = 100, cursor: Cursor = None) -> models.SagaPage:
         return await sagas.sagas(search, limit, cursor)

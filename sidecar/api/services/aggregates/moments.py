@@ -10,6 +10,7 @@ from msgspec import Struct
 from sidecar.api.services.aggregates.replay_order import AggregateEvent, ReplayOrder
 from sidecar.api.services.payloads import PayloadReader
 from sidecar.api.services.stream_visibility import StreamVisibility
+from sidecar.domain.broker_traits import position_forms
 from sidecar.domain.correlation.event_order import moment
 from sidecar.domain.errors import NotFoundError, QueryError
 from sidecar.domain.model import Event
@@ -73,7 +74,7 @@ class MomentParser:
         try:
             return ReplayMoment(parse_moment(text, self._clock()))
         except ValueError as error:
-            raise QueryError(f"{error}, or a position", text, 0) from None
+            raise QueryError(f"{error}, or a position such as {position_forms()}", text, 0) from None
 
     async def _event_at(self, position: Position) -> Event:
         node = await self._index.at(position)

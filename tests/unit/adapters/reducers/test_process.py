@@ -125,7 +125,7 @@ async def test_numbers_keep_their_digits_on_the_way(modules: Path) -> None:
         ("crashes", [{}, {"end": True}], "ended with signal 11, in the event at kafka://orders/0/1"),
         ("grows", [{}, {"bytes": 1 << 31}], "failed on kafka://orders/0/1: MemoryError"),
         ("unknown", [{}], "cannot be loaded: AttributeError"),
-        ("not_a_function", [{}], "it is no function but int"),
+        ("not_a_function", [{}], "expected a function, found int"),
     ],
 )
 async def test_an_error_names_the_event_and_the_place(

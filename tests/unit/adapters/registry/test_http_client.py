@@ -129,7 +129,7 @@ async def test_a_connection_cut_in_the_middle_is_an_outage(server: Scripted, ask
         handler.close_connection = True
 
     server.answers["/x"] = cut
-    with pytest.raises(Outage, match="cannot be asked"):
+    with pytest.raises(Outage, match="cannot be reached"):
         await ask(server.url).ask("/x", list[str])
 
 
