@@ -25,10 +25,10 @@ class RecordCache(Protocol):
 
 
 class EventObserver(Protocol):
-    """Looks at the events that this sidecar decodes."""
+    """Observer of the events that this sidecar decodes, such as the saga tracker."""
 
     def observe(self, decoded: Sequence[Decoded]) -> None:
-        """Take in a batch, without waiting. The same batch may come again."""
+        """Observe a batch. Must not block. A redelivered batch may be observed twice."""
 
     def discard(self, partition: Partition) -> None:
         """Forget the events of a partition whose stream was created again."""

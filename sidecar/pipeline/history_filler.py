@@ -58,7 +58,7 @@ RECENT_MEMBER_MS = 15 * 60 * 1000
 
 
 class HistoryFiller:
-    """Reads again what the history misses."""
+    """Reads records that the history lacks from the broker again, and records them."""
 
     def __init__(
         self, history: History, recorder: HistoryRecorder, decoder: EventDecoder, *, flush_s: float, lookback_s: float

@@ -1,4 +1,4 @@
-"""The sagas screen: declared processes by state, and the steps of the selected one."""
+"""The sagas screen: sagas by state, and the steps of the selected one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_SHOWN_SAGAS = 1_000
 
 
 class SagasScreen(BaseScreen):
-    """Declared processes: stuck and failed ones first; for the selected one its steps, and what stopped it."""
+    """List of sagas, stuck and failed ones first; for the selected one its steps and the reason why it is stuck."""
 
     PLACE = "sagas"
     REFRESH_INTERVAL_S = 2.0
@@ -160,13 +160,13 @@ class SagasScreen(BaseScreen):
             self.dashboard.notify("No event belongs to this line: f shows the flow of the process.", timeout=4)
 
     def action_flow(self) -> None:
-        """Show the flow of the selected process, at the event after which it stopped."""
+        """Show the flow of the selected saga, at the event after which it stopped."""
         if (saga := self.rows.item) is not None:
             first = next((step.event for step in saga.steps if step.event is not None), saga.trace_id)
             before = saga.obstacle.before if saga.obstacle is not None else None
             self.dashboard.open_flow(first, at=before)
 
     def action_letters(self) -> None:
-        """Show the dead letters of the selected process."""
+        """Show the dead letters of the selected saga."""
         if (saga := self.rows.item) is not None:
             self.dashboard.open_letters(term("trace", saga.trace_id))

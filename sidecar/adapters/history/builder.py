@@ -15,7 +15,7 @@ from sidecar.domain.errors import ConfigError, Mistake
 
 
 def build_file_store(url: str) -> FileStore:
-    """Build a directory, or a prefix of a bucket. Raises ConfigError, or Refused for storage that cannot be used."""
+    """Build the file store of a URL. Raises ConfigError if a package is missing, Refused if the storage is unusable."""
     if "://" not in url:
         _check_extra("duckdb")
         return DirectoryStore(url)
@@ -26,7 +26,7 @@ def build_file_store(url: str) -> FileStore:
 
 
 def build_parquet_history(config: HistoryConfig) -> tuple[ParquetHistory, HistorySqlRunner]:
-    """Build what is configured. Raises as `build_file_store`."""
+    """Build the configured history and the SQL over it. Raises as `build_file_store`."""
     store = build_file_store(config.url)
     history = ParquetHistory(store, HistoryLimits(float(config.keep.age), parse_size(config.keep.size)))
     return history, HistorySqlRunner(history.catalog, store, copies="://" in config.url)

@@ -25,7 +25,7 @@ _REFUSALS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, er
 
 
 class DirectoryStore:
-    """A directory. Several processes may use it at the same time."""
+    """File store in a local directory. Several processes may use it at the same time."""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._root = Path(root).expanduser()
@@ -97,7 +97,7 @@ class DirectoryStore:
                 folder = folder.parent
 
     async def open_local(self, file: StoredFile, parts: Sequence[tuple[int, int]] | None) -> Path | None:
-        """Return the path of the file itself."""
+        """Return the path of the stored file itself, which has all parts."""
         path = self._root / file.name
         return path if await self._run(path.exists) else None
 

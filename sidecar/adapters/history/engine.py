@@ -68,7 +68,7 @@ class HistoryEngine:
         self._connection.execute("SET lock_configuration = true")
 
     def run(self, request: EngineRequest) -> EngineReply:
-        """Run one request."""
+        """Run one request (`engine_requests`) and return the reply."""
         if isinstance(request, WriteRequest):
             return self._write(request)
         if isinstance(request, MergeRequest):

@@ -33,7 +33,7 @@ class EngineClient:
         self._decode = msgspec.msgpack.Decoder(EngineReply).decode
 
     async def run(self, request: EngineRequest) -> EngineReply:
-        """Run a request. Raises EngineFailure."""
+        """Run a request in the engine process, and return the reply. Raises EngineFailure."""
         async with self._turn:
             try:
                 return await self._run(request)

@@ -11,7 +11,7 @@ from sidecar.domain.history_rows import SCHEMA_VERSION
 
 
 class WriteRequest(Struct, tag="write"):
-    """Write a data file and its companion from lines."""
+    """Write a Parquet data file and its companion (`file_header`) from a file of JSON lines, one row each."""
 
     lines: str
     """Path of a file with one row of JSON a line."""
@@ -25,7 +25,7 @@ class WriteRequest(Struct, tag="write"):
 
 
 class MergeRequest(Struct, tag="merge"):
-    """Write one data file with its companion from several, each row once."""
+    """Merge several data files into one with a companion. Rows stored in several files are written once."""
 
     sources: list[str]
     """Paths, oldest first."""
@@ -41,7 +41,7 @@ class MergeRequest(Struct, tag="merge"):
 
 
 class FateWriteRequest(Struct, tag="write_fates"):
-    """Write a file of facts about dead letters: from lines, and from earlier files."""
+    """Write a file of facts about dead letters (replayed, discarded …) from JSON lines and from earlier files."""
 
     lines: str | None
     sources: list[str]
@@ -49,7 +49,7 @@ class FateWriteRequest(Struct, tag="write_fates"):
 
 
 class RowGroupRows(Struct, array_like=True):
-    """Rows of one row group to look at."""
+    """A range of rows in one row group that a read has to search."""
 
     path: str
     first: int
@@ -62,7 +62,7 @@ class RowGroupRows(Struct, array_like=True):
 
 
 class ReadRequest(Struct, tag="read"):
-    """Read rows."""
+    """Read the rows that satisfy all conditions, in order, up to a limit."""
 
     groups: list[RowGroupRows]
     values: dict[str, list[str]]

@@ -1,4 +1,4 @@
-"""SQL of the history's engine."""
+"""SQL statements of the history's engine. Functions return query text; they run nothing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _AFTER_TYPES = ("TIMESTAMP", "VARCHAR", "VARCHAR", "INTEGER", "BIGINT", "BOOLEAN
 
 
 def quote_literal(text: str) -> str:
-    """Write a text as a literal of SQL."""
+    """Quote a text as a literal of SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -73,7 +73,7 @@ def _read_column(column: HistoryColumn) -> str:
 
 
 def read_lines(path: str) -> str:
-    """Return the query of the rows in a file of lines, in their order, which is about that of time."""
+    """Return the query of the rows in a file of JSON lines, in file order (roughly by time)."""
     types = ", ".join(f"\"{line_key(column)}\": '{_TYPES.get(column.kind, 'BIGINT')}'" for column in COLUMNS)
     source = (
         f"read_json({quote_literal(path)}, format = 'newline_delimited', compression = 'uncompressed', "
@@ -134,14 +134,14 @@ def describe_row_groups(path: str) -> str:
 
 
 def count_ids(path: str, words: Iterable[str], group: str) -> str:
-    """Return the query of the largest number of different ids in a row group, about, for each kind of id."""
+    """Return the query that estimates, per kind of id, the largest number of distinct ids in any row group."""
     counts = ", ".join(f'approx_count_distinct("{word}") AS "{word}"' for word in words)
     largest = ", ".join(f'max("{word}")' for word in words)
     return f"SELECT {largest} FROM (SELECT {group} AS g, {counts} FROM {_files([path])} GROUP BY g)"
 
 
 def build_filters(path: str, blocks: dict[str, int], group: str) -> str:
-    """Return the query of the filters of each row group: `BITS_PER_ID` parts for each kind of id, to be joined."""
+    """Return the query of the Bloom filters of each row group: per kind of id `BITS_PER_ID` bit strings, to be combined."""
     hashes = ", ".join(
         f'(md5_number("{word}") & {(1 << 64) - 1}::UHUGEINT)::UBIGINT AS h{n}' for n, word in enumerate(blocks)
     )
@@ -155,7 +155,7 @@ def build_filters(path: str, blocks: dict[str, int], group: str) -> str:
 
 
 def group_expression(rows: Sequence[int]) -> str:
-    """Return the expression of the row group of a row, from the numbers of rows of all row groups."""
+    """Return the SQL expression for the row group of a row. `rows`: number of rows of each row group."""
     if all(count == rows[0] for count in rows[:-1]) and rows[-1] <= rows[0]:
         return f"file_row_number // {rows[0]}"
     ends = [str(sum(rows[: n + 1])) for n in range(len(rows))]
@@ -241,7 +241,7 @@ def collect_fates(lines: str | None, paths: Sequence[str]) -> str:
 
 
 def find_fates(paths: Sequence[str], origins: int) -> str:
-    """Return the query of the facts about a number of origins, which are its parameters."""
+    """Return the query of the facts about some origins. The origins are its parameters."""
     functions = {"millis": "epoch_ms({})", "micros": "epoch_us({})"}
     columns = ", ".join(functions.get(kind, "{}").format(name) for name, kind in FATE_COLUMNS.items())
     return f"SELECT DISTINCT {columns} FROM {_fate_files(paths)} WHERE origin IN ({', '.join('?' * origins)})"

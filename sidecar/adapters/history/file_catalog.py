@@ -30,7 +30,7 @@ MAX_HEADERS_PER_READ = 500
 
 
 class HistoryFile(Struct, frozen=True):
-    """A data file."""
+    """A data file of the history with the header of its companion."""
 
     file: StoredFile
     header: FileHeader
@@ -56,7 +56,7 @@ class HistoryFile(Struct, frozen=True):
 
     @property
     def folder(self) -> str:
-        """Its day and hour: `events/day=2026-01-31/hour=13`."""
+        """Folder of the file, which is its day and hour: `events/day=2026-01-31/hour=13`."""
         return self.file.name.rpartition("/")[0]
 
 
@@ -66,7 +66,7 @@ def companion_of(name: str) -> str:
 
 
 class FileCatalog:
-    """The files of a store, listed again at most every few seconds."""
+    """Cached list of the files in a store, with their headers. It is listed again at most every few seconds."""
 
     def __init__(self, store: FileStore) -> None:
         self._store = store
@@ -157,12 +157,12 @@ class FileCatalog:
         self._by_offset = None
 
     def files(self) -> list[HistoryFile]:
-        """Return the files to read: without those that were merged into another one which is there."""
+        """Return the files to read: all but those that were merged into another file of the store."""
         replaced = self.list_replaced()
         return [file for name, file in self._files.items() if name not in replaced]
 
     def by_offset(self) -> RangeIndex[HistoryFile]:
-        """Return the files to read, by the ranges that they cover."""
+        """Return an index of the files to read by the offset ranges that they cover."""
         if self._by_offset is None:
             self._by_offset = RangeIndex((each, file) for file in self.files() for each in file.covered)
         return self._by_offset
@@ -191,7 +191,7 @@ class FileCatalog:
 
 
 def build_file(file: StoredFile, header: FileHeader, header_length: int) -> HistoryFile:
-    """Build the entry of a file."""
+    """Build the catalog entry of a data file from its header."""
     return HistoryFile(
         file,
         header,

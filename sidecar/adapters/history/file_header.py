@@ -23,7 +23,7 @@ MAX_HEADER_BYTES = 16 << 20
 
 
 class RowGroup(Struct, frozen=True, array_like=True):
-    """A row group of a data file."""
+    """Place, size and times of one row group in a data file. Times are milliseconds since 1970."""
 
     rows: int
     start: int
@@ -57,7 +57,7 @@ class StoredRange(Struct, frozen=True, array_like=True):
 
 
 class FileHeader(Struct):
-    """Facts about a data file."""
+    """Header of a companion: rows, row groups, times, covered offsets and filters of its data file."""
 
     rows: int
     size_bytes: int
@@ -79,7 +79,7 @@ class FileHeader(Struct):
 
 
 def store_range(offsets: OffsetRange) -> StoredRange:
-    """Convert a range for a header."""
+    """Convert an `OffsetRange` into the form that headers store."""
     partition = offsets.partition
     stream = partition.stream.encode("utf-8", "surrogateescape")
     start, end = str(offsets.start), str(offsets.end)
@@ -87,13 +87,13 @@ def store_range(offsets: OffsetRange) -> StoredRange:
 
 
 def restore_range(stored: StoredRange) -> OffsetRange:
-    """Convert a range of a header back."""
+    """Convert a stored range into an `OffsetRange`."""
     partition = Partition(stored.system, stored.stream.decode("utf-8", "surrogateescape"), stored.partition)
     return OffsetRange(partition, stored.incarnation, int(stored.start), int(stored.end), stored.member)
 
 
 def encode_companion(header: FileHeader, filters: bytes) -> bytes:
-    """Encode a companion file."""
+    """Encode a companion: magic bytes, length and header as MessagePack, then the filters."""
     packed = msgspec.msgpack.encode(header)
     return b"".join((MAGIC, len(packed).to_bytes(4, "big"), packed, filters))
 
@@ -101,7 +101,7 @@ def encode_companion(header: FileHeader, filters: bytes) -> bytes:
 def header_bytes(start: bytes) -> int:
     """Return the length of the whole header, with its prefix, from the first bytes of a companion.
 
-    Raises ValueError if it is no companion.
+    Raises ValueError if the bytes are not the start of a companion.
     """
     if not start.startswith(MAGIC) or len(start) < HEADER_PREFIX_BYTES:
         raise ValueError("it does not begin as a companion file of the history")
@@ -112,7 +112,7 @@ def header_bytes(start: bytes) -> int:
 
 
 def decode_header(data: bytes) -> FileHeader:
-    """Decode the header of a companion. Raises ValueError if it is none, or damaged."""
+    """Decode the header of a companion. Raises ValueError if the bytes are not a companion, or are damaged."""
     end = header_bytes(data)
     try:
         return msgspec.msgpack.decode(data[HEADER_PREFIX_BYTES:end], type=FileHeader)

@@ -35,14 +35,14 @@ _HOUR = re.compile(r"day=(\d{4}-\d\d-\d\d)(?:/hour=(\d\d))?/")
 
 
 class HistoryLimits(Struct, frozen=True):
-    """Limits of age and size."""
+    """Limits for the age (seconds) and total size (bytes) of the history."""
 
     age_s: float
     size_bytes: int
 
 
 def end_of_folder(name: str) -> float | None:
-    """Return when the hour (or day) of a file ends, in seconds since 1970; None if its name has none."""
+    """Return the end of the hour (or day) in a file's name, in seconds since 1970; None if the name has neither."""
     match = _HOUR.search(name)
     if match is None:
         return None
@@ -86,7 +86,7 @@ def _split(files: Sequence[HistoryFile]) -> list[list[HistoryFile]]:
 
 
 class FileMaintenance:
-    """Maintains the files of a store."""
+    """Merges small files of a store, and deletes what exceeds the limits."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class FileMaintenance:
         self.deleted_before_ms: int | None = None
 
     async def run(self) -> None:
-        """Do everything that is due."""
+        """Merge and delete all files for which it is due. Raises Outage and Refused."""
         await self._catalog.refresh(force=True)
         await self._delete_files(sorted(self._catalog.list_replaced()))
         await self._store.delete(self._catalog.orphans(MAX_ORPHAN_AGE_S))
@@ -165,7 +165,7 @@ class FileMaintenance:
             self._failed.add(names)
 
     async def merge(self, group: Sequence[HistoryFile]) -> None:
-        """Replace files of one hour by one that holds all of their rows, each once."""
+        """Merge files of one hour into a new file, publish it, and delete the merged files."""
         paths = [await self._store.open_local(file.file, None) for file in group]
         present = [str(path) for path in paths if path is not None]
         if len(present) < len(group):

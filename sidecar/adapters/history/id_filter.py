@@ -26,12 +26,12 @@ def hash_id(text: str) -> int:
 
 
 def choose_block(hashed: int, blocks: int) -> int:
-    """Return the block that an id is in."""
+    """Return the number of the block in which the bits of an id are set."""
     return (hashed >> 36) % blocks
 
 
 def mask_of(hashed: int) -> int:
-    """Return the bits of an id within its block, the first bit as the highest of the first byte."""
+    """Return the bits of an id within its block as bytes. Bit 0 is the highest bit of the first byte."""
     mask = 0
     for n in range(BITS_PER_ID):
         mask |= 1 << (BLOCK_BITS - 1 - ((hashed >> 9 * n) & (BLOCK_BITS - 1)))

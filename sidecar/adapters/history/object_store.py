@@ -34,7 +34,7 @@ REQUEST_TIMEOUT_S, CONNECT_TIMEOUT_S = 60, 5
 
 
 class ObjectStore:
-    """A prefix of a bucket."""
+    """File store below a prefix of a bucket."""
 
     def __init__(self, url: str, *, spool: Path | None = None, max_cache_bytes: int = MAX_CACHE_BYTES) -> None:
         self._url = url

@@ -15,7 +15,7 @@ written as in a file, so that engines order it in the same way."""
 
 
 def order_of(row: HistoryRow) -> RowOrder:
-    """Return what a row is ordered by."""
+    """Return the sort key of a row: append time, then position and incarnation."""
     position = row.event.position
     return (
         row.event.appended_at,
@@ -28,13 +28,13 @@ def order_of(row: HistoryRow) -> RowOrder:
 
 
 def format_cursor(row: HistoryRow) -> str:
-    """Write the place behind a row."""
+    """Format the cursor of the page that follows a row."""
     event = row.event
     return f"{event.appended_at}|{row.incarnation or ''}|{event.position}"
 
 
 def parse_cursor(text: str) -> RowOrder:
-    """Read a cursor. Raises ValueError."""
+    """Parse a cursor into the sort key of the row before the page. Raises ValueError if it is malformed."""
     parts = text.split("|", 2)
     if len(parts) != 3:
         raise ValueError(f"not a cursor of the history: {text[:100]!r}")
@@ -58,7 +58,7 @@ def is_selected(row: HistoryRow, selection: HistorySelection) -> bool:
 
 
 def place_of(row: HistoryRow) -> tuple[Position, str | None]:
-    """Return what two rows of one event have in common."""
+    """Return the identity of a row's event: its position and the stream's incarnation."""
     return row.event.position, row.incarnation
 
 

@@ -66,7 +66,7 @@ class _Candidate(Struct, frozen=True):
 
 
 class RowSearch:
-    """Searches in the files of a catalog."""
+    """Searches the data files of a catalog. Methods raise Outage and Refused."""
 
     def __init__(self, catalog: FileCatalog, store: FileStore, engine: EngineClient) -> None:
         self._catalog, self._store, self._engine = catalog, store, engine

@@ -37,7 +37,7 @@ DATA_BYTES_FACTOR = 2.5
 
 
 class SqlRequest(Struct):
-    """A statement with its views and limits."""
+    """Request to the process: a statement, the SQL of its views, and its limits."""
 
     folder: str
     views: list[str]
@@ -51,7 +51,7 @@ class SqlRequest(Struct):
 
 
 class SqlReply(Struct):
-    """Rows, or why there are none."""
+    """Reply of the process: columns and rows, or the reason why the statement failed or was stopped."""
 
     columns: list[tuple[str, str]] = []
     rows: list[list[Any]] = []
@@ -66,7 +66,7 @@ class SqlReply(Struct):
 
 
 def main() -> None:
-    """Run one statement."""
+    """Read one request from standard input, run it, and write the reply to standard output."""
     source, target = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     empty = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):

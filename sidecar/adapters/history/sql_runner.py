@@ -53,7 +53,7 @@ class SqlFiles(Struct, frozen=True):
 
 
 class HistorySqlRunner:
-    """Implements `ports.history_sql.HistorySql`."""
+    """Runs each statement in a process of its own. Implements `ports.history_sql.HistorySql`."""
 
     def __init__(self, catalog: FileCatalog, store: FileStore, *, copies: bool) -> None:
         """Create the runner. `copies`: files have to be copied from object storage first."""
@@ -61,7 +61,7 @@ class HistorySqlRunner:
         self._turns = asyncio.Semaphore(MAX_CONCURRENT_STATEMENTS)
 
     async def run(self, statement: str, limits: SqlLimits) -> SqlAnswer:
-        """Run one SELECT statement."""
+        """Run one SELECT statement within `limits`. Raises QueryError, Refused and Outage, as listed above."""
         if len(statement) > MAX_STATEMENT_CHARACTERS:
             message = f"the statement has {len(statement)} characters; at most {MAX_STATEMENT_CHARACTERS} are allowed"
             raise QueryError(message, statement[:100], 0)

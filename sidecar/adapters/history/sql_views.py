@@ -35,7 +35,7 @@ _QUOTED_STREAM = (
 
 
 def find_overlapping(files: Iterable[HistoryFile]) -> set[str]:
-    """Return the names of files that cover offsets which another one covers too, or that state no coverage."""
+    """Return the names of the files that may share rows with another file: their offsets overlap or are not stated."""
     overlapping: set[str] = set()
     ranges = []
     for file in files:

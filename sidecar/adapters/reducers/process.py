@@ -99,7 +99,7 @@ class ProcessReducer:
 
 
 class ProcessReduction:
-    """A run of the function."""
+    """One run of the function in its process, from the initial state to the result."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, progress: IO[bytes], timeout_s: float) -> None:
         self._name, self._process, self._progress, self._timeout_s = name, process, progress, timeout_s
@@ -108,7 +108,7 @@ class ProcessReduction:
         """Positions of all events that were handed over."""
 
     async def begin(self, task: ReducerTask) -> None:
-        """Load the function."""
+        """Load the function in the process. Raises Refused."""
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
                 await self._ask(task)

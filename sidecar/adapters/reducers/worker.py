@@ -30,7 +30,7 @@ class _FunctionFailed(Exception):
 
 
 def main() -> None:
-    """Serve one sidecar until it closes standard input."""
+    """Apply events from standard input until it is closed, and write each result to standard output."""
     progress = mmap.mmap(int(sys.argv[1]), PROGRESS.size)
     source, sink = _take_streams()
     task: Any = _read(source)

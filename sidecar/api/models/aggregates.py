@@ -12,7 +12,7 @@ from sidecar.api.models.events import CoverageModel, EventModel
 
 
 class AggregateNoteModel(ApiModel, kw_only=True):
-    """Something to know about a state: a missing event, or one that was not applied or not in its place."""
+    """Remark about a rebuilt state: an event is missing, was not applied, or was applied out of order."""
 
     kind: str
     """gap | reordered | conflict | duplicate | rejected | unread | omitted."""

@@ -9,7 +9,7 @@ from sidecar.api.models.events import CoverageModel
 
 
 class LintFindingModel(ApiModel, kw_only=True):
-    """Something that is wrong with events."""
+    """A problem that the linter found in events."""
 
     rule: str
     severity: Literal["error", "warning", "note"]

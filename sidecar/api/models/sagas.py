@@ -1,4 +1,4 @@
-"""Sagas: declared processes and their state."""
+"""Sagas: their state and steps, and proposed declarations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tracecar lint`: what is wrong with the events themselves."""
+"""`tracecar lint`: problems in the events themselves."""
 
 from __future__ import annotations
 

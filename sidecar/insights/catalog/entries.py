@@ -85,7 +85,7 @@ class _Tally:
 
 
 class CatalogBuilder:
-    """Collects the entries of events. Events come newest first."""
+    """Builds the catalog: counts events, causes and sampled payloads by stream and type, and makes an entry of each."""
 
     def __init__(self, owners: Mapping[str, str]) -> None:
         """Create the builder. `owners`: team by a pattern of streams or types; the first that fits counts."""
@@ -93,7 +93,7 @@ class CatalogBuilder:
         self._tallies: dict[tuple[str, str, str | None], _Tally] = {}
 
     def observe(self, nodes: Iterable[Node]) -> None:
-        """Take in events."""
+        """Count events, in any order. Each event must be given once."""
         for node in nodes:
             event = node.event
             key = event.position.system, event.position.stream, event.type
@@ -117,14 +117,21 @@ class CatalogBuilder:
                     use[1] = max(use[1], event.appended_at)
 
     def observe_cause(self, node: Node, cause: Node) -> None:
-        """Take in that an event was caused by another one."""
+        """Count the type of an event's cause. Events without an entry (see `observe`) are ignored."""
         event = node.event
         tally = self._tallies.get((event.position.system, event.position.stream, event.type))
         if tally is not None:
             _count(tally.causes, cause.event.type)
 
     def observe_payload(self, node: Node, headers: Mapping[str, str], body: Any, size_bytes: int) -> None:
-        """Take in a payload: redacted headers with names in lower case, a redacted body, and the value's size."""
+        """Use a sampled payload for sizes, the owner and the example of its entry.
+
+        Args:
+            node: The event of the payload.
+            headers: Redacted headers, with names in lower case.
+            body: Redacted body as JSON values; None if there is none.
+            size_bytes: Size of the record's value.
+        """
         event = node.event
         tally = self._tallies.get((event.position.system, event.position.stream, event.type))
         if tally is None:
@@ -135,7 +142,7 @@ class CatalogBuilder:
             tally.examples.append(body)
 
     def entries(self, consumers: Mapping[tuple[str, str], Sequence[str]]) -> list[CatalogEntry]:
-        """Return the entries by stream and type. `consumers`: groups by broker and stream."""
+        """Return the entries, sorted by stream and type. `consumers`: consumer groups by (broker system, stream)."""
         return [
             self._entry(key, tally, consumers.get(key[:2], ()))
             for key, tally in sorted(self._tallies.items(), key=lambda item: (item[0][1], item[0][2] or "", item[0][0]))

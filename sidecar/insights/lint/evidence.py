@@ -1,4 +1,4 @@
-"""A finding of the linter, and the evidence that it rests on."""
+"""A finding of the linter, and the events that show it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Severity(StrEnum):
 
 
 class LintFinding(Struct, kw_only=True):
-    """Something that is wrong with events: one finding for each rule and subject."""
+    """A problem that a rule found: one finding for each rule and subject (stream, type or consumer group)."""
 
     rule: str
     severity: Severity
@@ -45,7 +45,7 @@ class LintFinding(Struct, kw_only=True):
 
 
 class Evidence:
-    """The events that show a finding: their number, their span of time, and the positions of a few."""
+    """The events that show a finding: their number, first and last append time, and the positions of a few."""
 
     __slots__ = ("count", "first_ms", "last_ms", "positions")
 
@@ -56,7 +56,7 @@ class Evidence:
         self.positions: list[Position] = []
 
     def add(self, event: Event) -> None:
-        """Count an event. The first ones that are added are listed."""
+        """Count an event. The positions of the first ones are kept as samples."""
         self.add_at(event.position, event.appended_at)
 
     def add_at(self, position: Position, at: int) -> None:
@@ -71,5 +71,5 @@ class Evidence:
 
 
 def count_events(count: int) -> str:
-    """Write a number of events: `1 event`, `2,500 events`."""
+    """Format a number of events for people: `1 event`, `2,500 events`."""
     return "1 event" if count == 1 else f"{count:,} events"

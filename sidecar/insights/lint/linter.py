@@ -1,4 +1,4 @@
-"""The linter: all rules over one look at the events."""
+"""The linter: runs all rules in one pass over the events."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
 
 class Linter:
-    """Shows each event, flow and sample to the rules that look at it."""
+    """Passes each event, flow and payload to the rules for it, and collects their findings."""
 
     def __init__(
         self,
@@ -62,23 +62,23 @@ class Linter:
 
     @property
     def rules(self) -> Sequence[LintRule]:
-        """Every rule once."""
+        """All rules, each once."""
         return list(dict.fromkeys([*self._event_rules, *self._flow_rules, *self._payload_rules]))
 
     def observe(self, nodes: Iterable[Node]) -> None:
-        """Take in events, newest first."""
+        """Check events against the rules for single events. Call it with newer events first."""
         observers = [rule.observe for rule in self._event_rules]
         for node in nodes:
             for observe in observers:
                 observe(node)
 
     def observe_flow(self, flow: Flow) -> None:
-        """Take in a whole flow."""
+        """Check a whole flow against the rules for flows."""
         for rule in self._flow_rules:
             rule.observe_flow(flow)
 
     def observe_payload(self, sample: PayloadSample) -> None:
-        """Take in an event whose record was read back."""
+        """Check a sampled payload against the rules for payloads."""
         for rule in self._payload_rules:
             rule.observe_payload(sample)
 
@@ -97,5 +97,5 @@ class Linter:
 
 
 def list_rules() -> list[RuleInfo]:
-    """Return every rule, by its name."""
+    """Return all rules, sorted by name."""
     return sorted((info for rule in Linter().rules for info in rule.infos), key=lambda info: info.name)

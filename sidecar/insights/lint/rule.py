@@ -1,4 +1,4 @@
-"""The interface of a rule, and what it sees."""
+"""The interface of a lint rule, and the data that rules check."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class RuleInfo(Struct, frozen=True, kw_only=True):
 
 
 class PayloadSample(Struct, frozen=True):
-    """An event whose record was read back."""
+    """An event with its payload, which was read back from the broker."""
 
     node: Node
     headers: Mapping[str, str]
@@ -61,7 +61,7 @@ COPIES = frozenset({"duplicate", "replayed", "rejected"})
 
 
 class ConsumptionFacts(Struct, frozen=True):
-    """The watched streams that other consumer groups consume."""
+    """Facts about consumption: which other consumer groups read the watched streams."""
 
     polled_systems: frozenset[str]
     """Brokers whose groups were polled; of the others nothing is known."""
@@ -70,7 +70,7 @@ class ConsumptionFacts(Struct, frozen=True):
 
 
 class LintContext(Struct, frozen=True):
-    """Facts that a rule may need beside the events."""
+    """Facts beyond the events that rules may need, such as consumption and settings."""
 
     consumption: ConsumptionFacts
     complete_since: int | None
@@ -78,35 +78,35 @@ class LintContext(Struct, frozen=True):
 
 
 class LintRule(Protocol):
-    """Looks at each event, flow and sample once, and reports at the end.
+    """A check that sees each event, flow and payload once, and reports its findings at the end.
 
     Events come newest first. A rule keeps counts and positions, never bodies.
     """
 
     @property
     def infos(self) -> tuple[RuleInfo, ...]:
-        """The rules that it reports."""
+        """The rules (names) that this check reports."""
 
     def findings(self, context: LintContext) -> Iterable[LintFinding]:
-        """Return what was found."""
+        """Return the findings about everything that was observed."""
 
 
 class EventRule(LintRule, Protocol):
     """A rule that looks at single events."""
 
     def observe(self, node: Node) -> None:
-        """Take in one event."""
+        """Check one event."""
 
 
 class FlowRule(LintRule, Protocol):
     """A rule that looks at whole flows."""
 
     def observe_flow(self, flow: Flow) -> None:
-        """Take in one flow."""
+        """Check one flow."""
 
 
 class PayloadRule(LintRule, Protocol):
     """A rule that looks at sampled payloads."""
 
     def observe_payload(self, sample: PayloadSample) -> None:
-        """Take in one sample."""
+        """Check one payload."""

@@ -1,1 +1,1 @@
-"""Sagas: business processes that are declared by their events, followed through the events, and judged by deadlines."""
+"""Sagas: business processes over several services, declared in the configuration by the events of their steps."""

@@ -11,7 +11,7 @@ Correlation = Literal["flow", "aggregate", "correlation", "key"]
 
 
 class DeclaredStep(Struct, frozen=True, kw_only=True):
-    """A step of a saga: an event that has to come."""
+    """A step of a saga: an event that is expected, with its time limit."""
 
     name: str
     types: tuple[str, ...]
@@ -27,7 +27,7 @@ class DeclaredStep(Struct, frozen=True, kw_only=True):
 
 
 class SagaDeclaration(Struct, frozen=True, kw_only=True):
-    """A declared process."""
+    """A declared saga: its start, steps, deadline and ends."""
 
     name: str
     start: str
@@ -49,7 +49,7 @@ class SagaDeclaration(Struct, frozen=True, kw_only=True):
     """Types that undo earlier steps."""
 
     def types(self) -> Iterable[str]:
-        """Yield every type that it names."""
+        """Yield every event type that the declaration names; a type may be yielded more than once."""
         yield self.start
         for step in self.steps:
             yield from step.types

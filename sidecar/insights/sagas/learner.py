@@ -11,7 +11,7 @@ from sidecar.domain.ports.index import Flow, Node
 from sidecar.insights.sagas.saga import occurrence_time
 
 MIN_FLOWS = 5
-"""Flows with one start from which a process is proposed."""
+"""Minimum number of flows with the same start from which a saga is proposed."""
 MIN_STEP_SHARE = 0.02
 """Share of the flows in which a type must occur to become a step."""
 REQUIRED_SHARE = 0.9
@@ -32,7 +32,7 @@ class Variant(Struct, frozen=True):
 
 
 class LearnedStep(Struct, frozen=True):
-    """A step of a learned process."""
+    """A step of a learned saga: an event type that occurs in enough flows."""
 
     type: str
     flows: int
@@ -74,14 +74,14 @@ class _Observation(Struct, frozen=True):
 
 
 class SagaLearner:
-    """Collects flows by the type of their first event."""
+    """Collects flows by the type of their first event, and proposes a declaration for each frequent start."""
 
     def __init__(self) -> None:
         self._flows: dict[str, list[_Observation]] = {}
         self._producers: dict[str, Counter[str]] = {}
 
     def observe_flow(self, flow: Flow) -> None:
-        """Take in a whole flow. Events without type, duplicates and rejected ones are left out."""
+        """Learn from a whole flow. Events without a type, duplicates and rejected events are left out."""
         nodes = sorted(
             (node for node in flow.nodes if node.event.type is not None and node.status not in _SKIPPED), key=_order
         )
@@ -94,11 +94,12 @@ class SagaLearner:
         self.observe_path(types, _order(nodes[-1])[0] - _order(nodes[0])[0], f"{flow.trace_id:032x}")
 
     def observe_path(self, types: Sequence[str], duration_us: int, flow_id: str, flows: int = 1) -> None:
-        """Take in flows that have events of these types, in this order.
+        """Learn from flows of which only the event types and the duration are known.
 
         Args:
-            types: At least two.
-            duration_us: Microseconds from the first event to the last; of several flows of nearly all of them.
+            types: Event types in the order of occurrence, at least two.
+            duration_us: Microseconds from the first event to the last. For several flows: a duration that nearly all of
+                them keep within.
             flow_id: An id of such a flow.
             flows: Number of such flows.
         """
@@ -107,12 +108,12 @@ class SagaLearner:
         self._flows.setdefault(types[0], []).append(observation)
 
     def observe_producer(self, type: str, producer: str, events: int = 1) -> None:
-        """Take in that a producer publishes events of a type."""
+        """Note that a producer publishes events of a type."""
         self._producers.setdefault(type, Counter())[producer] += events
 
     @property
     def flows(self) -> int:
-        """Number of flows that were taken in."""
+        """Number of observed flows."""
         return sum(map(_count_flows, self._flows.values()))
 
     def propose(self) -> list[LearnedSaga]:

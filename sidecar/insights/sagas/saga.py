@@ -28,7 +28,7 @@ class SagaState(StrEnum):
 
 
 class Occurrence(Struct, frozen=True):
-    """An event of a saga."""
+    """An event that belongs to a saga, reduced to what its state needs."""
 
     position: Position
     type: str
@@ -38,12 +38,12 @@ class Occurrence(Struct, frozen=True):
 
 
 def occurrence_time(event: Event) -> int:
-    """Return when an event occurred, as its producer states it, else when it was appended, in microseconds."""
+    """Return the time that the producer states for an event, else its append time, in microseconds since 1970."""
     return event.occurred_at if event.occurred_at is not None else event.appended_at * 1000
 
 
 class Saga:
-    """One instance of a declaration. Events may be added in any order and again."""
+    """One run of a declared saga. Events may be added in any order, and more than once."""
 
     __slots__ = (
         "_counted", "aggregate_id", "appended_at", "compensations", "declaration", "end", "end_state", "id", "rejected",
@@ -70,7 +70,10 @@ class Saga:
         return self.start.at + self.declaration.deadline_us
 
     def began_with(self, event: Event) -> bool:
-        """Return True if this event began the saga, as far as its append time says."""
+        """Return True if an event at the position of the start is the start itself.
+
+        Another append time shows another event: the stream was created again.
+        """
         return event.appended_at == self.appended_at
 
     def count(self, index: int) -> int:
@@ -78,7 +81,7 @@ class Saga:
         return len(self._counted.get(index, ()))
 
     def add(self, occurrence: Occurrence, *, rejected: bool) -> int | None:
-        """Take in an event that belongs to the saga. Returns the index of the step that it is new for, if any."""
+        """Add an event. Returns the index of its step; None if it has none, or was added before."""
         if rejected:
             if len(self.rejected) < MAX_REJECTED_PER_SAGA and occurrence not in self.rejected:
                 self.rejected.append(occurrence)
@@ -125,7 +128,7 @@ class Saga:
         ]
 
     def state(self, now: int) -> SagaState:
-        """Return the state at a moment (microseconds)."""
+        """Return the state at a moment (microseconds since 1970). Past a deadline, a running saga is stuck."""
         if self.end_state is not None:
             return self.end_state
         return SagaState.RUNNING if self.overdue_since(now) is None else SagaState.STUCK
@@ -172,6 +175,6 @@ class Saga:
 
     @property
     def last_at(self) -> int:
-        """Microseconds: time of its latest event."""
+        """Time of the latest event of the saga, in microseconds since 1970."""
         times = [known.at for events in self.seen.values() for known in events]
         return max([self.start.at, *times, *(each.at for each in self.compensations)])

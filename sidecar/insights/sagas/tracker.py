@@ -32,7 +32,7 @@ _Key = tuple[str, str | int]
 
 
 class SagaTracker:
-    """Every saga that was seen, running ones and the latest ended ones."""
+    """Assigns events to sagas, and holds the running sagas and the latest ended ones."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class SagaTracker:
         """Create the tracker.
 
         Args:
-            declarations: The processes to follow.
+            declarations: The sagas to follow.
             join: What joins events to a flow (`correlation.join` of the configuration).
             max_sagas: Sagas that are kept; beyond, ended ones are evicted before running ones, oldest first.
         """
@@ -66,7 +66,7 @@ class SagaTracker:
         self._producers: dict[tuple[str, int], dict[str, int]] = {}
 
     def observe(self, nodes: Iterable[Node]) -> None:
-        """Take in events, oldest first. An event that was seen changes nothing."""
+        """Add events to their sagas, oldest first. An event that was added before changes nothing."""
         for node in nodes:
             if not self._add(node) and node.event.type in self._types:
                 self._unjoined.append(node)
@@ -161,7 +161,7 @@ class SagaTracker:
                     self._stop_joining(key)
                     continue
                 if declaration.correlation != "flow":
-                    # A key may begin a process again: its events belong to the latest one.
+                    # A key may start a saga again: its events belong to the latest one.
                     sagas[:] = [other for other in sagas if other.declaration is not declaration]
                 sagas.append(saga)
 
@@ -178,7 +178,7 @@ class SagaTracker:
             counts[producer] = counts.get(producer, 0) + 1
 
     def expected_from(self, declaration: SagaDeclaration, index: int) -> str | None:
-        """Return who produces a step: as declared, else the usual producer of it. None: not known."""
+        """Return who should produce a step: the declared consumer group, else the usual producer; None if unknown."""
         declared = declaration.steps[index].expected_from
         if declared is not None:
             return declared
@@ -209,7 +209,7 @@ class SagaTracker:
                 self._by_key.pop(key, None)
 
     def discard(self, partition: Partition) -> None:
-        """Forget the sagas that began on a partition whose stream was created again, and events that wait."""
+        """Forget the sagas that started on a partition whose stream was created again, and its waiting events."""
         for saga in [saga for saga in self._sagas.values() if saga.start.position.log == partition]:
             self.remove(saga)
         waiting = [node for node in self._unjoined if node.event.position.log != partition]

@@ -30,7 +30,7 @@ _Commit = tuple[int, int, int]
 
 
 class ProgressHistory:
-    """Commits of a group in a partition, in bounded space."""
+    """Recent commits of a group in a partition, with the times between which each was seen. Bounded in number."""
 
     __slots__ = ("_commits",)
 
@@ -79,7 +79,7 @@ class GroupStop(Struct, frozen=True):
     """Number of members that the group had; None if the broker does not tell."""
 
     def describe(self, now: int) -> str:
-        """Say what is known, in a sentence. An event is called poisoned only where several deliveries show it."""
+        """Describe the stop in a sentence. It blames the event only if the event was delivered several times."""
         waited = f"for {_format_span(max(0, now - self.since) / 1e6)}"
         if self.deliveries >= POISON_DELIVERY_COUNT:
             return f"delivered {self.deliveries} times and not acknowledged: it probably cannot be processed"
@@ -100,7 +100,7 @@ def _format_span(seconds: float) -> str:
 
 
 class EndHistory:
-    """Ends of a partition while a group lags, in bounded space: they tell since when a record waits."""
+    """Recent end offsets of a partition while a group lags; they show since when a record waits. Bounded in number."""
 
     __slots__ = ("_ends",)
 

@@ -169,7 +169,7 @@ class KafkaCommitter:
             self._lose_lease(lease)
             raise Fenced(
                 f"{lease.partition}: expected a committed offset of the group {self._group} from {lease.committed} on, "
-                f"found {'none' if committed is None else committed}: somebody has reset or deleted it"
+                f"found {'none' if committed is None else committed}: it was reset or deleted"
             )
         self._note(lease, committed)
         lease.outcome_unknown = False

@@ -51,7 +51,7 @@ class DocumentReader:
         ]
 
     async def documents(self, events: Sequence[AggregateEvent], kept: DocumentWindow) -> list[ReducerEvent | str]:
-        """Return the documents of events; a sentence for an event that cannot be read now."""
+        """Return the document of each event; for an event that cannot be read now, a sentence with the reason."""
         missing = [event.node for event in events if event.event.position not in kept.documents]
         read = dict(
             zip([node.event.position for node in missing], await self._read(missing, DocumentWindow()), strict=True)
@@ -90,7 +90,7 @@ class DocumentReader:
 
 
 class DocumentWindow:
-    """The documents that one question keeps, as far as they fit."""
+    """Cache of the documents that one request reads, bounded in bytes."""
 
     def __init__(self) -> None:
         self.documents: dict[Position, Mapping[str, Any]] = {}

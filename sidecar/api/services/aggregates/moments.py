@@ -49,7 +49,7 @@ class ReplayMoment(Struct, frozen=True):
 
 
 class MomentParser:
-    """Parses what callers write for a moment."""
+    """Parses the moments that callers name: a time, a duration before now, `now`, or a position."""
 
     def __init__(
         self,

@@ -38,7 +38,7 @@ class LocalReducer:
 
 
 class LocalReduction:
-    """A run of a built-in reducer."""
+    """The building of one state by a built-in reducer: applies events one after another."""
 
     def __init__(self, name: str, reduce: Reduce, state: AggregateState) -> None:
         self._name = name

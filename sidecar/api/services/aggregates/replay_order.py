@@ -26,7 +26,7 @@ _FIRST_NUMBERS = (0, 1)
 
 
 class AggregateEvent(Struct, frozen=True, gc=False):
-    """An event of an aggregate, and what its payload says about its place."""
+    """An event of an aggregate, with the sequence numbers that its payload carries."""
 
     node: Node
     numbers: Numbers = ()
@@ -39,7 +39,7 @@ class AggregateEvent(Struct, frozen=True, gc=False):
 
 
 class ReplayNote(Struct, frozen=True):
-    """Something that a reader of a state has to know."""
+    """A remark about a rebuilt state, such as a gap, a reordered event or an unreadable body."""
 
     kind: str
     """gap | reordered | conflict | duplicate | rejected | unread | omitted."""

@@ -22,7 +22,7 @@ Chain = Sequence[int]
 
 
 class Snapshot(Struct, frozen=True):
-    """A state after some events."""
+    """State of an aggregate after the first events of a chain."""
 
     count: int
     hash: int
@@ -31,7 +31,7 @@ class Snapshot(Struct, frozen=True):
 
 
 def hash_events(events: Iterable[Event]) -> list[int]:
-    """Compute the chain of some events."""
+    """Compute running hashes of events: item n identifies the first n events and their order. Item 0 is 0."""
     chain = [0]
     for event in events:
         position = event.position

@@ -37,7 +37,7 @@ APPENDED = "appended"
 
 
 class ReducerChoice(Struct, frozen=True):
-    """The reducers, and which of them an aggregate gets."""
+    """The available reducers, and the choice of one for an aggregate."""
 
     reducers: Mapping[str, Reducer]
     """Reducers by name. Callers may ask for each of them."""

@@ -55,7 +55,7 @@ _REPLY_STREAM = re.compile(r"(?:^|[._:/-])(?:repl(?:y|ies)|responses?|answers?)(
 
 
 class ChainRule:
-    """Follows each event to the causes that the events state; inferred ones are no evidence."""
+    """Follows the causes that events state, back to the first one. Inferred causes are ignored: they prove nothing."""
 
     infos = LONG_CHAIN, CYCLE
 

@@ -39,7 +39,7 @@ _CRUD = frozenset({"created", "updated", "deleted"})
 
 
 class NamingRule:
-    """Judges each stream's types by their names."""
+    """Compares the names of event types with the kind of their stream: commands, events or row changes."""
 
     infos = EVENT_AS_COMMAND, COMMAND_AS_EVENT, ROW_CHANGE
 
