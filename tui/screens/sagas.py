@@ -39,7 +39,7 @@ class SagasScreen(BaseScreen):
     REFRESH_INTERVAL_S = 2.0
     QUERYING = "state:stuck saga:order since:1h"
     ABOUT = (
-        "Declared processes (`sagas` in the configuration), stuck ones first. The right side shows the steps of the "
+        "Sagas that the configuration declares (`sagas`), stuck ones first. The right side shows the steps of the "
         "one under the cursor: ✓ seen, ✗ missing, ↩ undone. Enter leads into the steps, and from a step to its event "
         "or dead letter; f shows the whole flow."
     )
@@ -55,13 +55,13 @@ class SagasScreen(BaseScreen):
             lambda saga, width, colors: draw_saga(saga, width, colors, time_format.now()),
             lambda saga: saga.id,
             title=lambda width, colors: titles(COLUMNS, width, colors),
-            empty="No sagas\nDeclare processes under sagas in the configuration.\n"
+            empty="No sagas\nDeclare sagas under `sagas` in the configuration.\n"
             "tracecar sagas learn proposes declarations from the flows that were seen.",
             id="sagas",
         )
         left.add_class("first")
         right: VirtualList[SagaLine] = VirtualList(
-            draw_saga_line, lambda piece: piece.key, empty="The process under the cursor", id="steps"
+            draw_saga_line, lambda piece: piece.key, empty="The saga under the cursor", id="steps"
         )
         right.add_class("second")
         yield Container(left, right, classes="split even")
@@ -157,7 +157,7 @@ class SagasScreen(BaseScreen):
         elif piece.position is not None:
             self.dashboard.open_flow(piece.position, at=piece.position)
         else:
-            self.dashboard.notify("No event belongs to this line: f shows the flow of the process.", timeout=4)
+            self.dashboard.notify("No event belongs to this line: f shows the flow of the saga.", timeout=4)
 
     def action_flow(self) -> None:
         """Show the flow of the selected saga, at the event after which it stopped."""

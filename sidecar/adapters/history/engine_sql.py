@@ -141,7 +141,7 @@ def count_ids(path: str, words: Iterable[str], group: str) -> str:
 
 
 def build_filters(path: str, blocks: dict[str, int], group: str) -> str:
-    """Return the query of the Bloom filters of each row group: per kind of id `BITS_PER_ID` bit strings, to be combined."""
+    """Return the query of the Bloom filters of each row group: `BITS_PER_ID` bit strings per kind of id, to combine."""
     hashes = ", ".join(
         f'(md5_number("{word}") & {(1 << 64) - 1}::UHUGEINT)::UBIGINT AS h{n}' for n, word in enumerate(blocks)
     )
