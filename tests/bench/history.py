@@ -1,6 +1,7 @@
-"""Costs of the history: `python -m tests.bench.history [EVENTS] [FOLDER]` writes events and looks some up, cold.
+"""Costs of the history: writes events as a sidecar does, and looks events up, cold, among many more.
 
-With a folder, the files stay there, and a second call only reads them.
+`python -m tests.bench.history '{"events": 300000, "looked_up": 20000000, "folder": "/tmp/history"}'`. The files of a
+named folder are used again by a later call. With `"events": 0` nothing is written.
 
 Processor times are those of this process (the way of an event) and of the engine (everything else). Rows go through the
 product's own encoder, storage and maintenance, in segments as a sidecar writes them at 1,000 events a second, so that
@@ -20,15 +21,19 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
-from hashlib import blake2b
+from datetime import UTC, datetime
+from hashlib import md5
 from pathlib import Path
 
 from sidecar.adapters.history.directory_store import DirectoryStore
+from sidecar.adapters.history.engine import HistoryEngine
+from sidecar.adapters.history.engine_sql import copy_to
 from sidecar.adapters.history.file_catalog import FileCatalog
+from sidecar.adapters.history.file_header import store_range
 from sidecar.adapters.history.file_store import FileStore
 from sidecar.adapters.history.parquet_history import ParquetHistory
 from sidecar.adapters.history.sql_runner import HistorySqlRunner
-from sidecar.domain.history_rows import encode_event
+from sidecar.domain.history_rows import COLUMN_NAMES, encode_event
 from sidecar.domain.model import Event, SchemaRef, TraceOrigin
 from sidecar.domain.offset_ranges import OffsetRange
 from sidecar.domain.ports.history import HistoryKey, HistorySegment, HistorySelection
@@ -39,6 +44,8 @@ FIRST_MS = 1_790_000_000_000
 EVENTS_PER_FLOW, PARTITIONS = 5, 6
 SEGMENT_EVENTS = 30_000
 """Thirty seconds at 1,000 events a second."""
+EVENTS_PER_FILE = 1_200_000
+"""Events of a generated file: as many as maintenance merges at 1,000 events a second."""
 LOOKUPS = 40
 INCARNATION = "Rm9yQmVuY2htYXJrT25seQ"
 
@@ -46,9 +53,9 @@ INCARNATION = "Rm9yQmVuY2htYXJrT25seQ"
 def event(number: int) -> Event:
     """An event whose ids follow from its number, so that any can be looked up later."""
     flow, at = number // EVENTS_PER_FLOW, FIRST_MS + number
-    ids = blake2b(b"e%d" % number, digest_size=16).digest()
-    flow_ids = blake2b(b"f%d" % flow, digest_size=32).digest()
-    order, trace_id = f"order-{flow}", int.from_bytes(flow_ids[:16], "big") or 1
+    ids = md5(b"e%d" % number, usedforsecurity=False).digest()
+    trace_id = int(md5(b"t%d" % flow, usedforsecurity=False).hexdigest(), 16)
+    order, correlation_id = f"order-{flow}", md5(b"c%d" % flow, usedforsecurity=False).digest()
     return Event(
         position=Position("kafka", "orders", number % PARTITIONS, number // PARTITIONS),
         key=order,
@@ -63,7 +70,7 @@ def event(number: int) -> Event:
         trace_id=trace_id,
         span_id=int.from_bytes(ids[:8], "big") or 1,
         trace_origin=TraceOrigin.W3C,
-        correlation_id=str(uuid.UUID(bytes=flow_ids[16:])),
+        correlation_id=str(uuid.UUID(bytes=correlation_id)),
         producer="shop",
         schema=SchemaRef("orders-value", 3, 17),
         digest=int.from_bytes(ids[8:12], "big"),
@@ -122,6 +129,60 @@ async def write(store: FileStore, events: int) -> dict[str, float]:
     }
 
 
+class Generator(HistoryEngine):
+    """Writes files of many events at once, with the ids of `event`, as maintenance leaves them."""
+
+    def write_file(self, folder: Path, first: int, end: int) -> None:
+        """Write the events with numbers from `first` to `end` - 1."""
+        values = {
+            "system": "'kafka'",
+            "stream": "'orders'",
+            "partition": f"(n % {PARTITIONS})::INTEGER",
+            "record_offset": f"n // {PARTITIONS}",
+            "record_offset_high": "0",
+            "incarnation": f"'{INCARNATION}'",
+            "key": "'order-' || f",
+            "appended_at": f"make_timestamp_ms({FIRST_MS} + n)::TIMESTAMP_MS",
+            "observed_at": f"make_timestamp(({FIRST_MS} + n) * 1000 + 77)",
+            "event_id": "md5('e' || n)::UUID::VARCHAR",
+            "type": "['OrderPlaced', 'OrderPaid', 'OrderShipped', 'InvoiceSent'][n % 4 + 1]",
+            "version": "'1'",
+            "occurred_at": f"make_timestamp(({FIRST_MS} + n) * 1000 - 5000)",
+            "aggregate_id": "'order-' || f",
+            "aggregate_type": "'Order'",
+            "trace_id": "md5('t' || f)",
+            "span_id": "md5('e' || n)[1:16]",
+            "trace_origin": "'w3c'",
+            "correlation_id": "md5('c' || f)::UUID::VARCHAR",
+            "producer": "'shop'",
+            "schema_subject": "'orders-value'",
+            "schema_version": "3",
+            "schema_id": "17",
+            "unchecked": "false",
+            "digest": "hash(n) & 4294967295",
+        }
+        columns = ", ".join(f'{values.get(name, "NULL::VARCHAR")} AS "{name}"' for name in COLUMN_NAMES)
+        source = f"(SELECT range AS n, range // {EVENTS_PER_FLOW} AS f FROM range({first}, {end}))"
+        moment = datetime.fromtimestamp((FIRST_MS + first) // 1000, UTC)
+        target = folder / f"events/day={moment:%Y-%m-%d}/hour={moment:%H}/m-{first:016d}.parquet"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self._connection.execute(copy_to(f"SELECT {columns} FROM {source}", str(target), {}))
+        ranges = [
+            OffsetRange(Partition("kafka", "orders", number), INCARNATION, first // PARTITIONS, end // PARTITIONS)
+            for number in range(PARTITIONS)
+        ]
+        header = self._describe(str(target), [store_range(each) for each in ranges], [])
+        self._write_companion(str(target), str(target.with_suffix(".idx")), header, filtered=True)
+
+
+def generate(folder: Path, events: int) -> None:
+    """Fill a directory with the files of a history."""
+    with tempfile.TemporaryDirectory() as spool:
+        generator = Generator(Path(spool), memory_bytes=512_000_000, threads=2)
+        for first in range(0, events, EVENTS_PER_FILE):
+            generator.write_file(folder, first, min(first + EVENTS_PER_FILE, events))
+
+
 async def look_up(store: FileStore, events: int) -> dict[str, float]:
     """Look ids up in a reader that was just started; returns milliseconds."""
     history = ParquetHistory(store)
@@ -167,13 +228,16 @@ async def count_last_hour(store: FileStore, events: int) -> dict[str, float]:
     return {"last_hour_s": elapsed}
 
 
-def measure(events: int, folder: Path) -> dict[str, float]:
-    """Write if the folder is empty, and look up."""
-    written = {} if any(folder.glob("events/*")) else asyncio.run(write(DirectoryStore(folder), events))
+def measure(events: int, looked_up_events: int, folder: Path) -> dict[str, float]:
+    """Write some events, generate the files of others in a folder unless it has them, and look up there."""
+    with tempfile.TemporaryDirectory(prefix="tracecar-bench-") as temporary:
+        written = asyncio.run(write(DirectoryStore(Path(temporary)), events)) if events else {}
+    if not any(folder.glob("events/*")):
+        generate(folder, looked_up_events)
     drop_cache(folder)
-    looked_up = asyncio.run(look_up(DirectoryStore(folder), events))
+    looked_up = asyncio.run(look_up(DirectoryStore(folder), looked_up_events))
     drop_cache(folder)
-    return written | looked_up | asyncio.run(count_last_hour(DirectoryStore(folder), events))
+    return written | looked_up | asyncio.run(count_last_hour(DirectoryStore(folder), looked_up_events))
 
 
 def drop_cache(folder: Path) -> None:
@@ -184,8 +248,13 @@ def drop_cache(folder: Path) -> None:
         os.close(descriptor)
 
 
-if __name__ == "__main__":
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 4_000_000
+def main() -> None:
+    """Measure, and print the result as JSON. Arguments: `{events, looked_up, folder}` as JSON."""
+    options = {"events": 300_000, "looked_up": 20_000_000, "folder": None} | json.loads((sys.argv[1:] or ["{}"])[0])
     with tempfile.TemporaryDirectory(prefix="tracecar-bench-") as temporary:
-        result = measure(count, Path(sys.argv[2] if len(sys.argv) > 2 else temporary))
-    print(json.dumps({"events": count, **{name: round(value, 3) for name, value in result.items()}}))
+        result = measure(options["events"], options["looked_up"], Path(options["folder"] or temporary))
+    print(json.dumps({name: round(value, 3) for name, value in result.items()}))
+
+
+if __name__ == "__main__":
+    main()

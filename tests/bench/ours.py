@@ -50,6 +50,7 @@ def configuration(given: dict[str, Any], directory: Path) -> str:
                 "registry": {"directory": str(schemas)},
                 "exporters": given.get("exporters", {}),
                 "index": given.get("index", {}),
+                **({"history": {"url": str(directory / "history"), "flush": "1s"}} if given.get("history") else {}),
                 "api": {"port": 0, "token": "bench", "token_file": str(directory / "token")},
             }
         )

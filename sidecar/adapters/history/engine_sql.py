@@ -116,7 +116,7 @@ def copy_to(query: str, path: str, metadata: dict[str, str], rows_per_group: int
     pairs = ", ".join(f"{quote_literal(key)}: {quote_literal(value)}" for key, value in metadata.items())
     return (
         f"COPY ({query}) TO {quote_literal(path)} (FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL 1, "
-        f"ROW_GROUP_SIZE {rows_per_group}, KV_METADATA {{{pairs}}})"
+        f"PARQUET_VERSION V2, ROW_GROUP_SIZE {rows_per_group}, KV_METADATA {{{pairs}}})"
     )
 
 

@@ -25,7 +25,7 @@ log = structlog.get_logger()
 MIN_FULL_ROWS = 500_000
 """Rows from which a file is not merged any more."""
 MAX_MERGED_ROWS = 2_000_000
-MAX_UNFILTERED_ROWS, MAX_UNFILTERED_FILES = 1_000_000, 64
+MAX_UNFILTERED_ROWS, MAX_UNFILTERED_FILES = 500_000, 64
 """Files without filters in the current hour above which they are merged: a look-up reads all of them."""
 HOUR_CLOSED_AFTER_S = 600
 """Time after the end of an hour from which its files are all there."""
