@@ -33,6 +33,8 @@ from sidecar.adapters.brokers.kafka.topic_ids import NO_TOPIC_ID, TopicIdsReques
 from sidecar.domain.errors import Outage
 
 T = TypeVar("T")
+BOOTSTRAP_END_TIMEOUT_S = 2.0
+"""Time that a first connection may still take when the client is closed."""
 RETRY_TIMEOUT_S = 10.0
 """Time for which a transient error is retried before the caller receives it."""
 FIRST_RETRY_WAIT_S = 0.01
@@ -87,6 +89,7 @@ class KafkaCluster:
         self.options = connector.options
         self.servers = connector.servers
         self.client: Any = connector.client()
+        self._bootstrap: asyncio.Task[None] | None = None
         self._coordinators: dict[tuple[object, str], int] = {}
         self._has_topic_ids = True
         self._id_lookups: dict[str, asyncio.Task[bytes | None]] = {}
@@ -96,13 +99,19 @@ class KafkaCluster:
         """Connect. Raises Outage if no server can be reached, Refused if the cluster does not let us in."""
         with translate_errors(f"connecting to {', '.join(self._connector.servers)}"):
             try:
-                await self.client.bootstrap()
+                # aiokafka never closes the connection of a bootstrap that is canceled.
+                self._bootstrap = asyncio.ensure_future(self.client.bootstrap())
+                await asyncio.shield(self._bootstrap)
             except kafka.KafkaConnectionError as error:
                 raise await self._reason() or error from error
             # All topics: naming those that are missing would let a broker with auto-creation create them.
             await self.client.set_topics([])
 
     async def close(self) -> None:
+        if self._bootstrap is not None:
+            await asyncio.wait({self._bootstrap}, timeout=BOOTSTRAP_END_TIMEOUT_S)
+            self._bootstrap.cancel()
+            await asyncio.gather(self._bootstrap, return_exceptions=True)
         await self.client.close()
 
     async def _reason(self) -> BaseException | None:
