@@ -59,6 +59,7 @@ COMMANDS = {
         "groups",
         "List the consumer groups of the watched streams, with their lag, and the event at which a group is stuck.",
     ),
+    "man": CommandEntry("man", "Print the manual page, for the command `man`."),
     "config": CommandEntry("config", "Print information about the configuration file."),
 }
 

@@ -23,6 +23,14 @@ class OutputFormat(enum.StrEnum):
     YAML = "yaml"
     WIDE = "wide"
     NAME = "name"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+    @property
+    def is_file(self) -> bool:
+        """True for a format of whole lists, for other tools."""
+        return self in (OutputFormat.CSV, OutputFormat.PARQUET)
 
 
 class Connection(NamedTuple):
@@ -59,7 +67,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="Format: json, yaml, wide (all columns, uncut) or name (ids only).",
+        help="Format: json, yaml, wide (all columns, uncut) or name (ids only); of a list also ndjson, csv or parquet.",
         show_choices=False,
         metavar="FORMAT",
     ),
@@ -70,6 +78,8 @@ Watch = Annotated[bool, typer.Option("--watch", "-w", help="Repeat every 2 secon
 
 def choose_format(json: bool, output: OutputFormat | None) -> OutputFormat | None:
     """Combine `--json` and `--output`. Raises typer.BadParameter if they contradict each other."""
+    if output is OutputFormat.NDJSON:
+        output = OutputFormat.JSON
     if json and output not in (None, OutputFormat.JSON):
         raise typer.BadParameter(f"--json and --output {output} contradict each other: use one of them")
     return OutputFormat.JSON if json else output

@@ -14,7 +14,7 @@ from sidecar.cli.completion import complete_event, complete_query
 from sidecar.cli.errors import print_suggestion, run_client
 from sidecar.cli.options import URL, Connection, Json, Output, OutputFormat, Token, Url, Watch, choose_format
 from sidecar.cli.output.coverage import describe_coverage
-from sidecar.cli.output.lists import ListPage, ListView, print_item, show_list, show_object
+from sidecar.cli.output.lists import ListPage, ListView, print_item, print_list, show_list, show_object
 from sidecar.cli.output.tables import TableColumn, print_note
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ def register(app: typer.Typer) -> None:
             "tracecar events --follow 'body.data.total:>100'",
             "tracecar events --scan --key 4711 since:2d",
             "tracecar events status:rejected -o name | head -n 1",
+            "tracecar events since:1d --limit 0 -o parquet > events.parquet",
         ),
     )(events)
     app.command(
@@ -91,6 +92,8 @@ def events(
         raise typer.BadParameter("--follow prints new events and --scan old ones: choose one")
     if follow and full:
         raise typer.BadParameter("--follow prints no bodies: show one with `tracecar event POSITION`")
+    if follow and chosen is not None and chosen.is_file:
+        raise typer.BadParameter(f"--follow has no end, and {chosen} is a whole file: use --output json")
     if watch and (follow or scan or full):
         raise typer.BadParameter("--watch repeats the list: use it without --follow, --scan and --full")
     if key is not None and not scan:
@@ -102,10 +105,10 @@ def events(
     elif scan:
         record_key = None if key is None else restore_word(key)
         run_client(_scan(connection.connect(), text, wanted, record_key, chosen, full=full))
-    elif full or chosen is OutputFormat.JSON:
+    elif (full or chosen is OutputFormat.JSON) and not (chosen is not None and chosen.is_file):
         run_client(_list(connection.connect(), text, wanted, chosen, full=full))
     else:
-        show_list(VIEW, lambda client: _fetch(client, text, wanted), connection, chosen, watch=watch)
+        show_list(VIEW, lambda client: _fetch(client, text, wanted, full=full), connection, chosen, watch=watch)
 
 
 def event(
@@ -126,10 +129,10 @@ def event(
     show_object(run_client(fetch()), choose_format(json, output), _name, _print_details)
 
 
-async def _fetch(client: Client, query: str, limit: int) -> ListPage[models.EventModel]:
+async def _fetch(client: Client, query: str, limit: int, *, full: bool) -> ListPage[models.EventModel]:
     items: list[models.EventModel] = []
     note = did_you_mean = None
-    async for page in _iterate_pages(client, query, limit, full=False):
+    async for page in _iterate_pages(client, query, limit, full=full):
         items += page.items
         note, did_you_mean = describe_coverage(page.coverage), page.did_you_mean
     return ListPage(items, note, None if items else did_you_mean)
@@ -229,6 +232,7 @@ async def _scan(
                         print_suggestion(item.did_you_mean)
                     else:
                         printer.print(item)
+    printer.close()
 
 
 class _EventPrinter:
@@ -239,13 +243,21 @@ class _EventPrinter:
 
         as_rows = output in (None, OutputFormat.WIDE)
         self._output = None if as_rows else output
+        self._collected: list[models.EventModel] | None = [] if output is not None and output.is_file else None
         self._rows = RowStream(COLUMNS, wide=output is OutputFormat.WIDE) if as_rows and not full else None
 
     def print(self, event: models.EventModel) -> None:
-        """Print an event."""
-        if self._rows is not None:
+        """Print an event, or keep it for the file."""
+        if self._collected is not None:
+            self._collected.append(event)
+        elif self._rows is not None:
             self._rows.print(_row(event))
         elif self._output is not None:
             print_item(event, self._output, _name)
         else:
             _print_details(event)
+
+    def close(self) -> None:
+        """Print the file of all events, if the format is one."""
+        if self._collected is not None:
+            print_list(VIEW, self._collected, self._output)

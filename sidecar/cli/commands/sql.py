@@ -68,8 +68,12 @@ def sql(
 ) -> None:
     """Query the recorded history (history.url) with SQL. Nothing else can be read, and nothing is changed."""
     chosen = choose_format(json, output)
-    if csv and chosen is not None:
-        raise typer.BadParameter(f"--csv and --output {chosen.value} contradict each other: use one of them")
+    if csv and chosen not in (None, OutputFormat.CSV):
+        raise typer.BadParameter(f"--csv and --output {chosen} contradict each other: use one of them")
+    if chosen is OutputFormat.PARQUET:
+        raise typer.BadParameter(
+            "answers of SQL are text: use --output csv; the history itself is made of Parquet files"
+        )
     if chosen is OutputFormat.NAME:
         raise typer.BadParameter("rows of SQL have no names: use --output json, or --csv")
     text = statement if statement is not None else sys.stdin.read()
@@ -82,7 +86,7 @@ def sql(
             return await client.sql(request)
 
     answer = run_client(fetch())
-    if csv:
+    if csv or chosen is OutputFormat.CSV:
         _print_csv(answer)
     else:
         _print_rows(answer, chosen)

@@ -7,6 +7,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+import typer
+
 from sidecar.cli.errors import print_suggestion, run_client
 from sidecar.cli.options import Connection, OutputFormat
 from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_note, print_table
@@ -51,6 +53,8 @@ def show_list(
         async with connection.connect() as client:
             return await fetch(client)
 
+    if watch and output is not None and output.is_file:
+        raise typer.BadParameter(f"--watch repeats the list, and {output} is a whole file: use --output json")
     if not watch:
         page = run_client(fetch_page())
         print_list(view, page.items, output)
@@ -87,6 +91,14 @@ def print_list(view: ListView[T], items: Sequence[T], output: OutputFormat | Non
         case OutputFormat.JSON | OutputFormat.YAML | OutputFormat.NAME:
             for item in items:
                 print_item(item, output, view.name)
+        case OutputFormat.CSV:
+            from sidecar.cli.output.exports import print_csv
+
+            print_csv(items)
+        case OutputFormat.PARQUET:
+            from sidecar.cli.output.exports import write_parquet
+
+            write_parquet(items)
         case _:
             rows = (view.row(item) for item in items)
             print_table(view.columns, rows, empty=view.empty, wide=output is OutputFormat.WIDE)
@@ -99,6 +111,8 @@ def print_item(item: T, output: OutputFormat, name: Callable[[T], object]) -> No
             print_json(item)
         case OutputFormat.YAML:
             print_yaml(item)
+        case OutputFormat.CSV | OutputFormat.PARQUET:
+            raise typer.BadParameter(f"{output} is a format of lists: use --output json or yaml")
         case _:
             print_line(str(name(item)))
 
