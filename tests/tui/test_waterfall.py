@@ -6,7 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.dashboard_data import at, event, flow
-from tui.text.waterfall_layout import bar, shape, ticks, waterfall
+from tui.text.names import NameBook
+from tui.text.waterfall_layout import bar, find_pause, shape, ticks, waterfall
+from tui.text.waterfall_lines import draw, title
+from tui.theme import DARK, palette
 
 
 def test_lines_are_below_their_cause_with_the_time_since_it() -> None:
@@ -55,6 +58,42 @@ def test_a_chain_of_ten_thousand_is_no_recursion() -> None:
     lines = waterfall(flow(events)).lines
     assert len(lines) == 10_000
     assert max(len(line.guide) for line in lines) < 40
+
+
+def test_a_long_pause_before_a_replay_is_folded_with_a_mark() -> None:
+    """The first second and the last one keep their places; an hour between them takes a few cells."""
+    hour = 3_600_000
+    events = [
+        event(1, "orders", "A", 0),
+        event(2, "payments", "B", 400, parent="kafka://orders/0/1", depth=1, status="rejected"),
+        event(3, "stock", "C", 900, parent="kafka://orders/0/1", depth=1),
+    ]
+    late = [
+        event(4, "payments", "B", 0, parent="kafka://orders/0/1", depth=1, status="replayed",
+              occurred_at="2026-11-24T11:39:01Z", appended_at="2026-11-24T11:39:01Z"),
+        event(5, "shipping", "D", 0, parent="kafka://payments/0/4", depth=2,
+              occurred_at="2026-11-24T11:39:01.500Z", appended_at="2026-11-24T11:39:01.500Z"),
+    ]  # fmt: skip
+    fall = waterfall(flow([*events, *late]))
+    assert fall.pause is not None
+    assert (fall.pause.begins, round(fall.pause.duration)) == (900.0, hour + 100)
+    assert fall.length == hour + 1_500
+    assert fall.axis_length < 2_000
+    names, colors = NameBook(), palette(DARK)
+    lines = [draw(fall, 20, line, 100, colors, names).plain for line in fall.lines]
+    assert all("⋯" in line for line in lines), lines
+    head = title(fall, 20, 100, colors, names).plain
+    assert "⋯ 60.0 min ⋯" in head
+    assert "+60.0 min" in next(line for line in lines if "↻" in line)  # the real time since the cause
+    assert waterfall(flow(events)).pause is None
+
+
+@given(st.lists(st.floats(0, 1e7), min_size=2, max_size=12))
+def test_a_folded_axis_keeps_the_order_of_times(times: list[float]) -> None:
+    pause = find_pause(times)
+    if pause is not None:
+        placed = [pause.place(time) for time in sorted(times)]
+        assert placed == sorted(placed)
 
 
 def test_a_replayed_event_is_at_the_time_of_its_replay() -> None:

@@ -14,11 +14,13 @@ from tui.theme import MARKS, palette, tone
 from tui.widgets.key_hints import NAMES
 
 _GENERAL = (
-    ("1 … 7", "switch screens"),
+    ("1 … 9", "show a screen whole, without a filter"),
     ("↑ ↓ j k", "move; g and G to the ends; ctrl+u and ctrl+d by pages"),
     ("enter l", "open the selected row"),
-    ("esc", "go back"),
+    ("esc", "clear the filter, else go up, else back"),
     ("tab", "switch to the other pane"),
+    ("Y", "copy what is shown as a link or as a tracecar command"),
+    ("< >", "resize the panes"),
     ("/", "query: field:value, -not, OR, ( ), type:Order*, body.data.total:>100, since:15m"),
     ("ctrl+p", "command palette"),
     ("ctrl+t", "next theme: dark, light, high contrast"),

@@ -185,8 +185,9 @@ class AggregateScreen(BaseScreen):
         if query:
             self.open(query)
 
-    async def judge(self, query: str) -> None:
+    async def judge(self, query: str) -> str | None:
         await self.client.aggregate(query, limit=1)
+        return None
 
     def memento(self) -> object:
         step = self.rows.item
@@ -360,8 +361,8 @@ class AggregateScreen(BaseScreen):
             begin(self, self._copy, step.event, group="copy", exclusive=True)
 
     async def _copy(self, event: models.EventModel) -> None:
-        from tui.dialogs.copy_text import CopyDialog
+        from tui.dialogs.copy_text import CopyDialog, event_choices
 
         with contextlib.suppress(NotFound):
             event = await self.client.event(event.position)
-        self.app.push_screen(CopyDialog(event))
+        self.app.push_screen(CopyDialog(event_choices(event, self.client.url)))

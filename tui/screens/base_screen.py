@@ -50,6 +50,7 @@ class BaseScreen(Screen[None]):
     BINDINGS = [
         Binding("slash", "query", "Query", key_display="/"),
         Binding("escape,backspace", "back", "Back", show=False),
+        Binding("Y", "copy_place", "Copy link or command", show=False),
         Binding("less_than_sign", "resize_split(-1)", "Smaller list", key_display="<", show=False),
         Binding("greater_than_sign", "resize_split(1)", "Larger list", key_display=">", show=False),
     ]
@@ -105,9 +106,13 @@ class BaseScreen(Screen[None]):
         """Return the line below the header."""
         return Text()
 
-    async def judge(self, query: str) -> None:
-        """Validate a query. Raises BadRequest if it is wrong."""
-        await self.client.events(query, limit=1)
+    async def judge(self, query: str) -> str | None:
+        """Validate a query. Raises BadRequest if it is wrong.
+
+        Returns the query that was probably meant, if nothing matches and a better one is known.
+        """
+        page = await self.client.events(query, limit=1)
+        return None if page.items else page.did_you_mean
 
     def ask(self, query: str) -> None:
         """Show what matches this query from now on."""
@@ -235,6 +240,18 @@ class BaseScreen(Screen[None]):
         finally:
             self._looking = False
 
+    def action_copy_place(self) -> None:
+        """Copy what is shown as a `tracecar` command or as a link."""
+        from tui.dialogs.copy_text import CopyDialog, place_choices
+
+        if choices := place_choices(self.PLACE, self.place_id, self.client.url):
+            self.app.push_screen(CopyDialog(choices))
+
+    @property
+    def place_id(self) -> str:
+        """The query or the id that the screen shows; empty if it shows all."""
+        return self.asked
+
     def action_resize_split(self, by: int) -> None:
         """Give the list more or less of the space that it shares with the pane beside or below it."""
         if not self.query(".split"):
@@ -299,13 +316,15 @@ class BaseScreen(Screen[None]):
     async def _ask(self, query: str) -> None:
         bar = self.query_one(QueryBar)
         try:
-            if query:
-                await self.judge(query)
+            suggestion = await self.judge(query) if query else None
         except BadRequest as error:
-            bar.wrong(str(error), error.at)
+            bar.wrong(str(error), error.at, error.did_you_mean)
         except ClientError as error:
             bar.wrong(str(error), None)
         else:
+            if suggestion and not bar.is_confirmed(query):
+                bar.suggest(suggestion)
+                return
             self._lent = False
             bar.close()
             self.ask(query)

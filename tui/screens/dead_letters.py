@@ -183,8 +183,13 @@ class DeadLettersScreen(DeadLetterActionsScreen):
         running = [job for job in jobs if job.state in ("running", "paused")]
         self._jobs = ", ".join(f"{job.state} {job.published}/{job.selected}" for job in running)
 
-    async def judge(self, query: str) -> None:
-        await self.client.dead_letters(query, limit=1)
+    @property
+    def place_id(self) -> str:
+        return self.letter.id if self._level == "full" and self.letter is not None else self._query()
+
+    async def judge(self, query: str) -> str | None:
+        page = await self.client.dead_letters(query, limit=1)
+        return None if page.items else page.did_you_mean
 
     def ask(self, query: str) -> None:
         self._direct = False

@@ -37,8 +37,8 @@ class FlowScreen(BaseScreen):
     QUERYING = None
     ABOUT = (
         "One flow. A bar runs from the cause of an event to the event, on a common time axis; a dashed bar is an "
-        "inferred link. Tab switches between the tree and the event. In the event, Space folds, and Enter opens what "
-        "a line refers to."
+        "inferred link. ⋯ is a long pause, such as before a replay, that is folded. Tab switches between the tree and "
+        "the event. In the event, Space folds, and Enter opens what a line refers to. Y copies a link or a command."
     )
     BINDINGS = [
         Binding("d", "letter", "Dead letter"),
@@ -127,6 +127,10 @@ class FlowScreen(BaseScreen):
         self.lines.focus()
         self.say()
         self.look_now()
+
+    @property
+    def place_id(self) -> str:
+        return self.id_asked or ""
 
     def memento(self) -> object:
         item = self.lines.item
@@ -331,11 +335,12 @@ class FlowScreen(BaseScreen):
         self._take(self.flow)
 
     def action_copy(self) -> None:
-        from tui.dialogs.copy_text import CopyDialog
+        from tui.dialogs.copy_text import CopyDialog, event_choices
 
         line = self.lines.item
         if line is not None:
-            self.app.push_screen(CopyDialog(self._events.get(line.event.position, line.event)))
+            event = self._events.get(line.event.position, line.event)
+            self.app.push_screen(CopyDialog(event_choices(event, self.client.url)))
 
     def action_elsewhere(self) -> None:
         template = self.dashboard.trace_url

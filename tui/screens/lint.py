@@ -85,8 +85,9 @@ class LintScreen(BaseScreen):
     def offers(self, action: str) -> bool:
         return action != "events" or (self.rows.item is not None and self.rows.item.stream is not None)
 
-    async def judge(self, query: str) -> None:
+    async def judge(self, query: str) -> str | None:
         await self.client.lint(query)
+        return None
 
     async def look(self) -> None:
         self._page = await self.client.lint(self.asked)

@@ -93,8 +93,9 @@ class SagasScreen(BaseScreen):
     def offers(self, action: str) -> bool:
         return self.rows.item is not None or action not in ("flow", "letters")
 
-    async def judge(self, query: str) -> None:
+    async def judge(self, query: str) -> str | None:
         await self.client.sagas(query, limit=1)
+        return None
 
     async def look(self) -> None:
         try:

@@ -91,8 +91,9 @@ class TopologyScreen(BaseScreen):
     def rows(self) -> VirtualList[TopologyLine]:
         return self.query_one("#lanes", VirtualList)
 
-    async def judge(self, query: str) -> None:
+    async def judge(self, query: str) -> str | None:
         """Accept any words: they are parts of names."""
+        return None
 
     async def look(self) -> None:
         status = await self.client.status()

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from msgspec import UNSET
 
 from sidecar.api import models
 from tui.text.time_format import micros
 
+MIN_PAUSE_MS = 2_000.0
+"""Shortest pause that is folded."""
+PAUSE_RATIO = 3.0
+"""A pause is folded if it is so many times as long as all the rest of the flow."""
+PAUSE_AXIS_SHARE = 0.15
+"""Part of the rest of the axis that a folded pause takes."""
+MIN_FURTHER_GAPS = 2
 MAX_INDENT_LEVELS = 10
 """Levels that are indented. Deeper ones show their depth as a number."""
 
@@ -41,12 +49,58 @@ class WaterfallLine:
 
 
 @dataclass(frozen=True, slots=True)
+class FoldedPause:
+    """A long pause in which nothing happened. The time axis shows it in a few cells, with a mark."""
+
+    begins: float
+    """Milliseconds between the flow's beginning and the last event before the pause."""
+    ends: float
+    shown: float
+    """Milliseconds of the axis that the pause takes."""
+
+    @property
+    def duration(self) -> float:
+        return self.ends - self.begins
+
+    def place(self, time: float) -> float:
+        """Return where a time is on the axis."""
+        if time <= self.begins:
+            return time
+        if time >= self.ends:
+            return time - self.duration + self.shown
+        return self.begins + (time - self.begins) / self.duration * self.shown
+
+
+@dataclass(frozen=True, slots=True)
 class Waterfall:
     """The lines of a flow in causal order, and its duration."""
 
     lines: list[WaterfallLine]
     length: float
     """Milliseconds between the first event and the last."""
+    pause: FoldedPause | None = None
+
+    @property
+    def axis_length(self) -> float:
+        """Milliseconds that the time axis shows, with a long pause folded."""
+        return self.length if self.pause is None else self.pause.place(self.length)
+
+    def place(self, time: float) -> float:
+        """Return where a time is on the axis."""
+        return time if self.pause is None else self.pause.place(time)
+
+
+def find_pause(times: Iterable[float]) -> FoldedPause | None:
+    """Return the longest pause between events, if it would leave little of the axis to all others."""
+    ordered = sorted(set(times))
+    gaps = [(after - before, before, after) for before, after in pairwise(ordered)]
+    if len(gaps) < MIN_FURTHER_GAPS + 1:
+        return None
+    longest, begins, ends = max(gaps)
+    rest = ordered[-1] - ordered[0] - longest
+    if longest < MIN_PAUSE_MS or rest <= 0 or longest < PAUSE_RATIO * rest:
+        return None
+    return FoldedPause(begins, ends, rest * PAUSE_AXIS_SHARE)
 
 
 def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfall:
@@ -96,7 +150,8 @@ def waterfall(flow: models.FlowModel, unfolded: Collection[str] = ()) -> Waterfa
                 why = f"{event.rejection.path}: {why}"
             lines.append(WaterfallLine(f"{event.position} why", event, under, None, None, why=why))
         waiting += [(child, inner, at == len(below) - 1, depth + 1) for at, child in enumerate(below)][::-1]
-    return Waterfall(lines, (end - start) / 1000)
+    pause = find_pause((time - start) / 1000 for time in known)
+    return Waterfall(lines, (end - start) / 1000, pause)
 
 
 def _children(

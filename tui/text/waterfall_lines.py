@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from rich.text import Text
 
@@ -10,10 +11,12 @@ from tui.text.columns import cut, fit_exactly
 from tui.text.names import NO_TYPE, NameBook
 from tui.text.sanitize import clean
 from tui.text.time_format import span
-from tui.text.waterfall_layout import Waterfall, WaterfallLine, bar, ticks
+from tui.text.waterfall_layout import FoldedPause, Waterfall, WaterfallLine, bar, ticks
 from tui.theme import Palette, hue, mark, tone
 
 _TIME_COLUMN_CELLS = 9
+PAUSE_MARK = "⋯"
+"""Mark of a folded pause."""
 MIN_AXIS_CELLS = 16
 MIN_TREE_CELLS = 14
 MAX_TYPE_CELLS = 60
@@ -64,9 +67,16 @@ def title(fall: Waterfall, tree_width: int, width: int, colors: Palette, names: 
         text.append_text(fit_exactly(Text("producer"), layout.producer + 2))
     axis = [" "] * layout.axis
     end = span(fall.length) if fall.length else ""
-    for at, time in ticks(fall.length, layout.axis):
-        label = "0" if time == 0 else span(time)
-        if at + len(label) + 2 <= layout.axis - len(end):
+    if fall.pause is None:
+        for at, time in ticks(fall.length, layout.axis):
+            label = "0" if time == 0 else span(time)
+            if at + len(label) + 2 <= layout.axis - len(end):
+                axis[at : at + len(label)] = label
+    else:  # the axis has two scales, which ticks would hide
+        axis[0] = "0"
+        label = f"{PAUSE_MARK} {span(fall.pause.duration)} {PAUSE_MARK}"
+        at = min(max(2, cell_of(fall, fall.pause.begins, layout.axis)), layout.axis - len(label) - len(end) - 1)
+        if at >= 2:
             axis[at : at + len(label)] = label
     axis[layout.axis - len(end) :] = end
     text.append("".join(axis), colors.dim)
@@ -123,7 +133,12 @@ def draw(fall: Waterfall, tree_width: int, line: WaterfallLine, width: int, colo
 
 
 def _bar(fall: Waterfall, line: WaterfallLine, width: int, colors: Palette) -> Text:
-    begins, stretch, at = bar(line, fall.length, width)
+    placed = replace(
+        line,
+        at=None if line.at is None else fall.place(line.at),
+        begins=None if line.begins is None else fall.place(line.begins),
+    )
+    begins, stretch, at = bar(placed, fall.axis_length, width)
     color = hue(line.event.type or "", colors.hues)
     text = Text("")
     if at < 0:
@@ -133,4 +148,18 @@ def _bar(fall: Waterfall, line: WaterfallLine, width: int, colors: Palette) -> T
     text.append(" " * (at - text.cell_len))
     text.append(mark(line.event.status), f"bold {tone(line.event.status, colors)}")
     text.append(" " * (width - text.cell_len))
-    return text
+    return text if fall.pause is None else _mark_pause(text, fall, fall.pause, width, colors)
+
+
+def _mark_pause(text: Text, fall: Waterfall, pause: FoldedPause, width: int, colors: Palette) -> Text:
+    """Put the mark of a folded pause over the middle of it, but never over an event."""
+    middle = cell_of(fall, (pause.begins + pause.ends) / 2, width)
+    if text.plain[middle : middle + 1] not in (" ", "━", "╌", "╺", "╶"):
+        return text
+    return Text.assemble(text[:middle], (PAUSE_MARK, colors.dim), text[middle + 1 :])
+
+
+def cell_of(fall: Waterfall, time: float, width: int) -> int:
+    """Return the column of a time on the axis."""
+    length = fall.axis_length
+    return 0 if length <= 0 else max(0, min(width - 1, round(fall.place(time) / length * (width - 1))))

@@ -76,6 +76,8 @@ class QueryBar(Vertical):
         self._offered: tuple[int, list[str]] = (0, [])
         self._at = 0
         self._opened_with = ""
+        self._suggestion = ""
+        self._fruitless = ""
 
     def compose(self) -> ComposeResult:
         yield _QueryInput(
@@ -89,7 +91,7 @@ class QueryBar(Vertical):
 
     def open(self, query: str) -> None:
         self.display = True
-        self._opened_with = query
+        self._opened_with, self._fruitless = query, ""
         self.line.value = query
         self.line.selection = Selection(
             0, len(query)
@@ -110,10 +112,22 @@ class QueryBar(Vertical):
     def is_open(self) -> bool:
         return self.display
 
-    def wrong(self, message: str, at: int | None) -> None:
-        """Show what is wrong with the query, and where."""
+    def wrong(self, message: str, at: int | None, did_you_mean: str | None = None) -> None:
+        """Show what is wrong with the query, and where; and the query that was probably meant, which Tab takes."""
         caret = "" if at is None else " " * Text(self.line.value[:at]).cell_len + "▲ "
-        self.error = f"{caret}{clean(message)}"
+        self._suggestion = did_you_mean or ""
+        self.error = f"{caret}{clean(message)}" + (
+            f"\ndid you mean  {clean(did_you_mean)}  (tab takes it)" if did_you_mean else ""
+        )
+
+    def suggest(self, did_you_mean: str) -> None:
+        """Show that nothing matches, and the query that was probably meant. Enter runs the typed one all the same."""
+        self._fruitless = self.line.value.strip()
+        self.wrong("Nothing matches; enter runs it all the same", None, did_you_mean)
+
+    def is_confirmed(self, query: str) -> bool:
+        """Return True if this query was entered again although nothing matched it."""
+        return bool(query) and query == self._fruitless
 
     def watch_error(self) -> None:
         if self.is_mounted:
@@ -122,7 +136,7 @@ class QueryBar(Vertical):
     @on(Input.Changed)
     def _offer_completions(self, event: Input.Changed) -> None:
         event.stop()
-        self.error, self._at = "", 0
+        self.error, self._at, self._suggestion = "", 0, ""
         self._offered = self._find_completions()
         self._show()
 
@@ -160,6 +174,10 @@ class QueryBar(Vertical):
         return (at, []) if seen is None else query_completion.complete(self.line.value, at, seen)
 
     def complete(self) -> None:
+        if self._suggestion:
+            self.line.value = self._suggestion
+            self.line.cursor_position = len(self.line.value)
+            return
         start, words = self._offered
         if not words:
             start, words = self._find_completions()
