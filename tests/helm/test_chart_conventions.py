@@ -175,3 +175,35 @@ def test_an_alias_names_the_objects_of_a_standalone_release(tmp_path: Path) -> N
     assert len(set(names)) == len(names) == 14
     complaint = template({"eyes": values, "ears": {**values, "replicaCount": 2}}, chart=umbrella, ok=False)
     assert "ears.replicaCount: several pods share the partitions" in complaint
+
+
+OPENSHIFT = ("--api-versions", "security.openshift.io/v1")
+IDS = {"runAsUser", "runAsGroup", "fsGroup"}
+
+
+@pytest.mark.parametrize(
+    ("openshift", "arguments", "chosen"),
+    [("auto", OPENSHIFT, True), ("auto", (), False), (True, (), True), (False, OPENSHIFT, False)],
+)
+def test_openshift_chooses_the_ids_of_users(openshift: Any, arguments: tuple[str, ...], chosen: bool) -> None:
+    for manifest in rendered({"config": REDIS, "openshift": openshift}, *arguments):
+        if manifest["kind"] in ("Deployment", "Pod"):
+            pod = manifest["spec"].get("template", manifest)["spec"]
+            contexts = [pod["securityContext"], *(one["securityContext"] for one in pod["containers"])]
+            assert all(context["runAsNonRoot"] for context in contexts)
+            assert [bool(IDS & context.keys()) for context in contexts] == [not chosen] * 2
+
+
+def test_dns_is_reached_on_openshift_too() -> None:
+    egress = [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]
+    policy = of_kind(rendered({"config": REDIS, "networkPolicy": {"egress": egress}}), "NetworkPolicy")["spec"]
+    assert {port["port"] for port in policy["egress"][0]["ports"]} == {53, 5353}
+
+
+@pytest.mark.parametrize(("account", "name"), [({}, "r-tracecar"), ({"create": False}, None)])
+def test_the_test_pod_has_the_pull_secrets_of_the_chart(account: dict[str, Any], name: str | None) -> None:
+    """They may be bound to the chart's own ServiceAccount."""
+    manifests = rendered({"config": REDIS, "imagePullSecrets": ["pull"], "serviceAccount": account})
+    (pod,) = [one["spec"] for one in manifests if one["kind"] == "Pod"]
+    assert pod.get("serviceAccountName") == name
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]

@@ -76,3 +76,14 @@ def test_an_include_without_the_dependency_names_it(tmp_path):
         (tmp_path / "templates" / name).write_text((CHART / "templates" / name).read_text())
     (tmp_path / "templates" / "pod.yaml").write_text('{{ include "tracecar.sidecar" . }}')
     assert "expected Tracecar's values under the key `tracecar`" in template({}, chart=tmp_path, ok=False)
+
+
+def test_two_installs_of_the_example_share_no_object(umbrella):
+    first, second = (
+        {(one["kind"], one["metadata"]["name"]) for one in rendered({}, chart=umbrella, release=name)} for name in "ab"
+    )
+    assert not first & second
+    for one in rendered({}, chart=umbrella):
+        assert one["metadata"]["labels"]["app.kubernetes.io/instance"] == "r"
+        if one["kind"] in ("Deployment", "Service"):
+            assert one["metadata"]["labels"]["helm.sh/chart"].endswith("-0.1.0")

@@ -66,6 +66,9 @@ def test_install_upgrade_rollback_uninstall(kubernetes, namespace, tmp_path):
     kubernetes.run("kubectl", "patch", "secret", "hidden", "-n", namespace, "-p", patch)
     helm("upgrade", "eyes", str(CHART), "-f", more)
     assert sums(deployment())["checksum/tracecar-secret"] != sums(second)["checksum/tracecar-secret"]
+    same = _values(tmp_path, {"config": SHARED, "replicaCount": 3, "existingSecret": "hidden", "secretChecksum": False})
+    helm("upgrade", "eyes", str(CHART), "-f", same)
+    assert "checksum/tracecar-secret" not in sums(deployment())
     # A Secret without that key leaves each pod its generated token.
     kubernetes.apply({**secret, "metadata": {"name": "other", "namespace": namespace}, "stringData": {"P": "1"}})
     other = _values(tmp_path, {"config": SHARED, "replicaCount": 3, "existingSecret": "other"})

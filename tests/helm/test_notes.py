@@ -36,7 +36,7 @@ def _notes(chart: Path, values: dict[str, Any]) -> str:
 
 def test_the_notes_of_the_usual_release(chart: Path) -> None:
     assert (
-        _notes(chart, {"config": {**REDIS, "api": {"token_file": "/t/token"}}}).strip()
+        _notes(chart, {"config": {**REDIS, "api": {"token_file": "/tmp/token"}}}).strip()
         == """Tracecar watches the streams of shop. Wait until it is ready, then test it:
 
   kubectl rollout status deployment/r-tracecar -n events
@@ -49,7 +49,7 @@ Open the dashboard over kubectl. It finds the pod, port and token for you:
 Or by hand. The API listens on the pod's loopback interface, which kubectl port-forward reaches:
 
   kubectl port-forward deployment/r-tracecar 8425:8425 -n events &
-  export TRACECAR_TOKEN=$(kubectl exec deployment/r-tracecar -n events -c tracecar -- cat /t/token)
+  export TRACECAR_TOKEN=$(kubectl exec deployment/r-tracecar -n events -c tracecar -- cat /tmp/token)
   tracecar status --url http://127.0.0.1:8425
 
 List dead letters by cause, without installing anything locally:

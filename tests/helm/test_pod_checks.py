@@ -76,6 +76,18 @@ DEPLOYMENT = f"\nkind: Deployment\napiVersion: apps/v1\nmetadata: {{name: web}}\
             "prometheusRule.thresholds.TracecarLagGrows.for: expected a duration such as 30m, found 15",
         ),
         ({"extraObjects": [{"apiVersion": "v1", "kind": "Secret"}]}, "apiVersion, kind and metadata.name"),
+        (
+            {"serviceAccount": {"create": False, "annotations": {"role": "a"}}},
+            "serviceAccount.annotations: has no effect without serviceAccount.create",
+        ),
+        (
+            {"podMonitor": {**ON, "namespaceSelector": {"any": True, "matchNames": ["a"]}}},
+            "podMonitor.namespaceSelector: expected any or matchNames, found both",
+        ),
+        (
+            {"config": {**SHARED, "api": {"token_file": "/etc/token"}}},
+            "config.api.token_file: the token that Tracecar generates cannot be written to /etc/token",
+        ),
     ],
 )
 def test_what_would_be_dropped_or_replaced_is_refused(values: dict[str, Any], words: str) -> None:
@@ -89,6 +101,9 @@ def test_what_would_be_dropped_or_replaced_is_refused(values: dict[str, Any], wo
         {"extraVolumes": [VOLUME], "initContainers": [{"name": "i", "image": "i", "volumeMounts": [{"name": "v"}]}]},
         {"extraVolumes": [VOLUME], "extraVolumeMounts": [{"name": "v", "mountPath": "/etc/tracecar/more"}]},
         {"commonLabels": {"app.kubernetes.io/part-of": "shop", "app": ""}},
+        {"global": {"imageRegistry": "[::1]:5000/mirror", "storageClass": "fast"}},
+        {"serviceAccount": {"create": False, "name": "own"}},
+        {"config": {**SHARED, "api": {"token_file": "/tmp/token"}}},
         {"strategy": {"rollingUpdate": {"maxSurge": 2}}},
         {"strategy": {"type": "OnDelete"}, "workload": "StatefulSet"},
         {"dnsPolicy": "None", "dnsConfig": {"nameservers": ["10.0.0.1"]}},
@@ -137,6 +152,11 @@ def test_what_is_near_a_mistake_is_taken(values: dict[str, Any]) -> None:
         ({"service": {"ipFamilies": ["IPv4", "IPv4"]}}, "/service/ipFamilies"),
         ({"ingress": {"host": "https://a.example.org"}}, "/ingress/host"),
         ({"prometheusRule": {**ON, "groups": [{"rules": []}]}}, "/prometheusRule/groups/0"),
+        ({"prometheusRule": {**ON, "runbookUrl": "runbooks"}}, "/prometheusRule/runbookUrl"),
+        ({"serviceMonitor": {**ON, "namespace": "Monitoring"}}, "/serviceMonitor/namespace"),
+        ({"global": {"imageRegistry": {"a": "b"}}}, "/global/imageRegistry"),
+        ({"global": {"imagePullSecrets": "a"}}, "/global/imagePullSecrets"),
+        ({"image": {"registry": "ghcr .io", "repository": "a"}}, "/image/registry"),
     ],
 )
 def test_typos_below_a_value_are_refused_with_their_path(values: dict[str, Any], place: str) -> None:

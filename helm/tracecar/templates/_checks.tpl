@@ -31,6 +31,11 @@
 {{- include "tracecar.checkExclusive" (dict "config" $config "at" $at) }}
 {{- include "tracecar.checkReferences" (dict "context" . "config" $config "at" $at) }}
 {{- include "tracecar.checkListeners" (dict "context" . "config" $config "at" $at) }}
+{{- with ($config.api | default dict).token_file }}
+{{- if not (or (contains "${" .) (hasPrefix "/var/lib/tracecar/" .) (hasPrefix "/tmp/" .) (include "tracecar.mounts" (dict "context" $ "path" . "written" true))) }}
+{{- fail (printf "%s.api.token_file: the token that Tracecar generates cannot be written to %s, because the root file system is read-only: remove the key, or mount a volume there" $at .) }}
+{{- end }}
+{{- end }}
 {{- $directory := ($config.registry | default dict).directory | default "" }}
 {{- if and .Values.schemasConfigMap (not $directory) (not (hasKey . "at")) }}
 {{- fail (printf "%sschemasConfigMap: has no effect without %s.registry.directory: set %s.registry.directory=/etc/tracecar/schemas" $prefix $at $at) }}
