@@ -19,7 +19,7 @@ import structlog
 from msgspec import Struct
 
 from sidecar.config import schema as config
-from sidecar.decoding.decoding_plans import NO_AVRO_PLAN, NO_JSON_PLAN, AvroPlan, build_avro_plan
+from sidecar.decoding.decoding_plans import FRAME_BYTES, NO_AVRO_PLAN, NO_JSON_PLAN, AvroPlan, build_avro_plan
 from sidecar.decoding.envelope.coercion import MAX_ID_CHARACTERS
 from sidecar.decoding.envelope.extractor import EnvelopeExtractor, HeaderLayout, record_type
 from sidecar.decoding.fast_path import EventPlan, compile_plan, is_plain, select
@@ -211,8 +211,10 @@ class EventDecoder:
         plan = NO_AVRO_PLAN
         json_plan: EventPlan | None = None
         headings = self._layout(())
-        content_at, structured = -1, False
+        content_at, schema_at, structured = -1, -1, False
         content_type: bytes | None = None
+        layouts: dict[tuple[str, ...], tuple[Any, ...]] = {}
+        """State of the loop by sequence of header names, because producers of one stream often use several in turns."""
         for record in records[start:] if start else records:
             headers, value = record.headers, record.value
             if (len(value) if value is not None else count_value_bytes(record)) > max_bytes:
@@ -220,12 +222,17 @@ class EventDecoder:
                 return result
             if len(headers) != 1 or headers[0][0] != only or record.position.stream != stream:
                 these = tuple([name for name, _ in headers])
-                if these != names or record.position.stream != stream:
-                    names, stream, prefix, fields = these, record.position.stream, None, None
-                    only = these[0] if len(these) == 1 else None
-                    headings = self._layout(these)
-                    content_at = headings.content_type
+                if record.position.stream != stream:
+                    stream, prefix, fields, plan, json_plan = record.position.stream, None, None, NO_AVRO_PLAN, None
                     content_type, structured = None, False
+                    layouts.clear()
+                if these != names:
+                    layouts[names] = (headings, prefix, plan, fields, json_plan, content_type, structured)
+                    names, only = these, these[0] if len(these) == 1 else None
+                    (headings, prefix, plan, fields, json_plan, content_type, structured) = layouts.get(these) or (
+                        *(self._layout(these), None, NO_AVRO_PLAN, None, None, None, False),
+                    )
+                    content_at, schema_at = headings.content_type, headings.value_schema
             event: Event | None = None
             body: Any = None
             try:
@@ -233,12 +240,13 @@ class EventDecoder:
                     content_type, structured = headers[content_at][1], says_cloudevent(headings, headers)
                 if value and not structured:
                     first = value[0]
-                    if first == 0:
-                        if value[:5] != prefix:
-                            plan = self._avro_plan(record, headings, names)
-                            prefix = value[:5]
+                    if first == 0 or schema_at >= 0:
+                        framed = value[:FRAME_BYTES] if schema_at < 0 else headers[schema_at][1]
+                        if framed != prefix:
+                            plan = self._avro_plan(stream, headings, names, framed)
+                            prefix = framed
                         if plan.build is not None:
-                            body = plan.decode(value, 5)
+                            body = plan.decode(value, FRAME_BYTES if schema_at < 0 else 0)
                             if body.__class__ is tuple:
                                 event = plan.build(record, value, headers, body, now)
                                 body = plan.content or body[-1]
@@ -290,13 +298,11 @@ class EventDecoder:
                 self._headings[names] = headings
         return headings
 
-    def _avro_plan(self, record: Record, headings: HeaderLayout, names: tuple[str, ...]) -> AvroPlan:
-        """Find how to decode records that begin like this one, and how to build their events."""
-        value = record.value or b""
-        id = int.from_bytes(value[1:5], "big")
-        if id == 0 or len(value) < 5:
+    def _avro_plan(self, stream: str, headings: HeaderLayout, names: tuple[str, ...], framed: bytes | None) -> AvroPlan:
+        """Find how to decode records whose value or header names this schema, and how to build their events."""
+        if framed is None or len(framed) != FRAME_BYTES or framed[0] != 0 or not any(framed):
             return NO_AVRO_PLAN
-        lookup = self._catalog.find_good_id(record.position.stream, id)
+        lookup = self._catalog.find_good_id(stream, int.from_bytes(framed[1:], "big"))
         schema = lookup.schema if lookup is not None else None
         if schema is None or schema.unusable is not None:
             return NO_AVRO_PLAN

@@ -14,8 +14,8 @@ from sidecar.decoding.record_key import KeyReader
 from sidecar.decoding.schema import BoundSchema
 from sidecar.domain.model import Event, UnreadBody
 
-_FRAME_BYTES = 5
-"""The first byte and the schema id before a body."""
+FRAME_BYTES = 5
+"""The first byte and the schema id, before a body or in a header."""
 
 
 class AvroPlan(Struct, frozen=True):
@@ -32,11 +32,12 @@ class AvroPlan(Struct, frozen=True):
 def build_avro_plan(headings: HeaderLayout, schema: BoundSchema, keys: KeyReader) -> AvroPlan:
     """Plan the decoding of plain events of a schema: of their bodies, what the envelope needs."""
     plan, decode = compile_plan(headings, schema.fields, schema, keys), schema.fast_decode
+    start = FRAME_BYTES if headings.value_schema < 0 else 0
     decode_whole = selector(decode, plan.selection)
     project = schema.project(plan.selection, decode_whole)
     if project is None:
         return AvroPlan(decode_whole, plan.build)
-    return AvroPlan(project, plan.build, UnreadBody(lambda value: decode(value, _FRAME_BYTES), schema.fields))
+    return AvroPlan(project, plan.build, UnreadBody(lambda value: decode(value, start), schema.fields))
 
 
 def _no_avro(data: bytes, start: int) -> Any:

@@ -51,13 +51,14 @@ time in microseconds. The caller validates the body. Returns None if the general
 def is_plain(headings: HeaderLayout, fields: Collection[str]) -> bool:
     """Check that no header or field needs the general decoder.
 
-    The general decoder handles schema and replay headers, copies of other records, CloudEvents in structured mode,
-    Debezium's events, and bodies that Connect wrapped.
+    The general decoder handles replay headers and schema headers other than Confluent's, copies of other records,
+    CloudEvents in structured mode, Debezium's events, and bodies that Connect wrapped.
     """
     names = set(fields)
     shaped = names >= cloudevents.FIELDS or names >= debezium.FIELDS or names == debezium.CONVERTED
     shaped = shaped or headings.wrapped or headings.row or not names.isdisjoint(debezium.ROW_FIELDS)
-    return not (shaped or headings.schema or headings.key_framed or headings.forwarded or headings.replay_of >= 0)
+    named = headings.schema and headings.value_schema < 0
+    return not (shaped or named or headings.key_framed or headings.forwarded or headings.replay_of >= 0)
 
 
 class EventPlan(Struct, frozen=True):

@@ -213,7 +213,7 @@ def first_paint(start: Callable[[], AbstractContextManager[Terminal]], first: st
 
 def opened(terminal: Terminal, query: str, painted: str) -> float:
     """Milliseconds from enter on the one event that matches until what it leads to is painted: the slowest time."""
-    terminal.press("/", " Ask ")
+    terminal.press("/", "query, for example")
     terminal.press(query, query[-6:])
     terminal.press("\r", "following")
     terminal.rest(1)
@@ -229,9 +229,9 @@ def opened(terminal: Terminal, query: str, painted: str) -> float:
     return max(found)
 
 
-LIVE = "following|standing"
+LIVE = "following|stopped"
 KEYS = (
-    ("k", "standing"), ("G", "following"), ("2", "Flows"), ("1", LIVE), ("4", "cause"), ("5", "producers"),
+    ("k", "stopped"), ("G", "following"), ("2", "Flows"), ("1", LIVE), ("4", "cause"), ("5", "producers"),
     ("7", "Status"), ("1", LIVE), ("?", "Help|help"), ("\x1b", LIVE),
 )  # fmt: skip
 """Keys in turns, and what they lead to; each of them is to be told from what is painted anyway."""

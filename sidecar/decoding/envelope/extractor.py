@@ -134,6 +134,8 @@ class HeaderLayout(Struct, frozen=True):
     key_framed: bool
     forwarded: bool
     """True if a header names the record that this one is a copy of."""
+    value_schema: int = -1
+    """Index of `__value_schema_id` where no other header concerns the value's schema; else -1."""
     wrapped: bool = False
     """True if a framework may have wrapped headers and body into a field (see `transport`)."""
     row: bool = False
@@ -202,9 +204,11 @@ class EnvelopeExtractor:
                 elif place.header in index:
                     locations.append((index[place.header], place))
             sources[word] = tuple(locations)
+        schema = tuple((name, index[name]) for name in sorted(wire_format.HEADERS & index.keys()))
         return HeaderLayout(
             sources=sources,
-            schema=tuple((name, index[name]) for name in sorted(wire_format.HEADERS & index.keys())),
+            schema=schema,
+            value_schema=schema[0][1] if [name for name, _ in schema] == [wire_format.VALUE_SCHEMA_ID] else -1,
             traceparent=index.get("traceparent", -1),
             traced=not trace_context.TRACE_HEADERS.isdisjoint(index),
             replay_of=index.get(REPLAY_OF_HEADER, -1),

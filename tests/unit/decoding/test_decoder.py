@@ -266,3 +266,33 @@ def test_events_decoded_before_a_missing_schema_are_kept(it, id):
     assert result.missing is not None
     assert [each.record for each in result.decoded] == records[:1]
     assert len(it.all(records)) == 3
+
+
+@pytest.mark.parametrize("turns", [(0, 0, 0), (0, 1, 0, 1), (1, 0, 2, 1, 0, 2, 2)])
+def test_an_id_in_a_header_is_read_like_one_before_the_value(it, id, turns):
+    """Also where records with and without the header, and JSON, alternate."""
+    trace = ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+    batch = []
+    for number, turn in enumerate(turns):
+        value = confluent(id, avro(ORDER_CREATED, order(number)))
+        named = [trace, ("__value_schema_id", value[:5])]
+        forms = (record(value, [trace], offset=number), record(value[5:], named, offset=number))
+        batch.append((*forms, record(order(number), [trace], offset=number))[turn])
+    decoded = it.all(batch)
+    assert [each.event.event_id for each in decoded] == [f"event-{number}" for number in range(len(turns))]
+    for each, turn in zip(decoded, turns, strict=True):
+        assert each.event.rejection is None
+        assert each.event.schema.id == id
+        assert (each.event.trace_id, each.event.type) == (0x4BF92F3577B34DA6A3CE929D0E0E4736, "OrderCreated")
+        assert each.body["data"] == order()["data"]
+        assert isinstance(each.content if turn < 2 else each.body, dict)
+
+
+@pytest.mark.parametrize("named", [None, b"", b"\0\0\0\0", b"\0\0\0\0\0", b"\1\0\0\0\1", b"\0\xff\xff\xff\xff"])
+def test_a_header_without_a_known_id_is_left_to_the_general_path(it, id, named):
+    value = avro(ORDER_CREATED, order())
+    good = record(value, [("__value_schema_id", b"\0" + id.to_bytes(4, "big"))])
+    first, other, last = it.all([good, record(value, [("__value_schema_id", named)], offset=1), good])
+    assert first.event.rejection is None
+    assert last.event.rejection is None
+    assert named is None or other.event.rejection is not None
