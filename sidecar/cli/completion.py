@@ -14,10 +14,6 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 2.0
 MAX_CANDIDATE_IDS = 100
-QUERY_FIELDS = (
-    *("aggregate:", "body.", "code:", "correlation:", "event:", "group:", "header.", "producer:", "schema:", "since:"),
-    *("stage:", "status:", "stream:", "trace:", "type:", "until:", "version:"),
-)
 
 
 def complete_stream(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -56,6 +52,15 @@ def complete_replay(ctx: typer.Context, incomplete: str) -> list[str]:
     return _complete(ctx, incomplete, ids)
 
 
+def complete_saga(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the id of a saga."""
+
+    async def ids(client: Client) -> Iterable[str]:
+        return [item.id for item in (await client.sagas(limit=MAX_CANDIDATE_IDS)).items]
+
+    return _complete(ctx, incomplete, ids)
+
+
 def complete_event(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the position of a recent event."""
 
@@ -85,10 +90,13 @@ def complete_aggregate(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_query(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Complete a field of a query, or the name of a stream after `stream:`."""
+    """Complete a field of a query, a value of it, or the name of a stream after `stream:`."""
+    from sidecar.query.completion import complete
+
     if incomplete.startswith("stream:"):
         return [f"stream:{name}" for name in complete_stream(ctx, incomplete.removeprefix("stream:"))]
-    return [field for field in QUERY_FIELDS if field.startswith(incomplete)]
+    start, endings = complete(incomplete, len(incomplete))
+    return [incomplete[:start] + ending for ending in endings]
 
 
 def _complete(ctx: typer.Context, incomplete: str, fetch: Callable[[Client], Awaitable[Iterable[str]]]) -> list[str]:

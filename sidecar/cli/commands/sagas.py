@@ -8,6 +8,7 @@ import typer
 
 from sidecar.cli.arguments import PlainCommand, QueryCommand, join_words
 from sidecar.cli.command_group import DefaultCommandGroup, examples
+from sidecar.cli.completion import complete_query, complete_saga
 from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
 from sidecar.cli.output.lists import ListPage, ListView, show_list, show_object
@@ -30,7 +31,12 @@ COLUMNS = (
 
 SagaQuery = Annotated[
     list[str] | None,
-    typer.Argument(metavar="QUERY", help="Query of sagas, for example: state:stuck saga:order.", show_default=False),
+    typer.Argument(
+        metavar="QUERY",
+        help="Query of sagas, for example: state:stuck saga:order.",
+        show_default=False,
+        autocompletion=complete_query,
+    ),
 ]
 
 sagas = typer.Typer(cls=DefaultCommandGroup, rich_markup_mode=None, subcommand_metavar="[QUERY] | COMMAND")
@@ -100,7 +106,12 @@ def list_sagas(
 
 @sagas.command("show", cls=PlainCommand, epilog=examples("tracecar sagas show order-4711"))
 def show_saga(
-    id: Annotated[str, typer.Argument(metavar="ID", help="Id of the saga, its aggregate id or its trace id.")],
+    id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Id of the saga, its aggregate id or its trace id.", autocompletion=complete_saga
+        ),
+    ],
     json: Json = False,
     output: Output = None,
     url: Url = URL,
@@ -123,6 +134,7 @@ def learn_sagas(
             metavar="QUERY",
             help="Query of the events whose flows are analyzed, for example: stream:orders.",
             show_default=False,
+            autocompletion=complete_query,
         ),
     ] = None,
     json: Json = False,
