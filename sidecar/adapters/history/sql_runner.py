@@ -32,6 +32,8 @@ from sidecar.domain.history_rows import SCHEMA_VERSION
 from sidecar.domain.ports.history_sql import MAX_STATEMENT_CHARACTERS, SqlAnswer, SqlColumn, SqlLimits
 
 MAX_CONCURRENT_STATEMENTS = 2
+MAX_CONCURRENT_COPIES = 4
+"""Files that are copied from object storage at the same time. Each is in memory until it is written."""
 MEMORY_BYTES = 256_000_000
 GRACE_S = 5.0
 """Time to start the process, and to end by itself after the time limit."""
@@ -58,7 +60,10 @@ class HistorySqlRunner:
     def __init__(self, catalog: FileCatalog, store: FileStore, *, copies: bool) -> None:
         """Create the runner. `copies`: files have to be copied from object storage first."""
         self._catalog, self._store, self._copies = catalog, store, copies
-        self._turns = asyncio.Semaphore(MAX_CONCURRENT_STATEMENTS)
+        self._turns, self._copying = (
+            asyncio.Semaphore(MAX_CONCURRENT_STATEMENTS),
+            asyncio.Semaphore(MAX_CONCURRENT_COPIES),
+        )
 
     async def run(self, statement: str, limits: SqlLimits) -> SqlAnswer:
         """Run one SELECT statement within `limits`. Raises QueryError, Refused and Outage, as listed above."""
@@ -89,7 +94,9 @@ class HistorySqlRunner:
                 f"which is done for at most {MAX_COPIED_BYTES >> 20} MB: choose a shorter time with since and until"
             )
         overlapping = find_overlapping(chosen)
-        paths = {file.name: await self._open(file) for file in (*(each.file for each in chosen), *fates)}
+        files = [*(each.file for each in chosen), *fates]
+        opened = await asyncio.gather(*(self._open(file) for file in files))
+        paths = {file.name: path for file, path in zip(files, opened, strict=True)}
         if any(path is None for path in paths.values()):
             return None
         present = {name: path for name, path in paths.items() if path is not None}
@@ -104,7 +111,8 @@ class HistorySqlRunner:
         )
 
     async def _open(self, file: StoredFile) -> Path | None:
-        path = await self._store.open_local(file, None)
+        async with self._copying:
+            path = await self._store.open_local(file, None)
         return None if path is None else await asyncio.to_thread(path.resolve)
 
     async def _ask(self, statement: str, limits: SqlLimits, files: SqlFiles) -> SqlReply:

@@ -158,6 +158,33 @@ async def test_a_storage_that_fails_stops_no_commit_and_loses_nothing(log, error
         await until(lambda: not keeper.writer.sentences())
 
 
+async def test_a_slow_storage_stops_no_commit_and_loses_nothing(log):
+    class SlowHistory(FaultyHistory):
+        """Appends once it may."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked, self.may_append = asyncio.Event(), asyncio.Event()
+
+        async def append(self, segment) -> None:
+            self.asked.set()
+            await self.may_append.wait()
+            await super().append(segment)
+
+    keeper = Keeper(SlowHistory(), max_bytes=2_000)
+    sidecar = harness(log, keeper)
+    async with sidecar.running(), keeper:
+        sidecar.produce(*sidecar.good(50))
+        await keeper.history.asked.wait()
+        sidecar.produce(*sidecar.good(50, 50))
+        await until(lambda: sidecar.committed() == 100 and keeper.recorder.counters.missed > 0)
+        assert await keeper.offsets() == []
+        assert log.groups["tracecar.shop"].history_marks[ORDERS[0]] == 0
+        keeper.history.may_append.set()
+        await until(lambda: covers(keeper, [(0, 100)]))
+        assert await keeper.offsets() == list(range(100))
+
+
 async def test_events_that_do_not_fit_are_counted_and_read_again(log, monkeypatch):
     keeper = Keeper(FaultyHistory(), max_bytes=2_000)
     monkeypatch.setattr(history_writer, "MAX_STAGED_BYTES", 2_000)
