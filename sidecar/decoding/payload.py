@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 from zlib import crc32
@@ -18,19 +17,12 @@ from sidecar.decoding.schema_lookup import SchemaLookup, SchemaNotCached
 from sidecar.decoding.wire_format import BOM, SchemaId, WireForm, WireFrame, bare_frame, frame, json_start
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.json_limits import MAX_JSON_VALUES, has_too_many_values
-from sidecar.domain.json_safe import read_exact_json
+from sidecar.domain.json_safe import read_lenient_json
 from sidecar.domain.large_records import LARGE_RECORD_BYTES
 from sidecar.domain.model import Headers, Record, Rejection
 
 _MAX_TYPED_FIELDS = 256
 """Fields of a flat entry whose text is read as JSON; the schema is tried again after each."""
-_ESCAPES = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL
-)
-"""Escapes in JSON text: a surrogate pair, a lone surrogate, or any other."""
-_LONE_SURROGATE_BYTES = 6
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-
 read_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 """Parse JSON. Raises msgspec.DecodeError, ValueError, or RecursionError for JSON that is nested too deeply."""
 
@@ -196,26 +188,18 @@ def json_or_problem(value: bytes, start: int = 0) -> tuple[Any, Rejection | None
         return None, Rejection("decode.limit", f"expected JSON of at most {MAX_JSON_VALUES} values, found more")
     try:
         try:
-            return _read_json(text), None
-        except msgspec.ValidationError:  # a number that no float or small integer holds: 1e400 is JSON
-            return read_exact_json(text), None
+            return _read_json(text, read_json), None
         except msgspec.DecodeError:
-            escaped = _ESCAPES.sub(_escape_lone_surrogate, text) if _SURROGATE.search(text) is not None else text
-            if escaped == text:
-                raise
-            return _read_json(escaped), None
+            # A lone surrogate, or a number that no float or small integer holds (1e400 is JSON), or both.
+            return _read_json(text, read_lenient_json), None
     except RecursionError:
         return None, Rejection("decode.limit", "expected JSON of ordinary depth, found it nested too deeply to read")
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
         return None, Rejection("decode.malformed", f"expected JSON, found invalid text: {str(error)[:500]}")
 
 
-def _read_json(text: bytes) -> Any:
-    return read_json(text) if len(text) <= LARGE_RECORD_BYTES else read_long_json(text, read_json)
-
-
-def _escape_lone_surrogate(escape: re.Match[bytes]) -> bytes:
-    return b"\\" + escape[0] if len(escape[0]) == _LONE_SURROGATE_BYTES else escape[0]
+def _read_json(text: bytes, read: Callable[[bytes], Any]) -> Any:
+    return read(text) if len(text) <= LARGE_RECORD_BYTES else read_long_json(text, read)
 
 
 def _likely_json(value: bytes, start: int) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -17,6 +18,12 @@ MAX_SHOWN_DEPTH = 150
 MAX_SHOWN_INT_BITS = 4_000
 """Size of integers above which they are shown in hex, because Python takes quadratic time to write them in decimal."""
 _TEXT_CONTROLS = frozenset("\t\n\r")
+_ESCAPES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[dD][89a-fA-F][0-9a-fA-F]{2}|\\.", re.DOTALL
+)
+"""Escapes in JSON text: a surrogate pair, a lone surrogate, or any other."""
+_LONE_SURROGATE_BYTES = 6
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class ExactFloat(float):
@@ -136,6 +143,24 @@ read_exact_json: Callable[[bytes], Any] = msgspec.json.Decoder(float_hook=parse_
 """Parses JSON so that numbers keep all their digits. Raises msgspec.DecodeError, ValueError and RecursionError."""
 
 
+def read_lenient_json(text: bytes) -> Any:
+    """Parse JSON with all digits of its numbers; a lone surrogate is read as the text of its escape.
+
+    A lone surrogate is not valid Unicode, but many writers produce it. Raises what `read_exact_json` raises.
+    """
+    try:
+        return read_exact_json(text)
+    except msgspec.DecodeError:
+        escaped = _ESCAPES.sub(_escape_lone_surrogate, text) if _SURROGATE.search(text) is not None else text
+        if escaped == text:
+            raise
+        return read_exact_json(escaped)
+
+
+def _escape_lone_surrogate(escape: re.Match[bytes]) -> bytes:
+    return b"\\" + escape[0] if len(escape[0]) == _LONE_SURROGATE_BYTES else escape[0]
+
+
 def with_all_digits(text: bytes | None, body: Any) -> Any:
     """Parse the JSON text of a body again, so that its numbers keep all their digits.
 
@@ -144,7 +169,7 @@ def with_all_digits(text: bytes | None, body: Any) -> Any:
     if text is None or not isinstance(body, dict | list):
         return body
     try:
-        exact = read_exact_json(text.removeprefix(b"\xef\xbb\xbf"))
+        exact = read_lenient_json(text.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError):
         return body
     return exact if exact == body else body

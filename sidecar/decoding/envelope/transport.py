@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from sidecar.decoding.envelope.packed_texts import pack_texts, unpack_texts
 from sidecar.domain.broker_traits import traits_of
 from sidecar.domain.json_limits import has_too_many_values
+from sidecar.domain.json_safe import encode_json, read_lenient_json
 from sidecar.domain.model import Headers, Record
 from sidecar.domain.transport_fields import (
     FASTSTREAM_FIELD,
@@ -32,7 +33,6 @@ _BINARY_FORMAT_VERSION = 1
 _BINARY_HEAD_BYTES = len(_BINARY_MAGIC) + 2 + 4 + 4
 MAX_WRAPPED_HEADERS = 1_000
 _msgpack_decoder = msgspec.msgpack.Decoder(dict[str, Any])
-_json_decoder = msgspec.json.Decoder()
 
 
 class UnwrappedMessage(Struct, frozen=True):
@@ -113,7 +113,7 @@ def _to_bytes(value: Any) -> bytes | None:
         return value.encode("utf-8", "surrogatepass")
     if isinstance(value, bytes) or value is None:
         return value
-    return msgspec.json.encode(value) if isinstance(value, int | float | bool) else None
+    return encode_json(value) if isinstance(value, int | float | bool) else None
 
 
 def _unwrap_binary(wrapped: bytes) -> tuple[Headers, bytes] | None:
@@ -150,7 +150,7 @@ def _unwrap_json(wrapped: bytes) -> tuple[Headers, bytes] | None:
     if has_too_many_values(wrapped):
         return None
     try:
-        message = _json_decoder.decode(wrapped)
+        message = read_lenient_json(wrapped)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError):
         return None
     if message.__class__ is not dict or "data" not in message:
@@ -159,5 +159,5 @@ def _unwrap_json(wrapped: bytes) -> tuple[Headers, bytes] | None:
     if headers.__class__ is not dict or len(headers) > MAX_WRAPPED_HEADERS:
         return None
     data = message["data"]
-    body = data.encode("utf-8", "surrogatepass") if data.__class__ is str else msgspec.json.encode(data)
+    body = data.encode("utf-8", "surrogatepass") if data.__class__ is str else encode_json(data)
     return tuple([(name, _to_bytes(value)) for name, value in headers.items()]), body

@@ -213,3 +213,11 @@ def test_a_broken_container_file_stays_bytes(it: Court) -> None:
     huge = container("x" * 10_000_000, schema="string", codec="deflate")
     assert len(huge) < 50_000
     assert it.one(record(huge)).body is None
+
+
+@pytest.mark.parametrize("padding", [0, 100_000])
+def test_a_lone_surrogate_beside_a_number_that_no_float_holds_is_accepted(it: Court, padding: int) -> None:
+    body = b'{"eventId":"e","n":[%b],"total":1E400,"text":"\\ud800x"}' % b",".join([b"1"] * (padding + 1))
+    decoded = it.one(record(body, stream="free"))
+    assert decoded.event.rejection is None
+    assert (decoded.event.event_id, repr(decoded.body["total"]), decoded.body["text"]) == ("e", "1E400", "\\ud800x")

@@ -12,7 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.domain.json_safe import bytes_to_json, encode_json, parse_float, to_json, with_all_digits
+from sidecar.domain.json_safe import (
+    bytes_to_json,
+    encode_json,
+    parse_float,
+    read_lenient_json,
+    to_json,
+    with_all_digits,
+)
 
 
 @pytest.mark.parametrize(
@@ -91,3 +98,11 @@ def test_numbers_of_a_json_text_keep_all_their_digits() -> None:
     assert sent == b'{"id":12345678901234567890,"rate":1.2345678901234567890123456,"n":1.5,"far":1e400,"s":"x"}'
     received = msgspec.json.Decoder(float_hook=parse_float).decode(sent)
     assert encode_json(received) == sent
+
+
+@pytest.mark.parametrize("number", [b"1E400", b"0.12345678901234567890123", b"12345678901234567890123", b"-0.0"])
+@pytest.mark.parametrize("text", [rb'"\ud800x"', rb'"\udc00"', rb'"\ud800\ud800\udc00"', rb'"\\ud800"'])
+def test_numbers_keep_their_digits_beside_lone_surrogates(number: bytes, text: bytes) -> None:
+    body = read_lenient_json(b'{"text":%b,"number":%b}' % (text, number))
+    assert encode_json(body["number"]).lower() == number.lower()
+    assert encode_json(with_all_digits(b'{"text":%b,"number":%b}' % (text, number), body)) == encode_json(body)
