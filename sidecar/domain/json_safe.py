@@ -114,6 +114,8 @@ def _convert(value: Any, depth: int, convert_exact: Callable[[ExactFloat], Any])
         return int(value) if value.bit_length() < MAX_SHOWN_INT_BITS else hex(value)
     if isinstance(value, ExactFloat):
         return convert_exact(value)
+    if isinstance(value, msgspec.Raw):  # a number that was converted before
+        return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(value)
     if isinstance(value, Mapping | list | tuple | set | frozenset):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import msgspec
+
 from sidecar.dead_letters.ledger_entries import PathChange
 from sidecar.domain.json_path import print_steps
 from sidecar.domain.json_safe import encode_json, to_json
@@ -54,6 +56,9 @@ def _compare(path: str, before: Any, after: Any, old: Any, new: Any) -> Iterator
 def _shorten(value: Any) -> Any:
     if isinstance(value, str):
         return value if len(value) <= MAX_VALUE_CHARACTERS else f"{value[:MAX_VALUE_CHARACTERS]}…"
+    if isinstance(value, msgspec.Raw):  # a number with many digits
+        text = bytes(value).decode()
+        return value if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}…"
     if isinstance(value, Mapping | list):
         text = encode_json(value).decode()
         return value if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}…"

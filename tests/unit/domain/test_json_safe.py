@@ -106,3 +106,9 @@ def test_numbers_keep_their_digits_beside_lone_surrogates(number: bytes, text: b
     body = read_lenient_json(b'{"text":%b,"number":%b}' % (text, number))
     assert encode_json(body["number"]).lower() == number.lower()
     assert encode_json(with_all_digits(b'{"text":%b,"number":%b}' % (text, number), body)) == encode_json(body)
+
+
+def test_what_is_json_already_stays_as_it_is() -> None:
+    body = read_lenient_json(b'{"a":[9999999999999999999.00000000000000000001],"b":1e400,"c":"x","d":null}')
+    once = to_json(body)
+    assert encode_json(to_json(once)) == encode_json(once) == encode_json(body)
