@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 
@@ -57,6 +58,12 @@ sagas:
     compensations: [PaymentRefunded, StockReleased, CreditNoteIssued]
     failed: [PaymentRefused]
 """
+HISTORY = """\
+history:
+  url: {directory}/history
+  flush: 2s
+  bodies: true
+"""
 KAFKA_SOURCE = """\
   kafka:
     bootstrap_servers: {address}
@@ -69,11 +76,19 @@ REDIS_SOURCE = """\
     start: earliest"""
 
 
-def render_configuration(broker: str, address: str, port: int) -> str:
-    """Render the sidecar's configuration file. `address`: bootstrap servers, or a Redis URL."""
+def render_configuration(broker: str, address: str, port: int, directory: Path) -> str:
+    """Render the sidecar's configuration file, with a history if its extra packages are installed.
+
+    Args:
+        broker: `redis` or `kafka`.
+        address: Bootstrap servers, or a Redis URL.
+        port: Port of the API.
+        directory: Directory for the history's files.
+    """
     source = KAFKA_SOURCE if broker == "kafka" else REDIS_SOURCE
     filled = source.format(address=address, streams=", ".join(STREAMS))
-    return CONFIGURATION.format(source=filled, schemas=DIRECTORY, port=port)
+    history = HISTORY.format(directory=directory) if find_spec("duckdb") is not None else ""
+    return CONFIGURATION.format(source=filled, schemas=DIRECTORY, port=port) + history
 
 
 class SidecarProcess:
@@ -101,7 +116,7 @@ class SidecarProcess:
                 self.has_default_address = False
         self.configuration = directory / "tracecar.yaml"
         self.log = directory / "tracecar.log"
-        self.configuration.write_text(render_configuration(broker, address, self.port))
+        self.configuration.write_text(render_configuration(broker, address, self.port, directory))
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
 

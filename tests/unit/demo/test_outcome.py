@@ -88,7 +88,7 @@ def test_a_loss_in_the_shop_itself_is_reported() -> None:
 )
 def test_the_sidecars_configuration_is_one_that_it_takes(broker: str, address: str, tmp_path: Path) -> None:
     file = tmp_path / "tracecar.yaml"
-    file.write_text(render_configuration(broker, address, 4711))
+    file.write_text(render_configuration(broker, address, 4711, tmp_path))
     loaded = load(file, {"TRACECAR_TOKEN": "a-token"})
     source = loaded.sources.kafka or loaded.sources.redis
     assert source is not None
