@@ -62,7 +62,7 @@ class Dashboard(App[None]):
     TITLE = "Tracecar"
     CSS_PATH = Path(__file__).with_name("app.tcss")
     ENABLE_COMMAND_PALETTE = True
-    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide"), (120, "-preview")]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (110, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-low"), (30, "-high")]
     BINDINGS = [
         *(Binding(str(n), f"go('{place}')", name, show=False) for n, (place, name) in enumerate(PLACES, 1)),

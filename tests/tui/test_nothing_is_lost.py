@@ -109,6 +109,7 @@ async def test_a_wide_terminal_shows_the_event_under_the_cursor() -> None:
         assert live.select(live.key_of(live.items[3]))
         await until(pilot, lambda: "e-3" in shown(app) or "ParcelDispatched" in shown(app))
         await until(pilot, lambda: "carrier" in shown(app))  # its body, once the cursor rests
+        assert app.screen.query_one("#preview").region.x > 40  # beside the list
         await pilot.press("tab", "escape")
         await until(pilot, lambda: live.has_focus)
     async with driven(Shop(), (100, 30)) as (app, pilot):

@@ -149,6 +149,12 @@ class LiveScreen(BaseScreen):
             return preview.enter_hint
         return "Open flow" if self.rows.item is not None else ""
 
+    def on_resize(self) -> None:
+        preview = self.query_one("#preview", DetailList)
+        preview.display = self.size.width >= PREVIEW_MIN_CELLS
+        super().on_resize()
+        self._show_preview()
+
     @property
     def rows(self) -> VirtualList[ReceivedEvent]:
         return self.query_one("#live", VirtualList)

@@ -12,6 +12,8 @@ from tui.text.sanitize import clean
 from tui.theme import Palette, hue
 
 _ARROW = " → "
+MIN_STREAM_CELLS = 6
+"""Width of a stream's name in a list of streams, before streams are left out."""
 
 
 def type_cell(
@@ -32,16 +34,24 @@ def id_cell(id: str | None, cells: int, colors: Palette) -> Text:
 def streams_cell(streams: Sequence[str], cells: int, colors: Palette, names: NameBook) -> Text:
     """Return the streams of a flow in order. All are shown equally long if they do not fit in full."""
     text = Text()
-    room = cells - cell_len(_ARROW) * (len(streams) - 1)
-    least = 6
-    shown = streams if room >= least * len(streams) else streams[: max(1, (cells + 3) // (least + 3))]
-    each = max(least, (cells - cell_len(_ARROW) * (len(shown) - 1)) // max(1, len(shown)))
-    wanted = [len(names.streams.shorten(stream, max(1, names.streams.short_cells))) for stream in shown]
-    is_whole = sum(wanted) + cell_len(_ARROW) * (len(shown) - 1) <= cells
-    for number, stream in enumerate(shown):
+    most = max(1, (cells + cell_len(_ARROW)) // (MIN_STREAM_CELLS + cell_len(_ARROW)))
+    shown = streams if len(streams) <= most else streams[:most]
+    wanted = [cell_len(names.streams.shorten(stream, max(1, names.streams.short_cells))) for stream in shown]
+    places = share_cells(wanted, cells - cell_len(_ARROW) * (len(shown) - 1))
+    for number, (stream, place) in enumerate(zip(shown, places, strict=True)):
         text.append(_ARROW if number else "", colors.line)
-        place = wanted[number] if is_whole else each
-        text.append_text(names.streams.cell(stream, place, hue(stream, colors.hues), colors))
+        text.append_text(names.streams.cell(stream, max(1, place), hue(stream, colors.hues), colors))
     if len(shown) < len(streams):
         text.append(f" +{len(streams) - len(shown)}", colors.dim)
     return text
+
+
+def share_cells(wanted: Sequence[int], cells: int) -> list[int]:
+    """Share cells among texts: short ones get what they want, long ones share the rest evenly."""
+    places = [0] * len(wanted)
+    left = cells
+    order = sorted(range(len(wanted)), key=lambda number: wanted[number])
+    for done, number in enumerate(order):
+        places[number] = max(1, min(wanted[number], left // (len(wanted) - done)))
+        left -= places[number]
+    return places

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from tui.text.name_cells import share_cells
 from tui.text.names import NameSet, cut_middle
 from tui.theme import DARK, palette
 
@@ -110,3 +111,12 @@ def test_a_wider_place_never_shows_less() -> None:
     streams = _set(LONG)
     widths = [len(streams.shorten(LONG[7], cells)) for cells in range(6, 80)]
     assert all(after >= before - 8 for before, after in pairwise(widths))
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(8, 120))
+def test_cells_are_shared_so_that_short_names_are_whole(wanted: list[int], cells: int) -> None:
+    places = share_cells(wanted, cells)
+    assert sum(places) <= max(cells, len(wanted))
+    assert all(place <= want for place, want in zip(places, wanted, strict=True))
+    if sum(wanted) <= cells:
+        assert places == wanted
