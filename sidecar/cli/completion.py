@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 TIMEOUT_S = 2.0
 MAX_CANDIDATE_IDS = 100
 
+SAGA_FIELDS = ("aggregate:", "saga:", "since:", "state:", "stream:", "trace:", "type:", "until:")
+SAGA_STATES = ("completed", "compensated", "failed", "running", "stuck")
+
 
 def complete_stream(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the name of a watched stream."""
@@ -52,15 +55,6 @@ def complete_replay(ctx: typer.Context, incomplete: str) -> list[str]:
     return _complete(ctx, incomplete, ids)
 
 
-def complete_saga(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Complete the id of a saga."""
-
-    async def ids(client: Client) -> Iterable[str]:
-        return [item.id for item in (await client.sagas(limit=MAX_CANDIDATE_IDS)).items]
-
-    return _complete(ctx, incomplete, ids)
-
-
 def complete_event(ctx: typer.Context, incomplete: str) -> list[str]:
     """Complete the position of a recent event."""
 
@@ -87,6 +81,29 @@ def complete_aggregate(ctx: typer.Context, incomplete: str) -> list[str]:
         return [id for flow in (await client.flows(limit=MAX_CANDIDATE_IDS)).items for id in flow.aggregates]
 
     return _complete(ctx, incomplete, ids)
+
+
+def complete_saga(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete the aggregate id or the id of a saga."""
+
+    async def ids(client: Client) -> Iterable[str]:
+        sagas = (await client.sagas(limit=MAX_CANDIDATE_IDS)).items
+        return [id for saga in sagas for id in (saga.aggregate_id, saga.id) if id is not None]
+
+    return _complete(ctx, incomplete, ids)
+
+
+def complete_saga_query(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Complete a field of a query of sagas, a state after `state:`, or the name of a saga after `saga:`."""
+    if incomplete.startswith("state:"):
+        return [f"state:{name}" for name in SAGA_STATES if name.startswith(incomplete.removeprefix("state:"))]
+    if incomplete.startswith("saga:"):
+
+        async def names(client: Client) -> Iterable[str]:
+            return [f"saga:{saga.name}" for saga in (await client.sagas(limit=MAX_CANDIDATE_IDS)).items]
+
+        return _complete(ctx, incomplete, names)
+    return [field for field in SAGA_FIELDS if field.startswith(incomplete)]
 
 
 def complete_query(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -35,6 +35,7 @@ from sidecar.api.services.search import EventSearch, SearchableIndex
 from sidecar.api.services.sql import SqlService
 from sidecar.api.services.stream_visibility import StreamVisibility, WatchedStreams
 from sidecar.api.services.streams import StreamService
+from sidecar.api.services.subject_history import SubjectHistory
 from sidecar.config.schema import Config
 from sidecar.decoding.envelope.extractor import BUILT_IN_LOCATIONS
 from sidecar.decoding.schema_cache import SchemaCache
@@ -109,12 +110,12 @@ def build_api_services(
             mapper=mapper,
         ),
         schemas=SchemaService(catalog, index),
-        schema_checks=SchemaCheckService(schemas=catalog, sampler=sampler, redactor=mapper.redactor),
+        schema_checks=SchemaCheckService(catalog, sampler, SubjectHistory(history, sql), mapper.redactor),
         sql=SqlService(sql),
         history=HistoryService(history, describe_history_settings(config), partial(describe_writing, recording)),
         catalog=build_catalog(config, index, sampler, mapper, catalog, groups),
         lint=build_lint(config, index, sampler, mapper, catalog, groups),
-        sagas=SagaService(monitor=sagas, index=index, sampler=sampler, groups=groups, letters=letters, sql=sql),
+        sagas=SagaService(sagas, index, sampler, groups=groups, letters=letters, sql=sql),
         streams=StreamService(status=status, held=held, groups=groups),
         operations=operations,
         status=status,

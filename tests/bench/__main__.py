@@ -33,6 +33,7 @@ KINDS = (
     "latency",
     "export",
     "history",
+    "insights",
     "shared",
     "dashboard",
     "hostile",
@@ -316,6 +317,8 @@ def main() -> None:
     if "history" in wanted:
         with kafka() as address:
             rows += kept_in_history(address, options, decoding)
+    if "insights" in wanted:
+        rows += side("insights")["rows"]
     if "shared" in wanted:
         with kafka() as address, valkey() as index:
             rows += list(shared.rows(address, index, options, side, in_turns, decoding))

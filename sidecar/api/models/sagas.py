@@ -38,9 +38,9 @@ class SagaObstacleModel(ApiModel, kw_only=True):
     consumed: bool | None
     """The group that should produce the step has consumed that event; null: not known."""
     rejected: list[str]
-    """Positions of rejected events of the saga."""
+    """Positions of rejected events of the saga, those first that may be the reason."""
     dead_letters: list[str]
-    """Ids of dead letters of the saga; only where a single saga is asked for."""
+    """Ids of dead letters of the saga, those first that may be the reason; only where a single saga is asked for."""
     message: str
     """The same in a sentence."""
 

@@ -79,6 +79,8 @@ class SchemaCheckResult(ApiModel, kw_only=True):
     subject: str
     events: int
     """Number of events that were checked."""
+    stored_events: int = 0
+    """Number of these that come from the history, from all of its time."""
     survived: int
     """Number of events that every reader could read."""
     versions: list[int]

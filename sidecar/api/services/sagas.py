@@ -20,8 +20,9 @@ from sidecar.domain.model import DeadLetter
 from sidecar.domain.ports.history_sql import HistorySql
 from sidecar.domain.ports.index import IndexReader
 from sidecar.domain.timestamps import format_rfc3339
+from sidecar.insights.producer_name import name_producer
 from sidecar.insights.sagas.learner import LearnedSaga, SagaLearner
-from sidecar.insights.sagas.saga import Saga, SagaState
+from sidecar.insights.sagas.saga import Occurrence, Saga, SagaState
 from sidecar.pipeline.consumer_groups.tracker import ConsumerGroupTracker
 
 MAX_LEARNED_FLOWS = 20_000
@@ -33,10 +34,10 @@ class SagaService:
 
     def __init__(
         self,
-        *,
         monitor: SagaMonitor | None,
         index: IndexReader,
         sampler: EventSampler,
+        *,
         groups: ConsumerGroupTracker,
         letters: DeadLetterSource,
         sql: HistorySql | None = None,
@@ -84,8 +85,8 @@ class SagaService:
             raise NotFoundError(f"no saga has the id {id!r}; `tracecar sagas` lists them")
         if saga.state(now) is SagaState.STUCK:
             await monitor.look_at(saga)
-        letters = await self._find_letters(saga) if saga.state(now) is SagaState.STUCK else []
-        return self._model(saga, now, letters)
+        letters = await self._find_letters(saga) if saga.state(now) is SagaState.STUCK else ([], 0)
+        return self._model(saga, now, *letters)
 
     async def learn(self, query: str = "") -> models.LearnedSagaPage:
         """Propose declarations from the flows that match: those of the history, or of the index if it has more."""
@@ -118,8 +119,12 @@ class SagaService:
         await self._monitor.refresh()
         return self._monitor
 
-    async def _find_letters(self, saga: Saga) -> list[str]:
-        """Return the ids of dead letters that belong to a saga; none if they cannot be read."""
+    async def _find_letters(self, saga: Saga) -> tuple[list[str], int]:
+        """Return the ids of dead letters that belong to a saga, and how many of them may be the reason why it is stuck.
+
+        Those come first. There are none if dead letters cannot be read.
+        """
+        blamed, expected = {each.position for each in self._list_blamed(saga)}, self._expected_group(saga)
         trace_id = f"{saga.trace_id:032x}"
         rejected = {occurrence.position for occurrence in saga.rejected}
 
@@ -130,10 +135,29 @@ class SagaService:
         try:
             result = await self._letters.newest(MAX_DEAD_LETTERS_PER_SAGA, wish)
         except (Outage, Refused):
-            return []
-        return [to_text(group.letter.id) for group in result.letters]
+            return [], 0
+        letters = [group.letter for group in result.letters]
+        reasons = [letter for letter in letters if letter.origin in blamed or (expected and letter.group == expected)]
+        others = [letter for letter in letters if letter not in reasons]
+        return [to_text(letter.id) for letter in (*reasons, *others)], len(reasons)
 
-    def _model(self, saga: Saga, now: int, letters: Sequence[str]) -> models.SagaModel:
+    def _expected_group(self, saga: Saga) -> str | None:
+        """Return the group that should produce the step that a saga waits for."""
+        assert self._monitor is not None
+        index = saga.next_missing()
+        return None if index is None else self._monitor.tracker.expected_from(saga.declaration, index)
+
+    def _list_blamed(self, saga: Saga) -> list[Occurrence]:
+        """Return the rejected events that are of the missing step's types, or from the group that should produce it."""
+        index, group = saga.next_missing(), self._expected_group(saga)
+        types = () if index is None else saga.declaration.steps[index].types
+        return [
+            each
+            for each in saga.rejected
+            if each.type in types or (group is not None and name_producer(each.producer or "") == name_producer(group))
+        ]
+
+    def _model(self, saga: Saga, now: int, letters: Sequence[str], reasons: int = 0) -> models.SagaModel:
         state = saga.state(now)
         steps = saga.declaration.steps
         return models.SagaModel(
@@ -148,7 +172,7 @@ class SagaService:
             aggregate_id=None if saga.aggregate_id is None else to_text(saga.aggregate_id),
             steps=[self._start_step(saga), *self._steps(saga), *_compensation_steps(saga)],
             missing=[steps[index].name for index in saga.list_missing()] if state is not SagaState.COMPLETED else [],
-            obstacle=self._obstacle(saga, letters) if state is SagaState.STUCK else None,
+            obstacle=self._obstacle(saga, letters, reasons) if state is SagaState.STUCK else None,
         )
 
     def _start_step(self, saga: Saga) -> models.SagaStepModel:
@@ -178,12 +202,12 @@ class SagaService:
             )
         return steps
 
-    def _obstacle(self, saga: Saga, letters: Sequence[str]) -> models.SagaObstacleModel:
+    def _obstacle(self, saga: Saga, letters: Sequence[str], reasons: int) -> models.SagaObstacleModel:
         """Describe what a stuck saga waits for, who should produce it, and whether that group consumed the cause."""
         assert self._monitor is not None
         index = saga.next_missing()
         step = None if index is None else saga.declaration.steps[index].name
-        group = None if index is None else self._monitor.tracker.expected_from(saga.declaration, index)
+        group = self._expected_group(saga)
         before = None if index is None else saga.before(index)
         consumed = None
         for cause in [] if index is None else saga.list_before(index):
@@ -192,7 +216,8 @@ class SagaService:
             if known:
                 before, consumed = cause, known[0].passed
                 break
-        rejected = [str(occurrence.position) for occurrence in saga.rejected]
+        blamed = self._list_blamed(saga)
+        rejected = [str(each.position) for each in (*blamed, *(each for each in saga.rejected if each not in blamed))]
         return models.SagaObstacleModel(
             step=step,
             expected_from=group,
@@ -200,7 +225,7 @@ class SagaService:
             consumed=consumed,
             rejected=rejected,
             dead_letters=list(letters),
-            message=_explain(step, group, consumed, before is not None, rejected, letters),
+            message=_explain(step, group, consumed, before is not None, rejected[: len(blamed)], letters[:reasons]),
         )
 
 

@@ -8,7 +8,7 @@ import typer
 
 from sidecar.cli.arguments import PlainCommand, QueryCommand, join_words
 from sidecar.cli.command_group import DefaultCommandGroup, examples
-from sidecar.cli.completion import complete_query, complete_saga
+from sidecar.cli.completion import complete_query, complete_saga, complete_saga_query
 from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
 from sidecar.cli.output.lists import ListPage, ListView, show_list, show_object
@@ -35,7 +35,7 @@ SagaQuery = Annotated[
         metavar="QUERY",
         help="Query of sagas, for example: state:stuck saga:order.",
         show_default=False,
-        autocompletion=complete_query,
+        autocompletion=complete_saga_query,
     ),
 ]
 
@@ -109,7 +109,9 @@ def show_saga(
     id: Annotated[
         str,
         typer.Argument(
-            metavar="ID", help="Id of the saga, its aggregate id or its trace id.", autocompletion=complete_saga
+            metavar="ID",
+            help="Id of the saga, its aggregate id or its trace id.",
+            autocompletion=complete_saga,
         ),
     ],
     json: Json = False,

@@ -113,9 +113,9 @@ def check_schema(
 ) -> None:
     """Check a schema version against real events.
 
-    Checks that consumers on the new version can read the newest events, and that consumers on the current versions
-    could read them if the new version wrote them. Exits with 1 if one could not. The new version need not be
-    registered.
+    Checks that consumers on the new version can read the newest events and as many of the history, and that consumers
+    on the current versions could read them if the new version wrote them. Exits with 1 if one could not. The new
+    version need not be registered.
     """
     from sidecar.api import models
 
@@ -136,7 +136,8 @@ def check_schema(
 
 def _print_check(result: models.SchemaCheckResult) -> None:
     versions = ", ".join(map(str, result.versions)) or "none"
-    print_line(f"{result.survived:,} of {result.events:,} events would survive (versions in use: {versions})")
+    stored = f", {result.stored_events:,} of them from the history" if result.stored_events else ""
+    print_line(f"{result.survived:,} of {result.events:,} events{stored} would survive (versions in use: {versions})")
     print_note(result.note)
     for fault in result.faults:
         place = f" at {fault.path}" if fault.path else ""

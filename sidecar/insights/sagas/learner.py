@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from msgspec import Struct
 
 from sidecar.domain.ports.index import Flow, Node
+from sidecar.insights.producer_name import name_producer
 from sidecar.insights.sagas.saga import occurrence_time
 
 MIN_FLOWS = 5
@@ -109,7 +110,7 @@ class SagaLearner:
 
     def observe_producer(self, type: str, producer: str, events: int = 1) -> None:
         """Note that a producer publishes events of a type."""
-        self._producers.setdefault(type, Counter())[producer] += events
+        self._producers.setdefault(type, Counter())[name_producer(producer)] += events
 
     @property
     def flows(self) -> int:

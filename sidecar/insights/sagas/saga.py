@@ -42,15 +42,48 @@ def occurrence_time(event: Event) -> int:
     return event.occurred_at if event.occurred_at is not None else event.appended_at * 1000
 
 
+class EventRole(Struct, frozen=True):
+    """The meaning of a type for a declared process."""
+
+    step: int | None
+    """Index of the step that it belongs to."""
+    compensates: bool
+    end_state: SagaState | None
+
+
+def list_roles(declaration: SagaDeclaration) -> dict[str, EventRole]:
+    """Return the role of each type that a declaration names, beside the start."""
+    steps: dict[str, int] = {}
+    for index, step in enumerate(declaration.steps):
+        for type in step.types:
+            steps.setdefault(type, index)
+    ends: dict[str, SagaState] = dict.fromkeys(declaration.completed, SagaState.COMPLETED)
+    ends.update(dict.fromkeys(declaration.compensated, SagaState.COMPENSATED))
+    ends.update(dict.fromkeys(declaration.failed, SagaState.FAILED))
+    return {
+        type: EventRole(steps.get(type), type in declaration.compensations, ends.get(type))
+        for type in {*steps, *ends, *declaration.compensations}
+    }
+
+
 class Saga:
     """One run of a declared saga. Events may be added in any order, and more than once."""
 
     __slots__ = (
-        "_counted", "aggregate_id", "appended_at", "compensations", "declaration", "end", "end_state", "id", "rejected",
-        "seen", "start", "trace_id",
+        "_counted", "_roles", "aggregate_id", "appended_at", "compensations", "declaration", "end", "end_state", "id",
+        "rejected", "seen", "start", "trace_id",
     )  # fmt: skip
 
-    def __init__(self, declaration: SagaDeclaration, start: Occurrence, event: Event, trace_id: int) -> None:
+    def __init__(
+        self,
+        declaration: SagaDeclaration,
+        start: Occurrence,
+        event: Event,
+        trace_id: int,
+        roles: dict[str, EventRole] | None = None,
+    ) -> None:
+        """Create a saga. `roles`: those of the declaration, for many sagas of it."""
+        self._roles = list_roles(declaration) if roles is None else roles
         self.declaration, self.start, self.trace_id = declaration, start, trace_id
         self.id = f"{declaration.name}@{start.position}"
         """`NAME@POSITION` of the event that began it."""
@@ -86,19 +119,15 @@ class Saga:
             if len(self.rejected) < MAX_REJECTED_PER_SAGA and occurrence not in self.rejected:
                 self.rejected.append(occurrence)
             return None
-        declaration = self.declaration
-        index = next((n for n, step in enumerate(declaration.steps) if occurrence.type in step.types), None)
+        role = self._roles.get(occurrence.type)
+        if role is None:
+            return None
+        index = role.step
         is_new = index is not None and self._add_step(index, occurrence)
-        if occurrence.type in declaration.compensations:
+        if role.compensates:
             self._add_compensation(occurrence)
-        for types, state in (
-            (declaration.failed, SagaState.FAILED),
-            (declaration.compensated, SagaState.COMPENSATED),
-            (declaration.completed, SagaState.COMPLETED),
-        ):
-            if occurrence.type in types and (self.end is None or occurrence.at < self.end.at):
-                self.end, self.end_state = occurrence, state
-                break
+        if role.end_state is not None and (self.end is None or occurrence.at < self.end.at):
+            self.end, self.end_state = occurrence, role.end_state
         return index if is_new else None
 
     def _add_step(self, index: int, occurrence: Occurrence) -> bool:
@@ -110,7 +139,8 @@ class Saga:
         events = self.seen.setdefault(index, [])
         if len(events) < MAX_EVENTS_PER_STEP:
             events.append(occurrence)
-            events.sort(key=lambda known: (known.at, known.position))
+            if len(events) > 1:
+                events.sort(key=lambda known: (known.at, known.position))
         if not self.declaration.completed and not self.list_missing():
             last = max((known for events in self.seen.values() for known in events), key=lambda known: known.at)
             if self.end is None:

@@ -8,13 +8,14 @@ partition; events that belong to no saga yet are therefore kept for a while and 
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from sidecar.domain.model import Event
 from sidecar.domain.ports.index import Node
 from sidecar.domain.position import Partition
+from sidecar.insights.producer_name import name_producer
 from sidecar.insights.sagas.declaration import SagaDeclaration
-from sidecar.insights.sagas.saga import Occurrence, Saga, occurrence_time
+from sidecar.insights.sagas.saga import Occurrence, Saga, list_roles, occurrence_time
 
 MAX_SAGAS = 20_000
 EVICTED_SHARE = 100
@@ -51,14 +52,22 @@ class SagaTracker:
         self.declarations = tuple(declarations)
         self.evicted = 0
         """Sagas that were evicted."""
-        self._join, self._max_sagas = frozenset(join), max_sagas
+        self._max_sagas, joins = max_sagas, frozenset(join)
+        self._joins_traces, self._joins_correlations = "trace" in joins, "correlation" in joins
+        self._joins_causes = "causation" in joins
+        self._roles = {declaration.name: list_roles(declaration) for declaration in declarations}
         self._types = frozenset(type for declaration in declarations for type in declaration.types())
         self._starts: dict[str, list[SagaDeclaration]] = {}
         for declaration in declarations:
             self._starts.setdefault(declaration.start, []).append(declaration)
         self._follows_flows = any(declaration.correlation == "flow" for declaration in declarations)
         self._sagas: OrderedDict[str, Saga] = OrderedDict()
-        self._by_key: dict[_Key, list[Saga]] = {}
+        self._keyed = [(each, _key_kind(each)) for each in declarations if each.correlation != "flow"]
+        self._by_key: dict[str, dict[str | int, list[Saga]]] = {
+            kind: {} for kind in ("trace", "correlation", "event", *(kind for _, kind in self._keyed))
+        }
+        """Sagas by kind and value of a key. A list is replaced, never changed."""
+        self._no_sagas: list[Saga] = []
         self._keys: dict[str, set[_Key]] = {}
         self._shared_keys: OrderedDict[_Key, None] = OrderedDict()
         """Keys that too many sagas share."""
@@ -86,96 +95,111 @@ class SagaTracker:
         event = node.event
         if node.status == "duplicate":
             return True
-        keys = [key for key in self._joining_keys(event) if key not in self._shared_keys]
-        started = event.type is not None and event.type in self._starts and event.rejection is None
+        type, rejected = event.type, event.rejection is not None
+        started = type in self._starts and not rejected
         if started:
             self._start(node)
-        joined = [saga for key in keys for saga in self._by_key.get(key, ())]
+        joined = self._find(event)
         if not joined:
             return started
-        occurrence = _occurrence(event)
-        for saga in dict.fromkeys(joined):
+        is_declared = type in self._types
+        occurrence = _occurrence(event) if is_declared or rejected else None
+        for saga in joined:
             self._learn_keys(saga, event)
-            if event.position == saga.start.position:
+            if occurrence is None or event.position == saga.start.position:
                 continue
-            if event.rejection is not None or event.type in self._types:
-                index = saga.add(occurrence, rejected=event.rejection is not None)
-                if index is not None:
-                    self._count_producer(saga, index, event.producer)
+            index = saga.add(occurrence, rejected=rejected)
+            if index is not None:
+                self._count_producer(saga, index, event.producer)
         return True
+
+    def _find(self, event: Event) -> list[Saga]:
+        """Return the sagas to which an event belongs by its ids, each once."""
+        by_key, joined = self._by_key, self._no_sagas
+        for kind, value in self._list_joining_keys(event):
+            sagas = by_key[kind].get(value)
+            if sagas is None or sagas == joined:
+                continue
+            joined = sagas if not joined else list(dict.fromkeys([*joined, *sagas]))
+        return joined
 
     def _start(self, node: Node) -> None:
         event = node.event
         for declaration in self._starts[event.type or ""]:
-            if event.replay_of is not None and any(
-                saga.declaration is declaration
-                for key in self._joining_keys(event)
-                for saga in self._by_key.get(key, ())
-            ):
+            if event.replay_of is not None and any(saga.declaration is declaration for saga in self._find(event)):
                 continue  # the replay of a start belongs to the saga that it began
-            saga = Saga(declaration, _occurrence(event), event, node.trace_id)
+            saga = Saga(declaration, _occurrence(event), event, node.trace_id, self._roles[declaration.name])
             if saga.id not in self._sagas:
                 self._sagas[saga.id] = saga
                 self._keys[saga.id] = set()
                 self._learn_keys(saga, event)
 
-    def _joining_keys(self, event: Event) -> Iterator[_Key]:
-        """Yield the keys by which an event may belong to a saga."""
+    def _list_joining_keys(self, event: Event) -> list[_Key]:
+        """Return the keys by which an event may belong to a saga."""
+        keys: list[_Key] = []
         if self._follows_flows:
-            if event.trace_id is not None and "trace" in self._join:
-                yield "trace", event.trace_id
-            if event.correlation_id is not None and "correlation" in self._join:
-                yield "correlation", event.correlation_id
-                yield "event", event.correlation_id
-            if "causation" in self._join:
+            trace_id, correlation_id = event.trace_id, event.correlation_id
+            if trace_id is not None and self._joins_traces:
+                keys.append(("trace", trace_id))
+            if correlation_id is not None and self._joins_correlations:
+                keys += ("correlation", correlation_id), ("event", correlation_id)
+            if self._joins_causes:
                 if event.causation_id is not None:
-                    yield "event", event.causation_id
+                    keys.append(("event", event.causation_id))
                 if event.event_id is not None:
-                    yield "event", event.event_id
-        for declaration in self.declarations:
+                    keys.append(("event", event.event_id))
+        for declaration, kind in self._keyed:
             value = _own_key(declaration, event)
             if value is not None:
-                yield f"{declaration.name}/{declaration.correlation}", value
+                keys.append((kind, value))
+        return keys
 
     def _learn_keys(self, saga: Saga, event: Event) -> None:
         """Join later events to the saga by the ids of this one."""
-        keys = self._keys[saga.id]
+        keys, declaration = self._keys[saga.id], saga.declaration
         if len(keys) >= MAX_KEYS_PER_SAGA:
             return
-        declaration = saga.declaration
-        added: list[_Key] = []
         if declaration.correlation == "flow":
-            if event.trace_id is not None and "trace" in self._join:
-                added.append(("trace", event.trace_id))
-            if event.correlation_id is not None and "correlation" in self._join:
-                added.append(("correlation", event.correlation_id))
-            if event.event_id is not None:
-                added.append(("event", event.event_id))
+            trace_id, correlation_id, event_id = event.trace_id, event.correlation_id, event.event_id
+            if trace_id is not None and self._joins_traces:
+                self._learn_key(saga, keys, ("trace", trace_id))
+            if correlation_id is not None and self._joins_correlations:
+                self._learn_key(saga, keys, ("correlation", correlation_id))
+            if event_id is not None:
+                self._learn_key(saga, keys, ("event", event_id))
         elif (value := _own_key(declaration, event)) is not None:
-            added.append((f"{declaration.name}/{declaration.correlation}", value))
-        for key in added:
-            if key not in keys and key not in self._shared_keys:
-                keys.add(key)
-                sagas = self._by_key.setdefault(key, [])
-                if len(sagas) >= MAX_SAGAS_PER_KEY:
-                    self._stop_joining(key)
-                    continue
-                if declaration.correlation != "flow":
-                    # A key may start a saga again: its events belong to the latest one.
-                    sagas[:] = [other for other in sagas if other.declaration is not declaration]
-                sagas.append(saga)
+            self._learn_key(saga, keys, (_key_kind(declaration), value))
+
+    def _learn_key(self, saga: Saga, keys: set[_Key], key: _Key) -> None:
+        if key in keys or key in self._shared_keys:
+            return
+        keys.add(key)
+        kind, value = key
+        by_value, declaration = self._by_key[kind], saga.declaration
+        sagas = by_value.get(value)
+        if sagas is None:
+            by_value[value] = [saga]
+        elif len(sagas) >= MAX_SAGAS_PER_KEY:
+            self._stop_joining(key)
+        elif declaration.correlation == "flow":
+            by_value[value] = [*sagas, saga]
+        else:
+            # A key may start a saga again: its events belong to the latest one.
+            by_value[value] = [*(other for other in sagas if other.declaration is not declaration), saga]
 
     def _stop_joining(self, key: _Key) -> None:
         """Stop to join events by a key that too many sagas share, such as a constant correlation id."""
-        self._by_key.pop(key, None)
+        kind, value = key
+        self._by_key[kind].pop(value, None)
         self._shared_keys[key] = None
         if len(self._shared_keys) > MAX_SHARED_KEYS:
             self._shared_keys.popitem(last=False)
 
     def _count_producer(self, saga: Saga, index: int, producer: str | None) -> None:
         counts = self._producers.setdefault((saga.declaration.name, index), {})
-        if producer is not None and (producer in counts or len(counts) < MAX_PRODUCERS_PER_STEP):
-            counts[producer] = counts.get(producer, 0) + 1
+        name = None if producer is None else name_producer(producer)
+        if name is not None and (name in counts or len(counts) < MAX_PRODUCERS_PER_STEP):
+            counts[name] = counts.get(name, 0) + 1
 
     def expected_from(self, declaration: SagaDeclaration, index: int) -> str | None:
         """Return who should produce a step: the declared consumer group, else the usual producer; None if unknown."""
@@ -201,12 +225,13 @@ class SagaTracker:
         if self._sagas.get(saga.id) is not saga:
             return
         del self._sagas[saga.id]
-        for key in self._keys.pop(saga.id):
-            sagas = [other for other in self._by_key.get(key, ()) if other is not saga]
+        for kind, value in self._keys.pop(saga.id):
+            by_value = self._by_key[kind]
+            sagas = [other for other in by_value.get(value, ()) if other is not saga]
             if sagas:
-                self._by_key[key] = sagas
+                by_value[value] = sagas
             else:
-                self._by_key.pop(key, None)
+                by_value.pop(value, None)
 
     def discard(self, partition: Partition) -> None:
         """Forget the sagas that started on a partition whose stream was created again, and its waiting events."""
@@ -222,6 +247,11 @@ class SagaTracker:
     def sagas(self) -> list[Saga]:
         """Return every saga, in the order in which they were seen."""
         return list(self._sagas.values())
+
+
+def _key_kind(declaration: SagaDeclaration) -> str:
+    """Return the kind of a key that belongs to one declaration only."""
+    return f"{declaration.name}/{declaration.correlation}"
 
 
 def _own_key(declaration: SagaDeclaration, event: Event) -> str | None:

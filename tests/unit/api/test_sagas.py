@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 import yaml
+from typer.core import TyperCommand
 
 from sidecar.api import models
 from sidecar.api.client.client import BadRequest, NotFound
+from sidecar.cli.completion import complete_saga, complete_saga_query
 from sidecar.cli.output.saga_lines import proposal_yaml, saga_lines
 from sidecar.config.loader import loads
 from sidecar.config.schema import SagaConfig, SagaStepConfig
@@ -133,3 +137,34 @@ async def test_a_redacted_type_is_in_no_proposal(tmp_path: Path) -> None:
             await _pass(sidecar, number, "OrderPlaced", "OrderPaid", "OrderShipped")
         page = await client.learn_sagas()
     assert "OrderPlaced" not in repr(page)
+
+
+async def test_only_rejected_events_that_may_be_the_reason_are_blamed(tmp_path: Path) -> None:
+    async with serving(tmp_path / "token", sagas=[ORDER]) as sidecar, sidecar.client() as client:
+        await _pass(sidecar, 1, "OrderPlaced")
+        await _pass(sidecar, 2, "OrderPlaced")
+        headers: list[tuple[str, bytes | None]] = [("correlation-id", b"c-1")]
+        broken = {"eventId": "x", "eventType": "OrderPacked", "aggregateId": "o-1", "data": {"total": [1]}}
+        other = await sidecar.pass_on(broken, "orders", headers)
+        headers[0] = ("correlation-id", b"c-2")
+        own = await sidecar.pass_on(broken | {"eventId": "y"}, "orders", [*headers, ("producer", b"/shop/billing")])
+        unrelated, blamed = await client.saga("o-1"), await client.saga("o-2")
+    assert unrelated.obstacle is not None
+    assert blamed.obstacle is not None
+    assert unrelated.obstacle.rejected == [str(other.event.position)]
+    assert "dead letter" not in unrelated.obstacle.message
+    assert "rejected event" not in unrelated.obstacle.message
+    assert str(own.event.position) in blamed.obstacle.dead_letters[0]
+    assert blamed.obstacle.message.endswith(f"dead letter {blamed.obstacle.dead_letters[0]}")
+
+
+async def test_ids_names_and_states_are_completed(tmp_path: Path) -> None:
+    async with serving(tmp_path / "token", sagas=[ORDER]) as sidecar:
+        (placed,) = await _pass(sidecar, 1, "OrderPlaced")
+        context = typer.Context(TyperCommand("sagas"))
+        context.params = {"url": sidecar.url, "token": READER}
+        assert await asyncio.to_thread(complete_saga, context, "o-") == ["o-1"]
+        assert await asyncio.to_thread(complete_saga, context, "order@") == [f"order@{placed}"]
+        assert await asyncio.to_thread(complete_saga_query, context, "saga:o") == ["saga:order"]
+        assert complete_saga_query(context, "state:c") == ["state:completed", "state:compensated"]
+        assert complete_saga_query(context, "st") == ["state:", "stream:"]

@@ -50,7 +50,7 @@ def _expected_steps() -> set[tuple[str, bool, bool, str]]:
 
 
 def _describe(step: LearnedStep) -> tuple[str, bool, bool, str]:
-    return step.type, step.optional, step.repeated, (step.producer or "").rpartition("/")[2]
+    return step.type, step.optional, step.repeated, step.producer or ""
 
 
 def _check(saga: LearnedSaga) -> None:

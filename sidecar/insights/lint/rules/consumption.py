@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from sidecar.domain.ports.index import Flow, Node
 from sidecar.insights.lint.evidence import Evidence, LintFinding, Severity
 from sidecar.insights.lint.rule import COPIES, LintContext, RuleInfo
+from sidecar.insights.producer_name import name_producer
 
 NOT_CONSUMED = RuleInfo(
     name="stream-without-consumer",
@@ -83,7 +84,7 @@ class ReactionRule:
             cause = None if node.parent is None or node.parent_inferred else nodes.get(node.parent)
             if cause is not None and cause.type is not None and event.producer is not None:
                 stream = cause.position.system, cause.position.stream
-                self._reactions.setdefault(stream, {}).setdefault(cause.type, set()).add(_name(event.producer))
+                self._reactions.setdefault(stream, {}).setdefault(cause.type, set()).add(name_producer(event.producer))
 
     def findings(self, context: LintContext) -> Iterable[LintFinding]:
         for (system, stream), types in self._types.items():
@@ -100,8 +101,3 @@ class ReactionRule:
                     f"effect of {evidence.count:,} events of type {type}"
                 )
                 yield TYPE_NOT_CONSUMED.finding(message, evidence, subject=type, stream=stream, type=type)
-
-
-def _name(producer: str) -> str:
-    """Return the name of a producer that states a path, such as `/shop/stock` (CloudEvents' source)."""
-    return producer.rstrip("/").rpartition("/")[2]
