@@ -213,7 +213,7 @@ def first_paint(start: Callable[[], AbstractContextManager[Terminal]], first: st
 
 def opened(terminal: Terminal, query: str, painted: str) -> float:
     """Milliseconds from enter on the one event that matches until what it leads to is painted: the slowest time."""
-    terminal.press("/", "query, for example")
+    terminal.press("/", "Complete")
     terminal.press(query, query[-6:])
     terminal.press("\r", "following")
     terminal.rest(1)
