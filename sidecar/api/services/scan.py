@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
@@ -84,7 +85,9 @@ async def scan(
         async for records in broker.scan(partition, since=request.since):
             chosen = _choose(records, request)
             for start in range(0, max(len(chosen), 1), RECORDS_PER_SLICE):
+                await asyncio.sleep(0)  # reading, decoding and matching are steps of their own
                 decoded = await payloads.open(chosen[start : start + RECORDS_PER_SLICE])
+                await asyncio.sleep(0)
                 is_last = start + RECORDS_PER_SLICE >= len(chosen)
                 progress.scanned += len(records) if is_last else 0
                 yield ScanSlice(partition, decoded, progress.scanned, total)
