@@ -204,7 +204,13 @@ def encode_row(row: HistoryRow) -> bytes:
 
 def encode_event(event: Event, incarnation: str | None) -> bytes:
     """Encode a row without body and headers, as `encode_row` does."""
-    return _encode_bounded(event, incarnation, None, None, MAX_UNBOUNDED_LINE_BYTES)
+    try:
+        line = _encode_usual(event, incarnation, None, None)
+        if len(line) <= MAX_UNBOUNDED_LINE_BYTES:
+            return line
+    except UNPACKABLE:
+        pass
+    return _encode_any(bound_event(event), incarnation, None, None)
 
 
 def _encode_bounded(

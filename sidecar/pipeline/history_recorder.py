@@ -40,6 +40,8 @@ class RowEncoder:
 
     def __init__(self, redactor: Redactor, *, bodies: bool) -> None:
         self._redactor, self._bodies = redactor, bodies
+        self.may_be_slow = bodies
+        """False if no record is ever encoded in a thread."""
         self._redact: Callable[[Event], Event] | None = redactor.archived_event if redactor.active else None
 
     def encode(self, decoded: Sequence[Decoded], incarnation: str | None) -> list[bytes]:
@@ -53,7 +55,7 @@ class RowEncoder:
 
     def is_slow(self, decoded: Decoded) -> bool:
         """Check whether encoding a record takes so long that it is done in a thread."""
-        return self._bodies and count_value_bytes(decoded.record) > LARGE_RECORD_BYTES
+        return self.may_be_slow and count_value_bytes(decoded.record) > LARGE_RECORD_BYTES
 
     def encode_whole(self, decoded: Decoded, incarnation: str | None) -> bytes:
         """Encode a record with its body and headers."""
@@ -203,7 +205,7 @@ class HistoryRecorder:
         queue = self._queue
         if filled is not None:
             queue.filled.append(filled)
-        large = [each for each in decoded if self._encoder.is_slow(each)]
+        large = [each for each in decoded if self._encoder.is_slow(each)] if self._encoder.may_be_slow else []
         if large:
             queue.large += [(each, covered.incarnation) for each in large]
             queue.bytes += sum(count_value_bytes(each.record) for each in large)
