@@ -40,7 +40,7 @@ class DeadLetterService:
             items=[self._mapper.dead_letter(group) for group in result.letters[:size]],
             cursor=_cursor_after(result.letters[size - 1]) if more else None,
             note=_join(result.notes),
-            did_you_mean=suggest_if_empty(result.letters, query, cursor),
+            did_you_mean=suggest_if_empty(result.letters, query),
         )
 
     async def causes(self, query: str = "", limit: int = 100) -> models.CausePage:

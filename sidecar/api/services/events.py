@@ -54,7 +54,7 @@ class EventService:
             items=page.events,
             cursor=page.cursor,
             coverage=held,
-            did_you_mean=suggest_if_empty(page.events, query, cursor or page.cursor),
+            did_you_mean=suggest_if_empty(page.events, query),
         )
 
     async def event(self, id: str) -> models.EventModel:

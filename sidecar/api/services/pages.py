@@ -14,6 +14,6 @@ def page_size(limit: int) -> int:
     return min(limit, MAX_ITEMS_PER_PAGE) if limit > 0 else MAX_ITEMS_PER_PAGE
 
 
-def suggest_if_empty(items: Sequence[object], query: str, cursor: str | None = None) -> str | None:
-    """Return the query that was probably meant if the first page of a list is empty."""
-    return suggest_query(query) if not items and cursor is None else None
+def suggest_if_empty(items: Sequence[object], query: str) -> str | None:
+    """Return the query that was probably meant if a page of a list is empty."""
+    return None if items else suggest_query(query)

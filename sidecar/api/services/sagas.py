@@ -71,7 +71,7 @@ class SagaService:
             states={state.value: counts.count_state(state) for state in SagaState},
             evicted=monitor.tracker.evicted,
             coverage=coverage(self._index.coverage()),
-            did_you_mean=suggest_if_empty(page, query, cursor),
+            did_you_mean=suggest_if_empty(page, query),
         )
 
     async def saga(self, id: str) -> models.SagaModel:

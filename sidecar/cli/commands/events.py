@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from sidecar.api.client.client import Client
 
 COLUMNS = (
-    TableColumn("appended_at", least=24, whole=True, rank=2, age=True),
-    TableColumn("stream", least=8, rank=1),
+    TableColumn("appended_at", least=24, whole=True, rank=1, age=True),
+    TableColumn("stream", least=8, rank=2),  # the position has it too
     TableColumn("type", least=12),
-    TableColumn("aggregate_id", least=8, rank=3),
-    TableColumn("event_id", least=8, rank=4),
-    TableColumn("trace_id", least=8, rank=5),
+    TableColumn("aggregate_id", least=8, rank=4),
+    TableColumn("event_id", least=8, rank=5),
+    TableColumn("trace_id", least=8, rank=6),
     TableColumn("status", least=9),
-    TableColumn("position", least=24, rank=6),
+    TableColumn("position", least=30, whole=True),  # half an id is of no use
 )
 DEFAULT_LIMIT_EVENTS = 100
 MAX_PAGE_EVENTS = 1_000
@@ -141,14 +141,14 @@ async def _fetch(client: Client, query: str, limit: int, *, full: bool) -> ListP
 async def _list(client: Client, query: str, limit: int, output: OutputFormat | None, *, full: bool) -> None:
     """Print events page by page, so that a long list of JSON needs little memory."""
     async with client:
-        coverage = did_you_mean = None
+        coverage, did_you_mean, is_empty = None, None, True
         async for page in _iterate_pages(client, query, limit, full=full):
-            coverage, did_you_mean = page.coverage, page.did_you_mean
+            coverage, did_you_mean, is_empty = page.coverage, page.did_you_mean, is_empty and not page.items
             for item in page.items:
                 show_object(item, output, _name, _print_details)
     if coverage is not None:
         print_note(describe_coverage(coverage))
-    print_suggestion(did_you_mean)
+    print_suggestion(did_you_mean if is_empty else None)
 
 
 async def _iterate_pages(client: Client, query: str, limit: int, *, full: bool) -> AsyncIterator[models.EventPage]:

@@ -67,7 +67,7 @@ FlowOutput = Annotated[
 ]
 COLUMNS = (
     TableColumn("started_at", whole=True, rank=1, age=True),
-    TableColumn("trace_id", least=8),
+    TableColumn("trace_id", least=32, whole=True),  # half an id is of no use
     TableColumn("events", right=True, whole=True),
     TableColumn("duration_ms", right=True, whole=True, rank=2, title="duration (ms)"),
     TableColumn("status", whole=True),
@@ -79,10 +79,10 @@ AGGREGATE_COLUMNS = (
     TableColumn("occurred_at", whole=True, age=True),
     TableColumn("type", least=12),
     TableColumn("version", rank=2),
-    TableColumn("stream", least=8),
+    TableColumn("stream", least=8, rank=4),  # the position has it too
     TableColumn("producer", least=8, rank=1),
     TableColumn("status", whole=True),
-    TableColumn("position", least=24, rank=3),
+    TableColumn("position", least=30, whole=True),
 )
 
 

@@ -235,3 +235,13 @@ def test_json_lines_stay_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
     print_json({"text": "a\nb\x1b"})
     assert json.loads(capsys.readouterr().out) == {"text": "a\nb\x1b"}
+
+
+@pytest.mark.parametrize("listing", [["events"], ["flows"], ["aggregate", "o-1"], ["dlq", "list"], ["dlq", "groups"]])
+async def test_a_terminal_of_80_columns_shows_whole_ids(sidecar: Sidecar, listing: list[str]) -> None:
+    await sidecar.pass_on(order(1))
+    await sidecar.pass_on(BAD)
+    shown = STYLE.sub("", await on_a_terminal(*listing, columns=80, NO_COLOR="1", **at(sidecar)))
+    (name, *_) = (await within(*listing, "-o", "name", **at(sidecar))).out.splitlines()
+    assert name in shown, shown
+    assert max(map(len, shown.splitlines())) <= 80
