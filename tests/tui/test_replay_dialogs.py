@@ -15,6 +15,7 @@ from tests.support.dashboard_data import (
     job,
     letter,
 )
+from tui.dialogs.confirm import ConfirmDialog
 from tui.dialogs.edit import EditDialog
 from tui.dialogs.replay import ReplayDialog
 from tui.dialogs.replay_progress import ReplayProgressDialog
@@ -80,6 +81,8 @@ async def test_an_edit_that_does_not_pass_is_not_sent() -> None:
         dialog.query_one(TextArea).text = '{"items": []}'
         await until(pilot, lambda: dialog.verdict == "fails")
         await pilot.press("ctrl+s", "escape")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))  # the text was changed
+        await pilot.press("y")
         await until(pilot, lambda: app.screen is app.page("letters"))
         assert shop.of("replay") == []
 

@@ -269,7 +269,9 @@ class BaseScreen(Screen[None]):
             for pane, share in zip((first, second), shares, strict=True):
                 if share:
                     setattr(pane.styles, "width" if is_wide else "height", f"{share}fr")
-            fits = isinstance(first, VirtualList) and not isinstance(first, DetailList) and not is_wide
+            fits = (
+                second.display and isinstance(first, VirtualList) and not isinstance(first, DetailList) and not is_wide
+            )
             pane_lines = max(MIN_LIST_LINES, first.full_height) if fits and isinstance(first, VirtualList) else None
             first.styles.max_height = pane_lines
 
