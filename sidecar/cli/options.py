@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import enum
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, TypeVar
 
 import typer
 
+from sidecar.cli.errors import run_client
+
 if TYPE_CHECKING:
     from sidecar.api.client.client import Client
+
+T = TypeVar("T")
 
 URL = "http://127.0.0.1:8425"
 DEFAULT_TOKEN_FILE = "~/.local/state/tracecar/token"
@@ -49,6 +54,15 @@ class Connection(NamedTuple):
 
             token = read_token(Path(os.environ.get("TRACECAR_TOKEN_FILE", DEFAULT_TOKEN_FILE)).expanduser())
         return Client(self.url, token)
+
+    def ask(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Run `work` with a client and return its result. If a request fails, exit with the documented code."""
+
+        async def run() -> T:
+            async with self.connect() as client:
+                return await work(client)
+
+        return run_client(run())
 
 
 Url = Annotated[str, typer.Option("--url", metavar="URL", envvar="TRACECAR_URL", help="Address of the sidecar's API.")]

@@ -138,7 +138,8 @@ def failure(request: models.FailureRequest) -> ReportedFailure:
     if (request.position is None) == (request.record is None):
         count = "neither" if request.position is None else "both"
         raise ValidationException(
-            f"expected either `position` (of a record in the broker) or `record` (the record itself), found {count}"
+            f"expected either `position` or `record`, found {count}: `position` names a record in the broker, "
+            "`record` is the record itself"
         )
     if not 0 < len(request.group) <= 500 or "@" in request.group:
         raise invalid("group", "1 to 500 characters without @", request.group)

@@ -11,7 +11,7 @@ import typer
 from sidecar.cli.arguments import QueryCommand, join_words
 from sidecar.cli.command_group import examples
 from sidecar.cli.completion import complete_query
-from sidecar.cli.errors import print_error, print_suggestion, run_client
+from sidecar.cli.errors import print_error, print_suggestion
 from sidecar.cli.options import URL, Connection, Json, OutputFormat, Token, Url
 from sidecar.cli.output.lists import ListView, print_list
 from sidecar.cli.output.tables import TableColumn, print_line, print_note
@@ -107,11 +107,7 @@ def catalog(
         raise typer.BadParameter("--format eventcatalog writes files: add -o DIR")
     declared = None if against is None else _read_document(against)
 
-    async def fetch() -> models.CatalogPage:
-        async with Connection(url, token).connect() as client:
-            return await client.catalog(join_words(query))
-
-    page = run_client(fetch())
+    page = Connection(url, token).ask(lambda client: client.catalog(join_words(query)))
     if declared is not None:
         _print_differences(declared, page, as_json=chosen is CatalogFormat.JSON)
     elif directory is not None:

@@ -10,9 +10,8 @@ from sidecar.cli.arguments import PlainCommand, QueryCommand, join_words
 from sidecar.cli.command_group import CommandGroup, examples
 from sidecar.cli.commands import dlq_actions, replay
 from sidecar.cli.completion import complete_letter, complete_query
-from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
-from sidecar.cli.output.lists import ListPage, ListView, show_list, show_object
+from sidecar.cli.output.lists import ListPage, ListView, fetch_pages, show_list, show_object
 from sidecar.cli.output.tables import TableColumn
 
 if TYPE_CHECKING:
@@ -87,15 +86,11 @@ def list_letters(
     text = join_words(query)
 
     async def fetch(client: Client) -> ListPage[models.DeadLetterModel]:
-        items: list[models.DeadLetterModel] = []
-        cursor = None
-        while True:
-            size = min(limit - len(items), MAX_PAGE_LETTERS) if limit else MAX_PAGE_LETTERS
-            page = await client.dead_letters(text, limit=size, cursor=cursor)
-            items += page.items
-            cursor = page.cursor
-            if cursor is None or (limit and len(items) >= limit):
-                return ListPage(items, page.note, page.did_you_mean)
+        pages = await fetch_pages(
+            lambda size, cursor: client.dead_letters(text, limit=size, cursor=cursor), limit, MAX_PAGE_LETTERS
+        )
+        letters = [letter for page in pages for letter in page.items]
+        return ListPage(letters, pages[-1].note, pages[-1].did_you_mean)
 
     show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 
@@ -134,11 +129,8 @@ def show_letter(
     """Show a dead letter with its record and its history."""
     from sidecar.cli.output.event_details import print_dead_letter
 
-    async def fetch() -> models.DeadLetterModel:
-        async with Connection(url, token).connect() as client:
-            return await client.dead_letter(id)
-
-    show_object(run_client(fetch()), choose_format(json, output), lambda letter: letter.id, print_dead_letter)
+    letter = Connection(url, token).ask(lambda client: client.dead_letter(id))
+    show_object(letter, choose_format(json, output), lambda letter: letter.id, print_dead_letter)
 
 
 def _row(letter: models.DeadLetterModel) -> tuple[object, ...]:

@@ -79,12 +79,8 @@ def discard(
     if query and not yes:
         if not can_ask():
             exit_unconfirmed()
-
-        async def count() -> int:
-            async with connection.connect() as client:
-                return (await client.causes(f"({query}) (state:open OR state:parked)", limit=1)).letters
-
-        matching = run_client(count())
+        page = connection.ask(lambda client: client.causes(f"({query}) (state:open OR state:parked)", limit=1))
+        matching = page.letters
         if not matching:
             print_line("no open or parked dead letters match: nothing to discard")
             return
@@ -115,13 +111,8 @@ def restore(
     token: Token = None,
 ) -> None:
     """Restore discarded dead letters: they are open again."""
-
-    async def act() -> list[OutcomeModel]:
-        async with Connection(url, token).connect() as client:
-            return await client.restore(ids)
-
     printer = _OutcomePrinter("restored", json=json)
-    printer.print(run_client(act()))
+    printer.print(Connection(url, token).ask(lambda client: client.restore(ids)))
     printer.finish()
 
 

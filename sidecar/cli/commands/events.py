@@ -121,12 +121,8 @@ def event(
     token: Token = None,
 ) -> None:
     """Show an event with its headers and body."""
-
-    async def fetch() -> models.EventModel:
-        async with Connection(url, token).connect() as client:
-            return await client.event(id)
-
-    show_object(run_client(fetch()), choose_format(json, output), _name, _print_details)
+    event = Connection(url, token).ask(lambda client: client.event(id))
+    show_object(event, choose_format(json, output), _name, _print_details)
 
 
 async def _fetch(client: Client, query: str, limit: int, *, full: bool) -> ListPage[models.EventModel]:

@@ -10,7 +10,6 @@ import typer
 from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import examples
 from sidecar.cli.completion import complete_aggregate, complete_flow
-from sidecar.cli.errors import run_client
 from sidecar.cli.options import (
     URL,
     Connection,
@@ -24,7 +23,7 @@ from sidecar.cli.options import (
     choose_format,
 )
 from sidecar.cli.output.coverage import describe_coverage
-from sidecar.cli.output.lists import ListPage, ListView, print_item, print_list, show_list, show_object
+from sidecar.cli.output.lists import ListPage, ListView, fetch_pages, print_item, print_list, show_list, show_object
 from sidecar.cli.output.tables import TableColumn, measure_width, print_document, print_note
 
 if TYPE_CHECKING:
@@ -139,22 +138,14 @@ def flow(
         return
     chosen = choose_format(json, None if output is None else OutputFormat(output.value))
 
-    async def fetch() -> models.FlowModel:
-        async with connection.connect() as client:
-            return await client.flow(id)
-
-    show_object(run_client(fetch()), chosen, _name, print_flow)
+    show_object(connection.ask(lambda client: client.flow(id)), chosen, _name, print_flow)
 
 
 def _print_document(connection: Connection, id: str, format: FlowFormat) -> None:
     """Print a flow as a document that the sidecar wrote."""
-
-    async def fetch() -> str:
-        width = max(MIN_DIAGRAM_WIDTH, measure_width()) if format is FlowFormat.SEQUENCE else None
-        async with connection.connect() as client:
-            return await client.flow_document(id, format.value, width=width)
-
-    print_document(run_client(fetch()), as_json=format is FlowFormat.OTLP)
+    width = max(MIN_DIAGRAM_WIDTH, measure_width()) if format is FlowFormat.SEQUENCE else None
+    document = connection.ask(lambda client: client.flow_document(id, format.value, width=width))
+    print_document(document, as_json=format is FlowFormat.OTLP)
 
 
 def flows(
@@ -168,15 +159,8 @@ def flows(
     """List flows, newest first."""
 
     async def fetch(client: Client) -> ListPage[models.FlowModel]:
-        items: list[models.FlowModel] = []
-        cursor = None
-        while True:
-            size = min(limit - len(items), MAX_PAGE_FLOWS) if limit else MAX_PAGE_FLOWS
-            page = await client.flows(limit=size, cursor=cursor)
-            items += page.items
-            cursor = page.cursor
-            if cursor is None or (limit and len(items) >= limit):
-                return ListPage(items)
+        pages = await fetch_pages(lambda size, cursor: client.flows(limit=size, cursor=cursor), limit, MAX_PAGE_FLOWS)
+        return ListPage([flow for page in pages for flow in page.items])
 
     show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
 
@@ -237,12 +221,9 @@ def aggregate(
     token: Token = None,
 ) -> None:
     """Show the events of an aggregate, in order, and its state at a moment."""
-
-    async def fetch() -> models.AggregateModel:
-        async with Connection(url, token).connect() as client:
-            return await client.aggregate(id, at=at, diff=diff, reducer=reducer, steps=steps)
-
-    aggregate = run_client(fetch())
+    aggregate = Connection(url, token).ask(
+        lambda client: client.aggregate(id, at=at, diff=diff, reducer=reducer, steps=steps)
+    )
     chosen = choose_format(json, output)
     if chosen is not None and chosen.value in ("json", "yaml"):
         print_item(aggregate, chosen, lambda item: item.aggregate_id)

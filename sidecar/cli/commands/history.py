@@ -9,7 +9,6 @@ import typer
 
 from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import examples
-from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, choose_format
 from sidecar.cli.output.lists import show_object
 from sidecar.cli.output.tables import format_age, print_line
@@ -32,12 +31,8 @@ def register(app: typer.Typer) -> None:
 
 def history(json: Json = False, output: Output = None, url: Url = URL, token: Token = None) -> None:
     """Show what the history holds, its holes and size, and the next compaction."""
-
-    async def fetch() -> models.HistoryModel:
-        async with Connection(url, token).connect() as client:
-            return await client.history()
-
-    show_object(run_client(fetch()), choose_format(json, output), lambda history: history.url, _print_history)
+    history = Connection(url, token).ask(lambda client: client.history())
+    show_object(history, choose_format(json, output), lambda history: history.url, _print_history)
 
 
 def _print_history(history: models.HistoryModel) -> None:

@@ -9,7 +9,7 @@ import typer
 from sidecar.cli.arguments import QueryCommand, join_words
 from sidecar.cli.command_group import examples
 from sidecar.cli.completion import complete_query
-from sidecar.cli.errors import print_suggestion, run_client
+from sidecar.cli.errors import print_suggestion
 from sidecar.cli.options import URL, Connection, Json, Output, OutputFormat, Token, Url, choose_format
 from sidecar.cli.output.lists import ListView, print_list
 from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_note
@@ -73,11 +73,7 @@ def lint(
         _explain(explain)
         return
 
-    async def fetch() -> models.LintPage:
-        async with Connection(url, token).connect() as client:
-            return await client.lint(join_words(query))
-
-    page = run_client(fetch())
+    page = Connection(url, token).ask(lambda client: client.lint(join_words(query)))
     if sarif:
         _print_sarif(page)
     else:

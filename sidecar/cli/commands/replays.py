@@ -10,7 +10,7 @@ import typer
 from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import DefaultCommandGroup, examples
 from sidecar.cli.completion import complete_replay
-from sidecar.cli.errors import INTERRUPTED_CODE, print_error, run_client
+from sidecar.cli.errors import INTERRUPTED_CODE, print_error
 from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
 from sidecar.cli.output.dry_run import count_letters
 from sidecar.cli.output.lists import ListPage, ListView, print_item, show_list
@@ -121,14 +121,13 @@ def show_replay(
     """Show a replay."""
     from sidecar.cli.output import replay_progress
 
-    async def fetch() -> ReplayModel:
-        async with Connection(url, token).connect() as client:
-            job = await client.replay_job(id)
-            return await replay_progress.await_end(client, job) if follow else job
+    async def fetch(client: Client) -> ReplayModel:
+        job = await client.replay_job(id)
+        return await replay_progress.await_end(client, job) if follow else job
 
     chosen = choose_format(json, output)
     try:
-        job = run_client(fetch())
+        job = Connection(url, token).ask(fetch)
     except KeyboardInterrupt:
         print_error(f"replay {id} continues in the sidecar: {replay_progress.describe_next_steps(id)}")
         raise SystemExit(INTERRUPTED_CODE) from None
@@ -159,11 +158,7 @@ def cancel(id: ReplayId, json: Json = False, url: Url = URL, token: Token = None
 
 
 def _control(action: Callable[[Client], Awaitable[ReplayModel]], connection: Connection, *, json: bool) -> None:
-    async def act() -> ReplayModel:
-        async with connection.connect() as client:
-            return await action(client)
-
-    job = run_client(act())
+    job = connection.ask(action)
     if json:
         print_json(job)
     else:

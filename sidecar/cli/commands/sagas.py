@@ -9,9 +9,8 @@ import typer
 from sidecar.cli.arguments import PlainCommand, QueryCommand, join_words
 from sidecar.cli.command_group import DefaultCommandGroup, examples
 from sidecar.cli.completion import complete_query, complete_saga, complete_saga_query
-from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Limit, Output, Token, Url, Watch, choose_format
-from sidecar.cli.output.lists import ListPage, ListView, show_list, show_object
+from sidecar.cli.output.lists import ListPage, ListView, fetch_pages, show_list, show_object
 from sidecar.cli.output.tables import TableColumn, print_line
 
 if TYPE_CHECKING:
@@ -87,17 +86,15 @@ def list_sagas(
 
     async def fetch(client: Client) -> ListPage[models.SagaModel]:
         nonlocal stuck
-        items: list[models.SagaModel] = []
-        cursor = None
-        while True:
-            size = min(limit - len(items), MAX_PAGE_SAGAS) if limit else MAX_PAGE_SAGAS
-            page = await client.sagas(join_words(query), limit=size, cursor=cursor)
-            items += page.items
-            cursor = page.cursor
-            if cursor is None or (limit and len(items) >= limit):
-                stuck = any(saga.state == "stuck" for saga in items)
-                note = f"{page.evicted:,} older sagas were evicted" if page.evicted else None
-                return ListPage(items, note, page.did_you_mean)
+        text = join_words(query)
+        pages = await fetch_pages(
+            lambda size, cursor: client.sagas(text, limit=size, cursor=cursor), limit, MAX_PAGE_SAGAS
+        )
+        items = [saga for page in pages for saga in page.items]
+        stuck = any(saga.state == "stuck" for saga in items)
+        evicted = pages[-1].evicted
+        note = f"{evicted:,} older sagas were evicted" if evicted else None
+        return ListPage(items, note, pages[-1].did_you_mean)
 
     show_list(VIEW, fetch, Connection(url, token), choose_format(json, output), watch=watch)
     if stuck:
@@ -120,12 +117,8 @@ def show_saga(
     token: Token = None,
 ) -> None:
     """Show a saga with its steps and, if it is stuck, the reason."""
-
-    async def fetch() -> models.SagaModel:
-        async with Connection(url, token).connect() as client:
-            return await client.saga(id)
-
-    show_object(run_client(fetch()), choose_format(json, output), lambda saga: saga.id, _print_saga)
+    saga = Connection(url, token).ask(lambda client: client.saga(id))
+    show_object(saga, choose_format(json, output), lambda saga: saga.id, _print_saga)
 
 
 @sagas.command("learn", cls=QueryCommand, epilog=examples("tracecar sagas learn", "tracecar sagas learn stream:orders"))
@@ -150,12 +143,9 @@ def learn_sagas(
     """
     from sidecar.cli.output.saga_lines import proposal_yaml
 
-    async def fetch() -> models.LearnedSagaPage:
-        async with Connection(url, token).connect() as client:
-            return await client.learn_sagas(join_words(query))
-
+    page = Connection(url, token).ask(lambda client: client.learn_sagas(join_words(query)))
     show_object(
-        run_client(fetch()),
+        page,
         choose_format(json, output),
         lambda page: "\n".join(saga.name for saga in page.items),
         lambda page: typer.echo(proposal_yaml(page), nl=False),

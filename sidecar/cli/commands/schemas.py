@@ -10,7 +10,6 @@ import typer
 from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import DefaultCommandGroup, examples
 from sidecar.cli.completion import complete_subject
-from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, Watch, choose_format
 from sidecar.cli.output.lists import ListPage, ListView, show_list, show_object
 from sidecar.cli.output.tables import TableColumn, print_line, print_note
@@ -124,11 +123,8 @@ def check_schema(
     except (OSError, UnicodeDecodeError) as error:
         raise typer.BadParameter(f"cannot read {file}: {error}") from None
 
-    async def fetch() -> models.SchemaCheckResult:
-        async with Connection(url, token).connect() as client:
-            return await client.check_schema(models.SchemaCheckRequest(subject=subject, text=text, limit=limit))
-
-    result = run_client(fetch())
+    request = models.SchemaCheckRequest(subject=subject, text=text, limit=limit)
+    result = Connection(url, token).ask(lambda client: client.check_schema(request))
     show_object(result, choose_format(json, output), lambda each: each.subject, _print_check)
     if result.faults:
         raise typer.Exit(1)

@@ -9,7 +9,6 @@ import typer
 
 from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import examples
-from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Output, OutputFormat, Token, Url, choose_format
 from sidecar.cli.output.tables import TableColumn, print_json, print_note, print_table
 
@@ -77,15 +76,10 @@ def sql(
     if chosen is OutputFormat.NAME:
         raise typer.BadParameter("rows of SQL have no names: use --output json, or --csv")
     text = statement if statement is not None else sys.stdin.read()
+    from sidecar.api.models import SqlRequestModel
 
-    async def fetch() -> models.SqlAnswerModel:
-        from sidecar.api.models import SqlRequestModel
-
-        request = SqlRequestModel(statement=text, limit=limit, since=since, until=until, timeout_s=timeout)
-        async with Connection(url, token).connect() as client:
-            return await client.sql(request)
-
-    answer = run_client(fetch())
+    request = SqlRequestModel(statement=text, limit=limit, since=since, until=until, timeout_s=timeout)
+    answer = Connection(url, token).ask(lambda client: client.sql(request))
     if csv or chosen is OutputFormat.CSV:
         _print_csv(answer)
     else:

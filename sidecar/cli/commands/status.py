@@ -10,7 +10,6 @@ import typer
 from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import examples
 from sidecar.cli.commands.streams import VIEW
-from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, Watch, choose_format
 from sidecar.cli.output.lists import print_list, repeat, show_object
 from sidecar.cli.output.tables import format_age, print_line
@@ -34,13 +33,13 @@ def status(
     json: Json = False, output: Output = None, watch: Watch = False, url: Url = URL, token: Token = None
 ) -> None:
     """Show streams, lag, rates and health."""
-
-    async def fetch() -> models.ServiceStatus:
-        async with Connection(url, token).connect() as client:
-            return await client.status()
-
     chosen = choose_format(json, output)
-    repeat(lambda: show_object(run_client(fetch()), chosen, lambda status: status.service, _print_status), watch=watch)
+
+    def show() -> None:
+        status = Connection(url, token).ask(lambda client: client.status())
+        show_object(status, chosen, lambda status: status.service, _print_status)
+
+    repeat(show, watch=watch)
 
 
 def _print_status(status: models.ServiceStatus) -> None:

@@ -9,7 +9,6 @@ import typer
 from sidecar.cli.arguments import PlainCommand
 from sidecar.cli.command_group import CommandGroup, examples
 from sidecar.cli.completion import complete_stream
-from sidecar.cli.errors import run_client
 from sidecar.cli.options import URL, Connection, Json, Output, Token, Url, Watch, choose_format
 from sidecar.cli.output.lists import ListPage, ListView, show_list
 from sidecar.cli.output.tables import TableColumn, print_json, print_line
@@ -61,12 +60,7 @@ def list_streams(
 @streams.command(cls=PlainCommand, epilog=examples("tracecar streams resume orders"))
 def resume(stream: Stream, json: Json = False, url: Url = URL, token: Token = None) -> None:
     """Resume a held stream: retry the records that hold it."""
-
-    async def act() -> models.ReleaseResult:
-        async with Connection(url, token).connect() as client:
-            return await client.resume(stream)
-
-    _print_released(run_client(act()), json=json)
+    _print_released(Connection(url, token).ask(lambda client: client.resume(stream)), json=json)
 
 
 @streams.command(cls=PlainCommand, epilog=examples("tracecar streams skip orders"))
@@ -76,12 +70,7 @@ def skip(stream: Stream, json: Json = False, url: Url = URL, token: Token = None
     Rejected records are dead-lettered, and events without an available schema pass unchecked. Records that the broker
     refuses are lost; their positions are printed.
     """
-
-    async def act() -> models.ReleaseResult:
-        async with Connection(url, token).connect() as client:
-            return await client.skip(stream)
-
-    _print_released(run_client(act()), json=json)
+    _print_released(Connection(url, token).ask(lambda client: client.skip(stream)), json=json)
 
 
 def _print_released(released: models.ReleaseResult, *, json: bool) -> None:

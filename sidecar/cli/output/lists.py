@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 import typer
 
-from sidecar.cli.errors import print_suggestion, run_client
+from sidecar.cli.errors import print_suggestion
 from sidecar.cli.options import Connection, OutputFormat
 from sidecar.cli.output.tables import TableColumn, print_json, print_line, print_note, print_table
 from sidecar.cli.plain_mode import draws_on
@@ -41,6 +41,19 @@ class ListPage(NamedTuple, Generic[T]):
     """Query that was probably meant, if there are no items."""
 
 
+class CursorPage(Protocol):
+    """A page of the API, with the cursor of the next one."""
+
+    @property
+    def items(self) -> Sequence[Any]:
+        """Items of the page."""
+
+    @property
+    def cursor(self) -> str | None:
+        """Cursor of the next page; None for the last page."""
+
+
+Page = TypeVar("Page", bound=CursorPage)
 Fetch = Callable[["Client"], Awaitable[ListPage[T]]]
 
 
@@ -48,22 +61,17 @@ def show_list(
     view: ListView[T], fetch: Fetch[T], connection: Connection, output: OutputFormat | None, *, watch: bool = False
 ) -> None:
     """Fetch a list and print it, once or every two seconds."""
-
-    async def fetch_page() -> ListPage[T]:
-        async with connection.connect() as client:
-            return await fetch(client)
-
     if watch and output is not None and output.is_file:
         raise typer.BadParameter(f"--watch repeats the list, and {output} is a whole file: use --output json")
     if not watch:
-        page = run_client(fetch_page())
+        page = connection.ask(fetch)
         print_list(view, page.items, output)
         print_note(page.note)
         print_suggestion(page.did_you_mean)
         return
     printed: dict[object, bytes] = {}
     while True:
-        page = run_client(fetch_page())
+        page = connection.ask(fetch)
         if output in (None, OutputFormat.WIDE) and draws_on():
             sys.stdout.write(CLEAR_SCREEN)
             print_list(view, page.items, output)
@@ -71,6 +79,27 @@ def show_list(
             print_list(view, changed, output)
         sys.stdout.flush()
         time.sleep(WATCH_INTERVAL_S)
+
+
+async def fetch_pages(
+    fetch: Callable[[int, str | None], Awaitable[Page]], limit: int, max_page_items: int
+) -> list[Page]:
+    """Fetch the pages of a list until they have enough items. Returns at least one page.
+
+    Args:
+        fetch: Function that fetches a page of a size, behind a cursor (None: the first page).
+        limit: Number of items; 0 means all.
+        max_page_items: Largest page that the sidecar returns.
+    """
+    pages: list[Page] = []
+    count, cursor = 0, None
+    while True:
+        page = await fetch(min(limit - count, max_page_items) if limit else max_page_items, cursor)
+        pages.append(page)
+        count += len(page.items)
+        cursor = page.cursor
+        if cursor is None or (limit and count >= limit):
+            return pages
 
 
 def repeat(show: Callable[[], None], *, watch: bool) -> None:
