@@ -75,9 +75,9 @@ def sql(
         )
     if chosen is OutputFormat.NAME:
         raise typer.BadParameter("rows of SQL have no names: use --output json, or --csv")
-    text = statement if statement is not None else sys.stdin.read()
     from sidecar.api.models import SqlRequestModel
 
+    text = statement if statement is not None else sys.stdin.read()
     request = SqlRequestModel(statement=text, limit=limit, since=since, until=until, timeout_s=timeout)
     answer = Connection(url, token).ask(lambda client: client.sql(request))
     if csv or chosen is OutputFormat.CSV:
