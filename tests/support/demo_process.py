@@ -48,7 +48,7 @@ def check(found: dict[str, Any], *, broker: str, orders: int) -> None:
     assert found["mismatches"] == []
     assert found["broker"] == broker
     assert found["orders"] == orders
-    assert orders <= found["flows"] < orders * 1.5
+    assert orders <= found["flows"] < orders * 4  # events of bad habits are flows of their own
     assert found["events"] > orders * 8
     assert 0 < found["rejected"] == found["dead_letters"] == sum(found["codes"].values())
     assert len(found["codes"]) >= 4

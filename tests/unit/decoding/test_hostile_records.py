@@ -167,17 +167,18 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_rejected_record_does_not_keep_its_batch_in_memory(it: Court, fault: str) -> None:
+def test_a_rejected_record_does_not_keep_its_batch_in_memory(fault: str) -> None:
     """As an exception in a variable of a frame of its own traceback would, until garbage is collected."""
-    id = it.id_of("orders-value", ORDER_CREATED)
-    batch = Batch([record(BROKEN[fault](confluent(id, avro(ORDER_CREATED, order()))))])
-    it.all(batch)  # schemas are fetched
-    gone = weakref.ref(batch)
-    gc.disable()
-    try:
-        decoded = it.judge.decode_batch(batch).decoded
-        assert decoded[0].event.rejection is not None
-        del batch, decoded
-        assert gone() is None
-    finally:
-        gc.enable()
+    with court() as it:
+        id = it.id_of("orders-value", ORDER_CREATED)
+        batch = Batch([record(BROKEN[fault](confluent(id, avro(ORDER_CREATED, order()))))])
+        it.all(batch)  # schemas are fetched
+        gone = weakref.ref(batch)
+        gc.disable()
+        try:
+            decoded = it.judge.decode_batch(batch).decoded
+            assert decoded[0].event.rejection is not None
+            del batch, decoded
+            assert gone() is None
+        finally:
+            gc.enable()

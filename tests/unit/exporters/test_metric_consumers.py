@@ -13,6 +13,8 @@ from sidecar.config.schema import Config, HistoryConfig, RedisConfig, SagaConfig
 from sidecar.config.value_types import Duration
 from tests.support.promql import CHART, LABELS, PARTS, metrics_of, promql_expressions
 
+SAGA = SagaConfig(name="order", start="OrderPlaced", deadline=Duration(1))
+
 
 async def exposed_names(**parts: Any) -> tuple[set[str], set[str]]:
     """Return all metric names and labels that `/metrics` of a sidecar has, with these further parts configured."""
@@ -32,8 +34,9 @@ async def exposed_names(**parts: Any) -> tuple[set[str], set[str]]:
 
 
 async def test_dashboard_and_alerts_use_metrics_and_labels_that_exist() -> None:
-    known, labels = await exposed_names()
+    known, labels = await exposed_names(sagas=[SAGA])
     labels |= {"job", "instance", "namespace", "system", "stream", "exporter", "error_type", "le", "state"}
+    labels |= {"saga", "step", "rule", "severity"}
     for where, expression in promql_expressions():
         assert metrics_of(expression), where
         assert metrics_of(expression) <= known, f"{where}: {metrics_of(expression) - known}"
@@ -45,8 +48,7 @@ async def test_dashboard_and_alerts_use_metrics_and_labels_that_exist() -> None:
 
 
 async def test_the_documentation_names_every_metric_and_no_other(tmp_path: Path) -> None:
-    saga = SagaConfig(name="order", start="OrderPlaced", deadline=Duration(1))
-    names, _ = await exposed_names(history=HistoryConfig(url=str(tmp_path)), sagas=[saga])
+    names, _ = await exposed_names(history=HistoryConfig(url=str(tmp_path)), sagas=[SAGA])
     known = {PARTS.sub("", name) for name in names}
     page = (CHART.parents[1] / "docs" / "telemetry.md").read_text()
     table = page[page.index("| metric |") : page.index("(system, destination, group")]

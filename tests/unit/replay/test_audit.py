@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -102,9 +103,13 @@ async def test_on_the_command_line(sidecar: Sidecar) -> None:
         at = {"TRACECAR_URL": sidecar.url, "TRACECAR_TOKEN": READER}
         shown = await within("audit", **at)
         head, row = shown.out.splitlines()
-        assert head.split("\t") == ["at", "by", "from", "act", "letters", "what", "why"]
-        assert row.split("\t")[1:] == ["operator", "127.0.0.1", "dead_letters.discarded", "1", first, "known\\nline"]
-        assert (await within("audit", "--json", **at)).rows()[0]["ids"] == [first]
+        assert head.split("\t") == ["at", "by", "from", "act", "letters", "what", "why", "link"]
+        *cells, link = row.split("\t")[1:]
+        assert cells == ["operator", "127.0.0.1", "dead_letters.discarded", "1", first, "known\\nline"]
+        (entry,) = (await within("audit", "--json", **at)).rows()
+        assert entry["ids"] == [first]
+        assert link == entry["link"]
+        assert quote(first, safe="") in link
 
 
 def test_the_audit_log_is_bounded_and_keeps_the_latest() -> None:
