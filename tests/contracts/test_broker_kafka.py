@@ -139,3 +139,9 @@ class TestKafkaBroker(BrokerContract):
         for connection in [each for each in gc.get_objects() if isinstance(each, AIOKafkaConnection)]:
             connection.close()
         await asyncio.sleep(0)
+
+    # Those that are collected within the test are closed with a warning.
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    async def test_a_start_that_is_disturbed_leaves_the_group_to_the_next_member(self, harness, stream, group):
+        await super().test_a_start_that_is_disturbed_leaves_the_group_to_the_next_member(harness, stream, group)
+        gc.collect()
