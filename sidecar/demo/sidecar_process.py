@@ -40,6 +40,7 @@ api:
   port: {port}
   token: "${{TRACECAR_TOKEN}}"
 lint:
+  interval: 5s
   old_version_after: 5s
 sagas:
   - name: order
