@@ -1,8 +1,8 @@
-"""Committer of one lease: queues decoded batches and commits them at intervals, while later batches are decoded.
+"""Commits the decoded batches of one lease at intervals, while later batches are decoded.
 
-Order is kept, because a lease has one committer, and its commits
-run one after the other. A failed commit is retried unchanged until the broker confirms that it is durable, or until the
-lease is lost: an unknown outcome is never abandoned, so no record can be dead-lettered twice.
+Order is kept, because a lease has one committer, and its commits run one after the other. A failed commit is retried
+unchanged until the broker confirms that it is durable, or until the lease is lost: an unknown outcome is never
+abandoned, so no record can be dead-lettered twice.
 
 - A crash before `commit`: nothing was written, and the batches are delivered again.
 - A crash during `commit`: the adapter's promise (one transaction) holds.

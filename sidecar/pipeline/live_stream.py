@@ -1,4 +1,4 @@
-"""Live stream: passes decoded events to subscribers within this process.
+"""Sends decoded events to subscribers within this process, such as the API's live stream.
 
 Publishing never waits. Each subscriber has a bounded queue; when it overflows, the oldest batches are dropped and the
 subscriber is told how many events it missed.

@@ -308,7 +308,7 @@ class PartitionWorker:
         await self.release()
 
     async def skip(self) -> list[Position]:
-        """Continue behind the records that hold this worker.
+        """Skip the records that hold this worker, and continue after them.
 
         An open breaker's records are dead-lettered, however many; events without an available schema pass unchecked. If
         the broker refuses the dead letter of a record, or its copy for the stream behind a gate, the record is lost.

@@ -115,7 +115,7 @@ class PendingEntryReaper:
             await asyncio.sleep(POLL_INTERVAL_S)
 
     def sentences(self) -> list[str]:
-        """Return why exhausted entries cannot be dead-lettered at present; empty if they can."""
+        """Return the reasons why exhausted entries cannot be dead-lettered now, as sentences; none if they can be."""
         if self.trouble is None:
             return []
         return [f"exhausted entries (sources.redis.exhausted) are not dead-lettered: {self.trouble}"]

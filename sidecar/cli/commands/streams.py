@@ -65,7 +65,7 @@ def resume(stream: Stream, json: Json = False, url: Url = URL, token: Token = No
 
 @streams.command(cls=PlainCommand, epilog=examples("tracecar streams skip orders"))
 def skip(stream: Stream, json: Json = False, url: Url = URL, token: Token = None) -> None:
-    """Continue a held stream behind the records that hold it.
+    """Skip the records that hold a stream, and continue after them.
 
     Rejected records are dead-lettered, and events without an available schema pass unchecked. Records that the broker
     refuses are lost; their positions are printed.

@@ -181,7 +181,7 @@ class Broker(Protocol):
         """
 
     async def commit(self, batches: Sequence[Batch], outgoing: Sequence[Outgoing]) -> None:
-        """Publish `outgoing` and commit the offsets of consecutive batches of one lease, atomically.
+        """Publish `outgoing` and commit the offsets of consecutive batches of one lease: all of it, or nothing.
 
         After return, the records and the offsets are durable; after an exception the outcome is unknown, and the same
         call may be repeated. A record is never dead-lettered twice, regardless of which member tries it, and how often.

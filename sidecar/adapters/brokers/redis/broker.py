@@ -1,4 +1,4 @@
-"""Broker adapter for Redis Streams, on a Redis or Valkey server, behind Sentinels, or on a Cluster.
+"""Reads from and writes to Redis Streams: on one Redis or Valkey server, with Sentinel, or on a cluster.
 
 The adapter holds one lease for each stream. The lease is not exclusive: members share a stream, and Redis gives each
 entry to one member. No record is dead-lettered twice, because an entry can be committed only once (see `committer`).

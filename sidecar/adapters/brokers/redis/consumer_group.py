@@ -22,8 +22,6 @@ PAGE_ENTRIES = 1000
 """Entries that one command lists or claims."""
 CONSUMER_MAX_IDLE_MS = 7 * 86_400_000
 """Idle time after which a consumer without pending entries is removed."""
-IDENTITY_PREFIX = b"tracecar.stream:"
-"""Prefix of the name of the group that identifies a stream."""
 _MAX_SEQUENCE_NUMBER = (1 << 64) - 1
 
 

@@ -1,4 +1,4 @@
-"""Exhausted entries: finds entries that another group received too often, and dead-letters them for that group.
+"""Finds exhausted entries, which a group of another service received too often, and dead-letters them for that group.
 
 A Lua script takes an entry atomically: it adds the dead letter and acknowledges the entry for that group, or does
 neither.
