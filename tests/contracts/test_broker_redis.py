@@ -66,3 +66,13 @@ class TestRedisBroker(BrokerContract):
         assert first == 1_000 << 64
         assert await marks() == [b"killed", b"third"]
         assert (await run("fourth", None, killed=True))[0] == delivered
+        # A user that may not remove groups moves the marks of members that left, too.
+        await run("left", 2_000 << 64, killed=False)
+        await harness.client.execute_command("ACL", "SETUSER", "default", "-xgroup|destroy")
+        try:
+            first, delivered = await run("fifth", None, killed=True)
+            assert first < delivered
+            assert b"left" in await marks()
+            assert (await run("sixth", None, killed=True))[0] == delivered
+        finally:
+            await harness.client.execute_command("ACL", "SETUSER", "default", "+xgroup|destroy")

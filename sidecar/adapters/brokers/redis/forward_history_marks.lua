@@ -11,10 +11,12 @@ end
 for at = 5, #ARGV, 2 do
   local name = ARGV[at]
   if positions[name] == ARGV[at + 1] then
-    if present[string.sub(name, #ARGV[3] + 1) .. ARGV[2]] then
+    local removed = 0
+    if not present[string.sub(name, #ARGV[3] + 1) .. ARGV[2]] then
+      removed = redis.pcall('XGROUP', 'DESTROY', KEYS[1], name)
+    end
+    if removed ~= 1 then -- the member is there, or the user may not remove groups
       redis.call('XGROUP', 'SETID', KEYS[1], name, ARGV[4])
-    else
-      redis.call('XGROUP', 'DESTROY', KEYS[1], name)
     end
     changed = changed + 1
   end
